@@ -1,0 +1,178 @@
+# Everything starts here: `make help`.
+#
+# `make setup` builds .venv with pip and the versions of constraints.txt. Where wheels come from is
+# decided by pip's own settings (`pip config`), never by this repository. `torch==2.13.0` is
+#   * a build with CUDA on an ordinary Linux machine with pip's defaults: it uses an NVIDIA GPU where
+#     there is one and runs on the CPU where there is none;
+#   * the CPU build, without any CUDA package, on a machine whose pip settings offer that build of the
+#     same release ("2.13.0+cpu" satisfies the pin and is preferred), and on macOS.
+# UV=1 installs with uv, if you have it, which is faster. uv does not read pip's settings: it follows its
+# own, and on a machine without a GPU it needs UV_TORCH_BACKEND=cpu to avoid several GB of CUDA packages.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Set by `make TARGET NAME=value`; the environment does not reach the ones with `=`.
+PYTHON ?= python3
+UV ?=
+EXP = prior/starter
+DATA =
+VALID =
+DEVICES =
+LOGGER =
+IN =
+OUT =
+REF =
+PRIOR =
+SWEEP = prior
+ARGS =
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The job of a target that needs one of the variables above starts with this check.
+need = $(if $($(1)),,$(error `make $@` needs $(1)=..., $(2). `make help` shows an example))
+
+##@ Environment
+
+.PHONY: help
+help:  ## Show this text
+	@awk 'BEGIN {FS = ":.*##"; print "make TARGET [NAME=value ...]"} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*##/ {printf "  %-10s%s\n", $$1, $$2}' Makefile
+	@echo ""
+	@echo "Variables"
+	@echo "  EXP       experiment: experiments/EXP.yaml (train: prior/starter)"
+	@echo "  DATA      train: clean speech, a folder or a .jsonl or .csv manifest (none: the starter corpus)"
+	@echo "  VALID     train: speech of other talkers to validate on (none: held out of DATA)"
+	@echo "  LOGGER    train: csv, tensorboard or wandb (offline unless WANDB_MODE=online)"
+	@echo "  DEVICES   train, predict: number of devices"
+	@echo "  IN, OUT   restore, predict, evaluate: recordings to restore, results"
+	@echo "  PRIOR     restore, predict: a prior folder or a training checkpoint"
+	@echo "  REF       evaluate: clean references"
+	@echo "  SWEEP     sweep: experiments/sweep/SWEEP.yaml"
+	@echo "  ARGS      anything else, handed on: ARGS=\"--trainer.max_steps=50\""
+	@echo "  PYTHON    setup: the Python that .venv is made from (python3)"
+	@echo "  UV        setup: UV=1 installs with uv instead of pip"
+	@echo ""
+	@echo "Examples"
+	@echo "  make train"
+	@echo "  make train DATA=~/speech DEVICES=2 LOGGER=wandb"
+	@echo "  make restore IN=noisy/ OUT=restored/ PRIOR=runs/prior-starter/HASH/prior"
+	@echo "  make evaluate IN=noisy/ OUT=restored/ REF=clean/"
+
+.PHONY: setup
+setup: $(STAMP)  ## Create .venv and install everything (train, test and the others do it when needed)
+	@echo "$(VENV) is ready."
+
+# The stamp is written last, so an interrupted set-up is simply taken up again. It holds the folder's
+# path: the scripts of an environment stop working when its folder is moved.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+$(STAMP): pyproject.toml constraints.txt
+	@$(check_environment)
+	@echo "Installing diffsr and the versions of constraints.txt into $(VENV) (the first time: 2 GB or more)"
+	@$(install) -c constraints.txt -e '.[dev]'
+	@$(check_gpu)
+	@echo "$(CURDIR)" > $@
+
+ifeq ($(UV),)
+install = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),-q)
+else
+install = uv pip install --python $(BIN)/python
+endif
+
+# An environment that works is kept; a missing or broken one is made anew.
+define check_environment
+if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+  found=; \
+  for candidate in $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11); do \
+    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+  done; \
+  if [ -z "$$found" ]; then \
+    echo "Found no Python 3.11 or newer: '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+    echo "Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; \
+  fi; \
+  if ! command -v $${CC:-cc} >/dev/null 2>&1 && ! command -v gcc >/dev/null 2>&1; then \
+    echo "Found no C compiler, and pesq is built from source." >&2; \
+    echo "Install one (Debian, Ubuntu: apt-get install gcc; macOS: xcode-select --install)." >&2; exit 1; \
+  fi; \
+  if ! $$found -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'; then \
+    echo "Found no Python.h beside $$found, and pesq is built from source." >&2; \
+    echo "Install the headers of that Python (Debian, Ubuntu: apt-get install python3-dev)." >&2; exit 1; \
+  fi; \
+  echo "Creating $(VENV) with $$found ($$($$found --version))"; \
+  if ! $$found -m venv --clear $(VENV); then \
+    echo "$$found could not create $(VENV) (Debian, Ubuntu: apt-get install python3-venv), then run make again." >&2; exit 1; \
+  fi; \
+fi
+endef
+
+define check_gpu
+if nvidia-smi -L >/dev/null 2>&1 && ! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+  echo "Note: this machine has an NVIDIA GPU that the installed torch does not use (a CPU build, or too old a driver)." >&2; \
+  echo "pip's settings chose the build; 'diffsr doctor' tells more." >&2; \
+fi
+endef
+
+.PHONY: clean
+clean:  ## Remove caches and builds (.venv and runs/ stay)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+##@ Work
+
+.PHONY: train
+train: $(STAMP)  ## Train EXP (a second call goes on where the first one stopped)
+	$(BIN)/diffsr fit --config 'experiments/$(EXP).yaml' \
+	  $(if $(LOGGER),--config 'experiments/trainer/$(LOGGER).yaml') \
+	  $(if $(DATA),--data.init_args.data='$(DATA)') \
+	  $(if $(VALID),--data.init_args.valid='$(VALID)') \
+	  $(if $(DEVICES),--trainer.devices='$(DEVICES)') $(ARGS)
+
+.PHONY: restore
+restore: $(STAMP)  ## Restore the file or folder IN into OUT with PRIOR
+	$(call need,IN,a recording or a folder)$(call need,OUT,where the results go)
+	$(BIN)/diffsr restore '$(IN)' '$(OUT)' $(if $(PRIOR),--prior '$(PRIOR)') $(ARGS)
+
+.PHONY: predict
+predict: EXP = enhance/nmf
+predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment file (default EXP=enhance/nmf)
+	$(call need,IN,a folder of recordings)$(call need,OUT,where the results go)$(call need,PRIOR,a prior folder or checkpoint)
+	$(BIN)/diffsr predict --config 'experiments/$(EXP).yaml' --data.init_args.input='$(IN)' \
+	  --model.init_args.prior='$(PRIOR)' --model.init_args.output='$(OUT)' \
+	  $(if $(DEVICES),--trainer.devices='$(DEVICES)') $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(STAMP)  ## Score the recordings OUT against the references REF, beside the inputs IN if given
+	$(call need,OUT,the restored file or folder)$(call need,REF,the clean references)
+	$(BIN)/diffsr evaluate '$(OUT)' '$(REF)' $(if $(IN),--inputs '$(IN)') $(ARGS)
+
+.PHONY: sweep
+sweep: $(STAMP)  ## Register the sweep SWEEP with Weights & Biases (needs an account; prints the agent's command)
+	$(BIN)/wandb sweep 'experiments/sweep/$(SWEEP).yaml' $(ARGS)
+
+##@ Checks
+
+.PHONY: test
+test: $(STAMP)  ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -q -m 'not slow' --durations=10 $(ARGS)
+
+.PHONY: test-all
+test-all: $(STAMP)  ## Run all tests, the slow ones included
+	$(BIN)/python -m pytest -q --durations=20 $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## Check style and formatting
+	$(BIN)/python -m ruff check . $(ARGS)
+	$(BIN)/python -m ruff format --check .
+
+.PHONY: types
+types: $(STAMP)  ## Check types
+	$(BIN)/python -m mypy $(ARGS)
+
+.PHONY: format
+format: $(STAMP)  ## Rewrite the code in the house style
+	$(BIN)/python -m ruff check --fix-only .
+	$(BIN)/python -m ruff format .
