@@ -1,0 +1,6 @@
+"""LightningDataModules: what a run reads."""
+
+from data_modules.clean_speech import CleanSpeech
+from data_modules.folder import Folder
+
+__all__ = ["CleanSpeech", "Folder"]

@@ -1,0 +1,153 @@
+"""A corpus of clean speech, decoded once and held in memory as 16-bit samples."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from tqdm import tqdm
+
+from diffsr.errors import AudioError, DataError
+from diffsr.io.audio import read_audio
+from diffsr.io.manifest import Utterance
+from diffsr.signal.levels import active_rms, db, loudest_channel, speech_span
+from diffsr.signal.resampling import resample
+
+_log = logging.getLogger(__name__)
+SILENCE_RMS = 1e-4
+"""Speech below -80 dBFS is taken for silence: 16-bit files hold nothing but rounding there."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The decoded speech of one utterance.
+
+    Attributes:
+        samples: int16 [T], the speech span at full scale.
+        scale: Factor that takes the samples to an active-speech RMS of 1.
+    """
+
+    samples: Tensor
+    scale: float
+
+
+class Corpus:
+    """Speech spans of many utterances in one flat tensor.
+
+    Attributes:
+        utterances: The rows of the manifest that could be used.
+        speakers: int64 [U], index into the names of the talkers, -1 without a label.
+        n_skipped: Rows that could not be used.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], rate_hz: int, names: Sequence[str]) -> None:
+        """Decode the utterances.
+
+        Args:
+            utterances: What to decode.
+            rate_hz: Rate to hold them at.
+            names: The talkers, in the order of their numbers.
+
+        Raises:
+            DataError: More than half of the files cannot be used, or none is left.
+        """
+        number = {name: index for index, name in enumerate(names)}
+        self.utterances: list[Utterance] = []
+        self._scales: list[float] = []
+        offsets = [0]
+        store = bytearray()  # grows in place: the samples are never there twice
+        problems: list[str] = []
+        for utterance, speech in _decode_all(utterances, rate_hz):
+            if isinstance(speech, str):
+                problems.append(speech)
+                continue
+            store += memoryview(speech.samples.numpy()).cast("B")
+            offsets.append(len(store) // 2)
+            self.utterances.append(utterance)
+            self._scales.append(speech.scale)
+        self.n_skipped = len(problems)
+        _report(problems, len(utterances))
+        self._samples = torch.frombuffer(store, dtype=torch.int16)
+        self.offsets = torch.tensor(offsets)
+        self.speakers = torch.tensor([number.get(u.speaker or "", -1) for u in self.utterances])
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.utterances)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Samples of each utterance, int64 [U]."""
+        return self.offsets.diff()
+
+    def speech(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
+        """A part of an utterance at active-speech RMS 1, float32 [stop - start]."""
+        first, last = int(self.offsets[index]), int(self.offsets[index + 1])
+        end = last if stop is None else min(last, first + stop)
+        return self._samples[first + start : end].float() * self._scales[index]
+
+
+def decode(utterance: Utterance, rate_hz: int) -> Speech:
+    """Read the speech span of an utterance.
+
+    Raises:
+        AudioError: The file cannot be read or holds silence.
+    """
+    start_s, end_s = utterance.speech_start_s, utterance.speech_end_s
+    wave, info = read_audio(utterance.path, start_s or 0.0, end_s)
+    mono = loudest_channel(wave)
+    if start_s is None or end_s is None:
+        first_s, last_s = speech_span(mono, info.rate_hz)
+        mono = mono[
+            round(first_s * info.rate_hz) if start_s is None else 0 : round(last_s * info.rate_hz)
+            if end_s is None
+            else None
+        ]
+    mono = resample(mono, info.rate_hz, rate_hz)
+    level = float(active_rms(mono, rate_hz)) if len(mono) else 0.0
+    if level < SILENCE_RMS:
+        raise AudioError(f"{utterance.path} holds silence ({db(level):.0f} dBFS), expected speech.")
+    peak = float(mono.abs().max())
+    samples = (mono * (32767.0 / peak)).round().to(torch.int16)
+    return Speech(samples, peak / 32767.0 / level)
+
+
+def _decode_all(utterances: Sequence[Utterance], rate_hz: int) -> Iterator[tuple[Utterance, Speech | str]]:
+    """Decode in threads (soundfile and soxr release the GIL), in the order of the manifest."""
+
+    def attempt(utterance: Utterance) -> Speech | str:
+        try:
+            return decode(utterance, rate_hz)
+        except AudioError as error:
+            return str(error)
+
+    terminal = sys.stderr.isatty()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = tqdm(
+            pool.map(attempt, utterances),
+            total=len(utterances),
+            desc="Reading speech",
+            unit="file",
+            leave=False,
+            delay=0.5 if terminal else 5.0,
+            mininterval=0.1 if terminal else 10.0,
+            disable=rank_zero_only.rank != 0,
+        )
+        yield from zip(utterances, results, strict=True)
+
+
+def _report(problems: list[str], total: int) -> None:
+    """Warn of skipped files; stop where the corpus as a whole is not usable."""
+    if not problems:
+        return
+    text = f"{len(problems)} of {total} speech files cannot be used; first: {problems[0]}"
+    if 2 * len(problems) > total or len(problems) == total:
+        raise DataError(f"{text} More than half are bad: repair the corpus or its manifest.")
+    _log.warning("Skipped: %s", text)

@@ -1,0 +1,63 @@
+"""Files to restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from diffsr.errors import AudioError
+from diffsr.io.audio import probe
+from diffsr.io.manifest import scan_folder
+
+Item = dict[str, str]
+"""`id`: relative path without suffix; `path`: the file."""
+
+
+class _Files(Dataset[Item]):
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
+
+
+class Folder(LightningDataModule):
+    """The recordings of a folder, or one file, for `predict`.
+
+    A batch is a list of `{"id": str, "path": str}`. Files are listed, not read: the task reads them, so
+    that a bad one spoils neither the others nor the start. With several devices each file goes to one.
+
+    Args:
+        input: Folder (searched with its sub-folders) or a single recording.
+        batch_size: Files handed over at a time.
+    """
+
+    def __init__(self, input: str, batch_size: int = 1) -> None:
+        super().__init__()
+        self.input, self.batch_size = input, batch_size
+        self._items: list[Item] = []
+
+    def setup(self, stage: str | None = None) -> None:
+        """List the files.
+
+        Raises:
+            DataError: The folder holds no recording.
+            AudioError: The single file cannot be read.
+        """
+        source = Path(self.input).expanduser()
+        if source.is_dir():
+            self._items = [{"id": row.id, "path": str(row.path)} for row in scan_folder(source)]
+            return
+        if not source.exists():
+            raise AudioError(f"{source} does not exist, expected a recording or a folder. Correct the path.")
+        probe(source)
+        self._items = [{"id": source.stem, "path": str(source)}]
+
+    def predict_dataloader(self) -> DataLoader[Item]:
+        """One item a file, sorted by path."""
+        return DataLoader(_Files(self._items), batch_size=self.batch_size, shuffle=False, collate_fn=list)

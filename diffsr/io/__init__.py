@@ -1,0 +1,1 @@
+"""Files in and out: recordings (`audio`), lists of utterances (`manifest`), safe writing (`atomic`)."""

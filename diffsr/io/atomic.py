@@ -1,0 +1,31 @@
+"""Writing a file completely or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes the place of `path` when the block succeeds.
+
+    Parent folders are made. When the block raises, the temporary file is removed and whatever was
+    at `path` before is untouched. The temporary name is hidden, keeps the suffix, and is unique,
+    so that processes writing the same file do not meet.
+
+    Raises:
+        OSError: A folder cannot be made or the file cannot be put in place.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,219 @@
+"""Recordings on disk, through soundfile: header, samples, and writing that never half-writes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+
+from diffsr.errors import AudioError, DataError
+from diffsr.io.atomic import replacing
+
+_FORMATS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".au": "AU",
+    ".caf": "CAF",
+    ".w64": "W64",
+}
+AUDIO_SUFFIXES = frozenset(_FORMATS)
+_READABLE = "a readable " + ", ".join(suffix[1:] for suffix in _FORMATS) + " file"
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a recording says.
+
+    Attributes:
+        rate_hz: Sample rate as delivered by the decoder (Ogg Opus may come at 48 kHz).
+        n_samples: Samples per channel of the whole file.
+        n_channels: Number of channels.
+        format: Container, such as WAV, FLAC or OGG.
+        subtype: Coding, such as PCM_16, FLOAT or OPUS.
+    """
+
+    rate_hz: int
+    n_samples: int
+    n_channels: int
+    format: str
+    subtype: str
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.rate_hz
+
+
+def probe(path: str | Path) -> AudioInfo:
+    """Read the header only.
+
+    Raises:
+        AudioError: The file is missing, a folder, unreadable, not audio, or empty.
+    """
+    with _open(Path(path)) as file:
+        return _info(file, Path(path))
+
+
+def read_audio(
+    path: str | Path, start_s: float = 0.0, end_s: float | None = None
+) -> tuple[Tensor, AudioInfo]:
+    """Read a recording or a part of it.
+
+    Args:
+        path: The file.
+        start_s: Where to start, in seconds.
+        end_s: Where to stop; None or a time behind the end for the end of the file.
+
+    Returns:
+        Samples as float32 [C, T], full scale 1, and the header of the whole file.
+
+    Raises:
+        AudioError: The file is missing, a folder, unreadable, not audio, empty, damaged, holds NaN or
+            infinite samples, or has nothing between `start_s` and `end_s`.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        info = _info(file, path)
+        start = round(max(0.0, start_s) * info.rate_hz)
+        end = info.n_samples if end_s is None else min(info.n_samples, round(end_s * info.rate_hz))
+        if start >= end:
+            raise AudioError(
+                f"{path} lasts {info.duration_s:.3f} s: nothing lies between {start_s} s and {end_s} s. "
+                "Correct the times."
+            )
+        try:
+            if start:
+                file.seek(start)
+            samples = file.read(end - start, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise AudioError(f"{path} is damaged ({_reason(error)}). Replace or remove it.") from error
+    wave = torch.from_numpy(samples).T.contiguous()
+    if wave.shape[-1] == 0:
+        raise AudioError(f"{path} ends before its header says: no samples could be read. Replace or remove it.")
+    if not bool(wave.isfinite().all()):
+        n_bad = int((~wave.isfinite()).sum())
+        raise AudioError(f"{path} holds {n_bad} NaN or infinite samples, expected numbers. Write the file again.")
+    return wave, info
+
+
+def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | None = None) -> None:
+    """Write a recording completely or not at all; the suffix decides the format.
+
+    Parent folders are made and an existing file is replaced. Samples beyond full scale are clipped,
+    except in floating-point subtypes, which keep them.
+
+    Args:
+        path: Target with one of the suffixes in `AUDIO_SUFFIXES`.
+        wave: Samples [C, T], full scale 1.
+        rate_hz: Sample rate.
+        subtype: Coding, such as PCM_16, PCM_24 or FLOAT; None for the usual one of the format.
+
+    Raises:
+        AudioError: The suffix, rate, subtype or content is unsuitable, or the target cannot be written.
+    """
+    path = Path(path)
+    if wave.ndim != 2 or wave.numel() == 0:
+        raise AudioError(f"Nothing to write to {path}: found samples of shape {list(wave.shape)}, expected [C, T].")
+    if not bool(wave.isfinite().all()):
+        raise AudioError(f"Not written: {path} would hold NaN or infinite samples.")
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        known = ", ".join(sorted(AUDIO_SUFFIXES))
+        raise AudioError(f"Cannot write {path}: suffix '{path.suffix}' is not known. Use one of {known}.")
+    if subtype is None:
+        subtype = "OPUS" if path.suffix.lower() == ".opus" else soundfile.default_subtype(kind)
+    wave = wave.detach().to("cpu", torch.float32)
+    if subtype not in ("FLOAT", "DOUBLE"):
+        wave = wave.clamp(-1.0, 1.0)
+    if path.is_dir():
+        raise AudioError(f"Cannot write {path}: it is a folder, expected a file name.")
+    try:
+        with replacing(path) as temporary:
+            _write(temporary, wave, rate_hz, kind, subtype)
+    except OSError as error:
+        raise AudioError(f"Cannot write {path}: {error.strerror or error}. Choose a folder that you may write to.") from error
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
+        raise AudioError(
+            f"Cannot write {path} as {kind} {subtype} at {rate_hz} Hz with {wave.shape[0]} channels: "
+            f"{_reason(error)}. Use .wav, which takes any rate."
+        ) from error
+
+
+def find_audio(folder: str | Path) -> list[Path]:
+    """All recordings below a folder, sorted; hidden files and folders are left out.
+
+    Raises:
+        DataError: The folder is missing, is not a folder, or holds no recording.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {found}, expected a folder with recordings. Correct the path.")
+    found_files: list[Path] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        # Links to folders are followed, as corpora are often linked in; a loop must not go on for ever.
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found_files += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+        ]
+    if not found_files:
+        known = ", ".join(sorted(AUDIO_SUFFIXES))
+        raise DataError(f"No recording in {folder} or below. Expected files that end in one of {known}.")
+    return sorted(found_files)
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder, expected {_READABLE}.")
+    if not path.exists():
+        raise AudioError(f"{path} does not exist, expected {_READABLE}. Correct the path.")
+    if not os.access(path, os.R_OK):
+        raise AudioError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path} is empty (0 bytes), expected {_READABLE}.")
+    try:
+        return soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, RuntimeError, TypeError, OSError) as error:
+        raise AudioError(
+            f"{path} is not audio that can be read ({_reason(error)}). Expected {_READABLE}; "
+            "convert it, for example with: ffmpeg -i IN out.wav"
+        ) from error
+
+
+def _info(file: soundfile.SoundFile, path: Path) -> AudioInfo:
+    if file.frames <= 0:
+        raise AudioError(f"{path} holds no samples, expected {_READABLE}.")
+    return AudioInfo(file.samplerate, file.frames, file.channels, file.format, file.subtype)
+
+
+def _write(path: Path, wave: Tensor, rate_hz: int, kind: str, subtype: str) -> None:
+    """Write in blocks: libsndfile's Vorbis and Opus encoders overflow on very long single writes."""
+    samples = wave.T.contiguous().numpy()
+    with soundfile.SoundFile(path, "w", rate_hz, wave.shape[0], subtype, format=kind) as file:
+        for start in range(0, len(samples), _BLOCK):
+            file.write(samples[start : start + _BLOCK])
+
+
+def _reason(error: BaseException) -> str:
+    """The library's own words without the path, which our message already has."""
+    text = str(getattr(error, "error_string", "") or error)
+    return text.strip().rstrip(".")

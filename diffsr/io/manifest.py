@@ -1,0 +1,246 @@
+"""Manifests: lists of utterances as a folder, a csv or a jsonl.
+
+Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `split` (train, valid or test),
+`speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`; others are ignored and an empty cell
+means unknown. Relative paths are relative to the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diffsr.errors import DataError
+from diffsr.io.atomic import replacing
+from diffsr.io.audio import find_audio
+
+MANIFEST_NAME = "manifest.jsonl"
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
+"""Names of splits as they are found, and what they are called here."""
+
+_Row = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording of a corpus; None where nothing is known.
+
+    Attributes:
+        id: Unique name, by default the path without its suffix.
+        path: The file.
+        speaker: Label of the talker.
+        speech_start_s: Where the speech starts in the file.
+        speech_end_s: Where it ends.
+        split: train, valid or test.
+        text: What is said.
+        rate_hz: Sample rate of the file.
+        n_samples: Its length.
+    """
+
+    id: str
+    path: Path
+    speaker: str | None = None
+    speech_start_s: float | None = None
+    speech_end_s: float | None = None
+    split: str | None = None
+    text: str | None = None
+    rate_hz: int | None = None
+    n_samples: int | None = None
+
+
+def read_manifest(source: str | Path) -> list[Utterance]:
+    """Read the utterances of a folder, a jsonl or a csv.
+
+    A folder is read through the `manifest.jsonl` in it if there is one (`diffsr prepare folder` writes
+    it), else by `scan_folder`.
+
+    Raises:
+        DataError: The source is missing or of another kind, it has no rows, a row is malformed, or
+            files are missing (all are checked; the message counts them and shows the first).
+    """
+    source = Path(source).expanduser()
+    if source.is_dir():
+        prepared = source / MANIFEST_NAME
+        return read_manifest(prepared) if prepared.is_file() else scan_folder(source)
+    if not source.exists():
+        raise DataError(f"{source} does not exist, expected a folder, a .jsonl or a .csv. Correct the path.")
+    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows}
+    reader = readers.get(source.suffix.lower())
+    if reader is None:
+        raise DataError(f"{source} is not a manifest: expected a folder, a .jsonl or a .csv with a column 'path'.")
+    try:
+        rows = [(line, _utterance(source, line, row)) for line, row in reader(source)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{source} cannot be read as a text table ({error}). Write it again as UTF-8.") from error
+    if not rows:
+        raise DataError(f"{source} lists no recordings, expected at least one row. Fill it or use another.")
+    _check_files(source, rows)
+    return _with_unique_ids([utterance for _, utterance in rows])
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write a jsonl completely or not at all; paths below its folder become relative to it.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    try:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for utterance in utterances:
+                row = asdict(utterance)
+                row["path"] = _portable(utterance.path, folder)
+                if utterance.text is None:
+                    del row["text"]
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror or error}. Choose a folder you may write to.") from error
+
+
+def scan_folder(folder: str | Path) -> list[Utterance]:
+    """List the recordings of a folder by their names alone, sorted by path.
+
+    A first sub-folder named like a split (`train`, `dev-clean`, ...) gives the split. Where files lie in
+    sub-folders, the folder that a file lies in is its talker.
+
+    Raises:
+        DataError: The folder is missing or holds no recording.
+    """
+    folder = Path(folder)
+    utterances = []
+    for path in find_audio(folder):
+        relative = path.relative_to(folder)
+        folders = list(relative.parts[:-1])
+        split = SPLITS.get(folders[0].lower().replace("_", "-").split("-")[0]) if folders else None
+        if split is not None:
+            folders.pop(0)
+        utterances.append(
+            Utterance(
+                id=relative.with_suffix("").as_posix(),
+                path=path,
+                speaker=folders[-1] if folders else None,
+                split=split,
+            )
+        )
+    return _with_unique_ids(utterances)
+
+
+def _jsonl_rows(source: Path) -> Iterator[_Row]:
+    with source.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{source}, line {line}: not JSON ({error.msg}). Expected one object a line.") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{source}, line {line}: found {type(row).__name__}, expected an object with 'path'.")
+            yield line, row
+
+
+def _csv_rows(source: Path) -> Iterator[_Row]:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        columns = reader.fieldnames or []
+        if "path" not in columns:
+            raise DataError(
+                f"{source}, line 1: columns are {', '.join(columns) or 'none'}; expected a header with 'path' "
+                "(optional: speaker, speech_start_s, speech_end_s, split). Add it."
+            )
+        for row in reader:
+            yield reader.line_num, row
+
+
+def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
+    where = f"{source}, line {line}"
+    name = _text(row.get("path"))
+    if name is None:
+        raise DataError(f"{where}: no 'path'. Every row needs the path of a recording.")
+    start_s, end_s = (_number(where, row, key) for key in ("speech_start_s", "speech_end_s"))
+    if start_s is not None and end_s is not None and start_s >= end_s:
+        raise DataError(f"{where}: speech_start_s {start_s} is not before speech_end_s {end_s}. Correct the times.")
+    split = _text(row.get("split"))
+    rate_hz, n_samples = (_number(where, row, key) for key in ("rate_hz", "n_samples"))
+    return Utterance(
+        id=_text(row.get("id")) or Path(name).with_suffix("").as_posix(),
+        path=source.parent / Path(name).expanduser(),
+        speaker=_text(row.get("speaker")),
+        speech_start_s=start_s,
+        speech_end_s=end_s,
+        split=SPLITS.get(split.lower(), split) if split else None,
+        text=_text(row.get("text")),
+        rate_hz=None if rate_hz is None else int(rate_hz),
+        n_samples=None if n_samples is None else int(n_samples),
+    )
+
+
+def _text(value: object) -> str | None:
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def _number(where: str, row: dict[str, Any], key: str) -> float | None:
+    text = _text(row.get(key))
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise DataError(f"{where}: {key} is '{text}', expected a number of at least 0, or nothing.")
+    return number
+
+
+def _check_files(source: Path, rows: list[tuple[int, Utterance]]) -> None:
+    missing = [(line, utterance.path) for line, utterance in rows if not utterance.path.is_file()]
+    if missing:
+        line, path = missing[0]
+        raise DataError(
+            f"{source}: {len(missing)} of {len(rows)} files are missing; first in line {line}: {path}. "
+            "Paths are relative to the manifest: correct them, or remove the rows."
+        )
+
+
+def _with_unique_ids(utterances: list[Utterance]) -> list[Utterance]:
+    """Tell apart utterances that share an id (a.wav and a.mp3) by suffix, then by number."""
+    counts = Counter(utterance.id for utterance in utterances)
+    if len(counts) == len(utterances):
+        return utterances
+    taken = {name for name, count in counts.items() if count == 1}
+    unique = []
+    for utterance in utterances:
+        name = utterance.id
+        if counts[name] > 1:
+            name += utterance.path.suffix
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{utterance.id}{utterance.path.suffix}.{number}"
+            taken.add(name)
+        unique.append(replace(utterance, id=name))
+    return unique
+
+
+def _portable(path: Path, folder: Path) -> str:
+    # Only the folder is resolved: a recording that is a link keeps the name by which it was found.
+    absolute = path.parent.resolve() / path.name
+    return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else str(absolute)

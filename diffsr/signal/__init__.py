@@ -1,0 +1,1 @@
+"""Pure functions on waveforms and spectra: no state, no learning, no files."""
