@@ -1,0 +1,1 @@
+"""Scores of restored speech against clean references: `metrics`, `evaluate` (files, folders), `tables`."""
