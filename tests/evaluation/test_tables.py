@@ -1,0 +1,57 @@
+import math
+
+import numpy as np
+import pytest
+
+from diffsr.evaluation.tables import bootstrap_interval, markdown_table, number, summarise, text_table
+
+
+def test_summary_leaves_nan_out_and_counts_it():
+    found = summarise([1.0, math.nan, -2.0, 4.0, math.inf])
+    assert (found.n, found.n_nan) == (3, 2)
+    assert (found.mean, found.median, found.worst) == (1.0, 1.0, -2.0)
+    assert (found.n_negative, found.share_negative) == (1, pytest.approx(1 / 3))
+    assert found.low < found.mean < found.high
+
+
+@pytest.mark.parametrize("values", [[], [math.nan, math.nan]])
+def test_summary_of_nothing(values):
+    found = summarise(values)
+    assert (found.n, found.n_nan) == (0, len(values))
+    assert all(
+        math.isnan(x) for x in (found.mean, found.median, found.worst, found.low, found.share_negative)
+    )
+
+
+def test_interval_is_repeatable_and_near_the_normal_one():
+    values = np.random.default_rng(3).normal(2.0, 1.5, 100)
+    low, high = bootstrap_interval(values)
+    assert (low, high) == bootstrap_interval(values)
+    half = 1.96 * values.std(ddof=1) / 10
+    assert low == pytest.approx(values.mean() - half, abs=0.06)
+    assert high == pytest.approx(values.mean() + half, abs=0.06)
+
+
+def test_interval_covers_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(rng.normal(size=30), n_resamples=200)
+        hits += low <= 0 <= high
+    assert 0.87 <= hits / 200 <= 0.99
+
+
+def test_interval_of_one_value_is_undefined():
+    assert all(math.isnan(end) for end in bootstrap_interval([3.0]))
+    assert math.isnan(summarise([3.0]).low)
+
+
+def test_numbers_and_tables():
+    assert (number(1.234, 2), number(1.234, 1, signed=True), number(math.nan, 2)) == ("1.23", "+1.2", "-")
+    lines = text_table(["name", "x"], [["a", "1.00"], ["longer", "-"]]).splitlines()
+    assert lines == ["name       x", "a       1.00", "longer     -"]
+    assert markdown_table(["a|b", "x"], [["c", "1"]]).splitlines() == [
+        "| a\\|b | x |",
+        "| --- | ---: |",
+        "| c | 1 |",
+    ]
