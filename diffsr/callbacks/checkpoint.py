@@ -1,0 +1,99 @@
+"""The checkpoint a run continues from: `<run>/checkpoints/last.ckpt`, always whole, always recent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from diffsr.errors import CheckpointError
+
+
+def last_checkpoint(run: str | Path) -> Path:
+    """Path of the checkpoint that a run continues from."""
+    return Path(run) / "checkpoints" / "last.ckpt"
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoint files that are either the old one or the new one, whatever happens while writing.
+
+    Lightning writes to the system's temporary folder and moves; across file systems that is a
+    copy, which a kill can cut in half. Here the temporary file lies beside the target.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,  # noqa: ANN401 - Lightning's signature
+    ) -> None:
+        """Write `checkpoint` to `path`; on failure `path` is left as it was."""
+        target = Path(path)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            super().save_checkpoint(checkpoint, part, storage_options)
+            part.replace(target)
+        except OSError as error:
+            raise CheckpointError(
+                f"{target}: the checkpoint cannot be written ({error}). Free some disk space or choose "
+                "another place with --runs DIR."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` every few steps, when training ends, and on Ctrl-C or SIGTERM.
+
+    Other errors write nothing, because the state they leave behind may be broken; the checkpoint of
+    the last interval stands.
+
+    Args:
+        every_n_steps: Optimizer steps between two checkpoints.
+    """
+
+    def __init__(self, every_n_steps: int = 200) -> None:
+        super().__init__()
+        self.every_n_steps = every_n_steps
+        self._saved_step = -1
+        self._training = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on the state is worth saving."""
+        self._training = True
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's signature
+        batch: Any,  # noqa: ANN401 - Lightning's signature
+        batch_idx: int,
+    ) -> None:
+        """Save on every `every_n_steps`-th step."""
+        if trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the training, over the checkpoint of the same step if there is one."""
+        self._saved_step = -1
+        self._save(trainer)
+        self._training = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save when the user or the system stops the training."""
+        if self._training and isinstance(exception, KeyboardInterrupt | SystemExit):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not fitting or trainer.fast_dev_run or trainer.global_step == self._saved_step:
+            return
+        trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+        self._saved_step = trainer.global_step

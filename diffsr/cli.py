@@ -1,0 +1,99 @@
+"""The command line: `diffsr VERB ...`. Verbs are imported when they are used, so that help is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import diffsr
+from diffsr.errors import DiffsrError
+
+LIGHTNING = {
+    "fit": "train a speech prior:           diffsr fit --config experiments/prior/starter.yaml",
+    "validate": "score a prior on speech:        diffsr validate --config runs/EXPERIMENT/HASH/config.yaml",
+    "test": "run an experiment's test:       diffsr test --config FILE",
+    "predict": "restore by an experiment file:  diffsr predict --config experiments/enhance/nmf.yaml ...",
+}
+PLAIN = {
+    "restore": "restore a file or a folder:     diffsr restore IN OUT --task enhance --prior PATH",
+    "prepare": "list a corpus in a manifest:    diffsr prepare folder DIR",
+    "evaluate": "score recordings:               diffsr evaluate RESTORED CLEAN --input NOISY",
+    "export": "checkpoint to prior folder:     diffsr export LAST.ckpt PRIOR",
+    "doctor": "check this installation:        diffsr doctor",
+}
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: Without the program's name; `sys.argv[1:]` when None.
+
+    Returns:
+        The exit code: 0 done, 2 something the user can put right (one message on stderr), 130 Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except DiffsrError as error:
+        print(f"diffsr: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            "\ndiffsr: stopped. What was finished is kept; the same command again continues.", file=sys.stderr
+        )
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left (`diffsr ... | head`)
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if verb in ("-V", "--version"):
+        print(f"diffsr {diffsr.__version__}")
+        return 0
+    if verb in LIGHTNING:
+        from diffsr.commands import lightning
+
+        return lightning.run(verb, arguments[1:])
+    if verb in PLAIN:
+        return _plain(verb, arguments[1:])
+    near = difflib.get_close_matches(verb, [*LIGHTNING, *PLAIN], n=1)
+    hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {', '.join([*LIGHTNING, *PLAIN])}."
+    raise DiffsrError(f"unknown verb {verb!r}. {hint} See `diffsr --help`.")
+
+
+def _plain(verb: str, arguments: list[str]) -> int:
+    """A verb that is no business of Lightning's: `diffsr/commands/<verb>.py`."""
+    from diffsr.commands.terminal import Parser
+
+    command = importlib.import_module(f"diffsr.commands.{verb}")
+    parser = Parser(prog=f"diffsr {verb}", description=command.__doc__.splitlines()[0])
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_args(arguments)))
+
+
+def _help() -> str:
+    def lines(verbs: dict[str, str]) -> str:
+        return "\n".join(f"  {verb:10s}{text}" for verb, text in verbs.items())
+
+    return (
+        "diffsr: unsupervised speech restoration with one diffusion prior of clean speech\n\n"
+        "usage: diffsr VERB [options]        (diffsr VERB --help shows the options)\n\n"
+        f"recordings\n{lines(PLAIN)}\n\n"
+        f"experiments (YAML files; options are spelled as their keys, --trainer.max_steps=100)\n{lines(LIGHTNING)}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Check this installation: each line is ok, a warning or a failure with its fix."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from diffsr.commands.terminal import say
+from diffsr.errors import DiffsrError
+
+NEEDED = (
+    "torch", "lightning", "jsonargparse", "omegaconf", "torchmetrics", "numpy", "soundfile", "soxr", "safetensors"
+)  # fmt: skip
+USEFUL = {
+    "pesq": "PESQ scores", "pystoi": "ESTOI scores", "matplotlib": "spectrogram pictures", "wandb": "LOGGER=wandb"
+}  # fmt: skip
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    level: str  # ok, warn, fail
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.level:4s}  {self.what}" + (f"\n      -> {self.fix}" if self.fix else "")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`diffsr doctor` has no options."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; exit code 2 when one is a failure."""
+    failures = 0
+    for finding in findings():
+        say(str(finding))
+        failures += finding.level == "fail"
+    say(f"\n{failures} failure{'s' * (failures != 1)}" if failures else "\nready")
+    return 2 if failures else 0
+
+
+def findings() -> Iterator[Finding]:
+    """All checks, in order; a check that breaks is a finding itself."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _python, _packages, _torch, _torchaudio, _compiler, _disk, _starter
+    )  # fmt: skip
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:
+            yield Finding(
+                "fail",
+                f"{check.__name__.strip('_')}: {type(error).__name__}: {error}",
+                "Reinstall: make setup",
+            )
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    if sys.version_info < (3, 11):
+        yield Finding(
+            "fail", f"Python {version}", "diffsr needs Python 3.11 or newer: make setup PYTHON=python3.12"
+        )
+    else:
+        yield Finding("ok", f"Python {version}")
+
+
+def _packages() -> Iterator[Finding]:
+    found, missing = [], []
+    for name in ("diffsr", *NEEDED):
+        (found if (version := _version(name)) else missing).append(f"{name} {version}" if version else name)
+    yield Finding("ok", ", ".join(found))
+    if missing:
+        names = " ".join(missing)
+        yield Finding(
+            "fail", f"not installed: {names}", "make setup, or: pip install -c constraints.txt -e ."
+        )
+    absent = {name: purpose for name, purpose in USEFUL.items() if not _version(name)}
+    for name, purpose in absent.items():
+        yield Finding("warn", f"{name} is not installed: no {purpose}", f"pip install {name}")
+    if not absent:
+        yield Finding("ok", ", ".join(f"{name} {_version(name)}" for name in USEFUL))
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("ok", f"CPU: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            gpu = torch.cuda.get_device_properties(index)
+            yield Finding(
+                "ok", f"GPU {index}: {gpu.name}, {gpu.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}"
+            )
+    elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
+        yield Finding("ok", "GPU: Apple (mps)")
+    elif shutil.which("nvidia-smi"):
+        built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built for CPUs"
+        yield Finding(
+            "warn",
+            f"there is an NVIDIA driver, but this torch {built} and does not use it",
+            "update the driver, or install a torch that fits it (https://pytorch.org/get-started)",
+        )
+    else:
+        yield Finding("ok", "no GPU: training and restoring run on the CPU")
+
+
+def _torchaudio() -> Iterator[Finding]:
+    from diffsr.signal.torchaudio_home import extension_loaded
+
+    try:
+        extension = extension_loaded()
+    except DiffsrError as error:
+        yield Finding("fail", "torchaudio does not load", str(error))
+        return
+    state = (
+        "" if extension else " (without its compiled extension, which does not fit this torch; nothing to do)"
+    )
+    yield Finding("ok", f"torchaudio {_version('torchaudio')} loads{state}")
+
+
+def _compiler() -> Iterator[Finding]:
+    compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
+    if compiler:
+        yield Finding("ok", f"C compiler: {compiler}")
+    elif _version("pesq"):
+        yield Finding(
+            "warn", "no C compiler (only needed to install pesq again)", "Debian, Ubuntu: apt-get install gcc"
+        )
+    else:
+        yield Finding(
+            "fail", "no C compiler, and pesq is built from source", "Debian, Ubuntu: apt-get install gcc"
+        )
+
+
+def _disk() -> Iterator[Finding]:
+    free_gib = shutil.disk_usage(Path.cwd()).free / GIB
+    what = f"{free_gib:.1f} GiB free in this folder"
+    if free_gib < 0.5:
+        yield Finding("fail", what, "a training run needs at least 0.5 GiB: free some, or choose --runs DIR")
+    elif free_gib < 3:
+        yield Finding("warn", what, "checkpoints may fill it: free some, or choose --runs DIR")
+    else:
+        yield Finding("ok", what)
+
+
+def _starter() -> Iterator[Finding]:
+    manifest = Path(__file__).parents[1] / "assets" / "starter" / "manifest.jsonl"
+    if not manifest.is_file():
+        yield Finding("warn", "the starter corpus is missing", "train with DATA=FOLDER, or reinstall diffsr")
+        return
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    yield Finding("ok", f"starter corpus: {len(lines)} recordings")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,42 @@
+"""Turn a training checkpoint into a prior folder (config.yaml, model.safetensors, README.md).
+
+The averaged weights are exported, which are the ones that validation scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from diffsr.commands.terminal import say
+from diffsr.errors import CheckpointError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `diffsr export`."""
+    parser.add_argument("checkpoint", help="a .ckpt file of `diffsr fit`, or a run folder")
+    parser.add_argument("output", help="the prior folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace a prior that is there already")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export; returns the exit code."""
+    from diffsr.commands.run_folder import Run
+    from diffsr.diffusion import Prior
+
+    source, output = Path(options.checkpoint), Path(options.output)
+    if source.is_dir() and Run(source, "", "").checkpoint.is_file():
+        source = Run(source, "", "").checkpoint
+    if output.exists() and not output.is_dir():
+        raise CheckpointError(f"{output} is a file; expected the name of a folder for the prior.")
+    if output.is_dir() and any(output.iterdir()) and not options.overwrite:
+        raise CheckpointError(
+            f"{output} is not empty. Choose another folder, or replace it with --overwrite."
+        )
+    prior = Prior.from_pretrained(source)
+    try:
+        prior.save_pretrained(output)
+    except OSError as error:
+        raise CheckpointError(f"{output}: the prior cannot be written ({error}).") from error
+    say(f"{output}: prior exported from {source}")
+    return 0

@@ -1,0 +1,138 @@
+"""The verbs of LightningCLI: fit, validate, test, predict."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from diffsr.commands.guards import check_arguments
+from diffsr.commands.lightning_cli import RUN_VARIABLE, AlreadyFinished, RunCLI
+from diffsr.commands.run_folder import Reached
+from diffsr.commands.terminal import note
+from diffsr.errors import ConfigError
+
+
+def run(verb: str, arguments: Sequence[str]) -> int:
+    """Run one verb.
+
+    Returns:
+        Exit code: 0 done (or nothing left to do), 130 stopped by Ctrl-C, 143 by SIGTERM.
+
+    Raises:
+        DiffsrError: The configuration, the data or a checkpoint does not work.
+    """
+    check_arguments(verb, arguments)
+    quieten()
+    with _clean_up():
+        try:
+            cli = RunCLI(verb, arguments)
+        except AlreadyFinished as found:
+            return _nothing_left(found)
+        if verb == "fit":
+            return _fit(cli)
+        scores = verb in ("validate", "test")
+        options = (
+            {"ckpt_path": cli.ckpt_path, "weights_only": True} if scores else {"return_predictions": False}
+        )
+        try:
+            getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
+        except MisconfigurationException as error:
+            raise ConfigError(str(error)) from error
+        return 0
+
+
+def _fit(cli: RunCLI) -> int:
+    trainer, folder = cli.trainer, cli.run_folder
+    if trainer.is_global_zero:
+        note(f"{'continuing' if cli.ckpt_path else 'training'} in {folder.path}")
+    try:
+        # weights_only: a checkpoint of somebody else must not run code
+        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
+    except MisconfigurationException as error:
+        raise ConfigError(str(error)) from error
+    except SIGTERMException:
+        return _stopped(cli, 143)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        return _stopped(cli, 130)  # Lightning's answer to Ctrl-C
+    except KeyboardInterrupt:
+        return _stopped(cli, 130)
+    if trainer.is_global_zero and not trainer.fast_dev_run and folder.checkpoint.is_file():
+        elapsed = [callback.time_elapsed() for callback in _timers(trainer)]
+        Reached(trainer.global_step, trainer.current_epoch, max(elapsed, default=None), cli.budget).write(
+            folder
+        )
+        note(f"done after {trainer.global_step} steps: {folder.path}{_prior_hint(cli)}")
+    return 0
+
+
+def _stopped(cli: RunCLI, code: int) -> int:
+    folder = cli.run_folder
+    if cli.trainer.is_global_zero:
+        if folder.checkpoint.is_file():
+            note(
+                f"stopped at step {cli.trainer.global_step}; the state is saved. To continue, give the same "
+                f"command again, or: diffsr fit --config {folder.path / 'config.yaml'}"
+            )
+        else:
+            note("stopped before the first step; nothing to continue from.")
+    return code
+
+
+def _nothing_left(found: AlreadyFinished) -> int:
+    folder = found.run
+    prior = f"; the prior is {folder.prior}" if folder.prior.is_dir() else ""
+    note(
+        f"{folder.path} is trained already ({found.reached}){prior}. Train longer with a larger "
+        "trainer.max_steps or trainer.max_time, or start over with --resume never."
+    )
+    return 0
+
+
+def _prior_hint(cli: RunCLI) -> str:
+    prior = cli.run_folder.prior
+    return f"\n  restore recordings with: diffsr restore IN OUT --prior {prior}" if prior.is_dir() else ""
+
+
+def _timers(trainer: Trainer) -> list[Timer]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _clean_up() -> Iterator[None]:
+    """Leave signals and the environment as they were (Lightning switches Ctrl-C off when it stops)."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        os.environ.pop(RUN_VARIABLE, None)
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, before)
+
+
+def quieten() -> None:
+    """Silence advice that is no news for our users; warnings about their settings stay."""
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
+        ".*LightningCLI's args parameter.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*`lightning_logs`.*",
+        ".*is smaller than the logging interval.*",
+        ".*your dataloader is not resumable.*",  # crops are drawn anew from (seed, epoch, index)
+    ):
+        warnings.filterwarnings("ignore", message=pattern)
+    if not sys.flags.dev_mode:
+        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+            logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,82 @@
+"""Restore a recording or a folder of recordings: same rate, channels and level out as in.
+
+In a folder, a recording that cannot be restored is reported at the end and does not stop the others.
+What is there already is skipped, so an interrupted run continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diffsr.commands.terminal import note, say
+from diffsr.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from diffsr.api import FileReport
+
+PRESETS = ("fast", "default", "quality")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `diffsr restore`."""
+    parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
+    parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
+    parser.add_argument("--task", default="enhance", help="what to remove: enhance (noise)")
+    parser.add_argument("--prior", help="a prior folder, or a checkpoint of `diffsr fit`")
+    parser.add_argument("--preset", default="default", choices=PRESETS, help="network calls: 30, 60, 200")
+    parser.add_argument("--seed", type=int, default=0, help="of the posterior sample")
+    parser.add_argument(
+        "--channels", default="each", help="each (default), mean, or the number of one channel"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Restore; exit code 2 when a recording failed."""
+    if not options.prior:
+        raise CheckpointError(
+            "no prior given. Give the folder of a trained one with --prior PATH; `make train` makes one in a few "
+            "minutes and says where it is (runs/prior/starter/*/prior)."
+        )
+    if options.channels not in ("each", "mean") and not options.channels.isdigit():
+        raise ConfigError(
+            f"--channels {options.channels}: expected each, mean or the number of a channel (0 is the first)."
+        )
+    from diffsr.api import Restorer, restore_path
+
+    restorer = Restorer(
+        options.prior, task=options.task, preset=options.preset, seed=options.seed, device=options.device
+    )
+    reports = restore_path(
+        options.input, options.output, restorer, overwrite=options.overwrite, on_progress=_show
+    )
+    return summarise(reports)
+
+
+def summarise(reports: Sequence[FileReport]) -> int:
+    """Say what became of the recordings; returns the exit code."""
+    counts = Counter(report.status for report in reports)
+    done = [report for report in reports if report.status == "restored"]
+    if done:
+        took, lasted = sum(r.seconds for r in done), sum(r.duration_s for r in done)
+        pace = f", {took / lasted:.2f} s per second of audio" if lasted else ""
+        calls = f", {max(r.calls for r in done)} network calls each"
+        where = f": {done[0].output}" if len(reports) == 1 else ""
+        say(
+            f"restored {len(done)} of {len(reports)} ({lasted:.1f} s of audio in {took:.1f} s{pace}{calls}){where}"
+        )
+    if counts["skipped"]:
+        note(f"{counts['skipped']} skipped, there already (restore again with --overwrite)")
+    failed = [report for report in reports if report.status == "failed"]
+    for report in failed:
+        sys.stderr.write(f"diffsr: error: {report.message}\n")
+    return 2 if failed else 0
+
+
+def _show(*progress: object) -> None:
+    """Keep one line of a terminal up to date."""
