@@ -72,7 +72,9 @@ class CleanSpeech(LightningDataModule):
             if not value > 0:
                 raise ConfigError(f"data.{name} is {value}, expected a number above 0.")
         if gain_db < 0 or seed < 0:
-            raise ConfigError(f"data.gain_db is {gain_db} and data.seed {seed}, expected numbers of at least 0.")
+            raise ConfigError(
+                f"data.gain_db is {gain_db} and data.seed {seed}, expected numbers of at least 0."
+            )
         self.data = str(STARTER) if data is None else data
         self.valid = valid
         self.rate_hz, self.crop_s, self.batch_size = rate_hz, crop_s, batch_size

@@ -68,7 +68,7 @@ class Corpus:
             if isinstance(speech, str):
                 problems.append(speech)
                 continue
-            store += memoryview(speech.samples.numpy()).cast("B")
+            store += speech.samples.numpy().tobytes()
             offsets.append(len(store) // 2)
             self.utterances.append(utterance)
             self._scales.append(speech.scale)
@@ -105,11 +105,9 @@ def decode(utterance: Utterance, rate_hz: int) -> Speech:
     mono = loudest_channel(wave)
     if start_s is None or end_s is None:
         first_s, last_s = speech_span(mono, info.rate_hz)
-        mono = mono[
-            round(first_s * info.rate_hz) if start_s is None else 0 : round(last_s * info.rate_hz)
-            if end_s is None
-            else None
-        ]
+        first = round(first_s * info.rate_hz) if start_s is None else 0
+        last = round(last_s * info.rate_hz) if end_s is None else mono.shape[-1]
+        mono = mono[first:last]
     mono = resample(mono, info.rate_hz, rate_hz)
     level = float(active_rms(mono, rate_hz)) if len(mono) else 0.0
     if level < SILENCE_RMS:
@@ -138,7 +136,7 @@ def _decode_all(utterances: Sequence[Utterance], rate_hz: int) -> Iterator[tuple
             leave=False,
             delay=0.5 if terminal else 5.0,
             mininterval=0.1 if terminal else 10.0,
-            disable=rank_zero_only.rank != 0,
+            disable=getattr(rank_zero_only, "rank", 0) != 0,
         )
         yield from zip(utterances, results, strict=True)
 

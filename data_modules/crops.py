@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from data_modules.corpus import Corpus
-from diffsr.signal.levels import from_db
+from diffsr.signal.levels import active_rms, from_db
 
 PAUSE_S = (0.1, 0.6)
 """Pauses between joined utterances."""
@@ -24,14 +24,15 @@ _VALID_STREAM = 2**32 - 1
 
 Crop = dict[str, Tensor]
 """`wave`: float32 [T]; `speaker`: int64 scalar."""
+_Start = tuple[int, int]  # utterance, first sample
 
 
 class CropMaker:
     """Makes crops of one length and level out of a corpus.
 
     Every second of speech is equally likely. An utterance shorter than the crop is joined with others of
-    its talker, each at the same active-speech level, with pauses of 0.1-0.6 s; others come again only when
-    all have been used. Without a label, or where the talker has nothing else, the utterance is zero-padded at a random
+    its talker, each at the same active-speech level, with pauses of 0.1-0.6 s; none comes again before all
+    have been used. Without a label, or where the talker has nothing else, it is zero-padded at a random
     offset. Nothing wraps around and talkers are never mixed.
     """
 
@@ -67,6 +68,10 @@ class CropMaker:
         """Part of an utterance that is long enough, at RMS 1."""
         return self.corpus.speech(index, start, start + self.n_samples)
 
+    def is_speech(self, index: int, start: int) -> bool:
+        """Whether the crop that starts there is not mostly a pause: at most 12 dB below its utterance."""
+        return float(active_rms(self.cut(index, start), self.rate_hz)) > from_db(-12.0)
+
     def fill(self, index: int, rng: np.random.Generator) -> Tensor:
         """A crop around an utterance that is too short, at RMS 1."""
         talker = self.talkers[index]
@@ -76,7 +81,7 @@ class CropMaker:
         if len(others) == 0:
             _place(wave, self._piece(index), int(rng.integers(self.n_samples - self.lengths[index] + 1)))
             return wave
-        # A random part of the first utterance may lie before the crop, so that crops do not all begin with a beginning.
+        # A part of the first utterance may lie before the crop: not every crop starts with a beginning.
         position = -int(rng.integers(self.lengths[index]))
         for piece in _cycle(index, others, rng):
             _place(wave, self._piece(piece), position)
@@ -157,8 +162,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class ValidCrops(Dataset[Crop]):
     """Fixed crops, dealt evenly to the talkers; unlabelled utterances count as talkers of their own.
 
-    In turn each talker gives the first crop of an utterance not used yet, then second crops, and so on. No
-    crop comes twice: a small corpus gives fewer than asked for.
+    In turn each talker gives the first crop of an utterance not used yet, then second crops, and so on.
+    Crops that are mostly a pause are passed over, as a score means nothing there. No crop comes twice: a
+    small corpus gives fewer than asked for.
     """
 
     def __init__(self, maker: CropMaker, n_crops: int) -> None:
@@ -175,21 +181,27 @@ class ValidCrops(Dataset[Crop]):
         return self.maker.fixed(*self.items[number])
 
 
-def _fixed_starts(maker: CropMaker) -> list[list[tuple[int, int]]]:
-    """(utterance, start) of every fixed crop for each talker, first crops of all utterances first."""
-    queues: dict[int, list[tuple[int, int]]] = {}
-    for index, (length, talker) in enumerate(zip(maker.lengths, maker.talkers, strict=True)):
-        key = int(talker) if talker >= 0 else -1 - index
-        n_whole = max(1, int(length) // maker.n_samples)
-        queues.setdefault(key, []).extend((index, part * maker.n_samples) for part in range(n_whole))
-    return [sorted(queue, key=lambda item: item[1]) for queue in queues.values()]
+def _fixed_starts(maker: CropMaker) -> list[Iterator[_Start]]:
+    """The fixed crops of each talker, the first crops of all utterances first."""
+    utterances: dict[int, list[int]] = {}
+    for index, talker in enumerate(maker.talkers):
+        utterances.setdefault(int(talker) if talker >= 0 else -1 - index, []).append(index)
+    return [_starts_of(maker, indices) for indices in utterances.values()]
 
 
-def _deal(queues: list[list[tuple[int, int]]], n_crops: int) -> list[tuple[int, int]]:
-    """One item of each queue in turn."""
-    items: list[tuple[int, int]] = []
-    for turn in range(max(len(queue) for queue in queues)):
-        items += [queue[turn] for queue in queues if turn < len(queue)]
-        if len(items) >= n_crops:
-            break
+def _starts_of(maker: CropMaker, indices: list[int]) -> Iterator[_Start]:
+    n_parts = [max(1, int(maker.lengths[index]) // maker.n_samples) for index in indices]
+    for part in range(max(n_parts)):
+        for index, count in zip(indices, n_parts, strict=True):
+            if part < count and (count == 1 or maker.is_speech(index, part * maker.n_samples)):
+                yield index, part * maker.n_samples
+
+
+def _deal(queues: list[Iterator[_Start]], n_crops: int) -> list[_Start]:
+    """One item of each queue in turn, until there are enough or all are empty."""
+    items: list[_Start] = []
+    while queues and len(items) < n_crops:
+        turn = [(queue, next(queue, None)) for queue in queues]
+        items += [start for _, start in turn if start is not None]
+        queues = [queue for queue, start in turn if start is not None]
     return items[:n_crops]

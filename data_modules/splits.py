@@ -42,7 +42,9 @@ def hold_out(rows: Sequence[Utterance], source: str) -> tuple[list[Utterance], l
         held = _first(talkers, max(2, round(SHARE * len(talkers))))
         return [r for r in rows if r.speaker not in held], [r for r in rows if r.speaker in held]
     if len(rows) < 2:
-        raise DataError(f"{source} holds one recording, expected at least 2: one to train on and one to validate with.")
+        raise DataError(
+            f"{source} holds one recording, expected at least 2: one to train on and one to validate with."
+        )
     held = _first({row.id for row in rows}, max(1, round(SHARE * len(rows))))
     return [r for r in rows if r.id not in held], [r for r in rows if r.id in held]
 

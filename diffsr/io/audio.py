@@ -100,10 +100,14 @@ def read_audio(
             raise AudioError(f"{path} is damaged ({_reason(error)}). Replace or remove it.") from error
     wave = torch.from_numpy(samples).T.contiguous()
     if wave.shape[-1] == 0:
-        raise AudioError(f"{path} ends before its header says: no samples could be read. Replace or remove it.")
+        raise AudioError(
+            f"{path} ends before its header says: no samples could be read. Replace or remove it."
+        )
     if not bool(wave.isfinite().all()):
         n_bad = int((~wave.isfinite()).sum())
-        raise AudioError(f"{path} holds {n_bad} NaN or infinite samples, expected numbers. Write the file again.")
+        raise AudioError(
+            f"{path} holds {n_bad} NaN or infinite samples, expected numbers. Write the file again."
+        )
     return wave, info
 
 
@@ -124,7 +128,9 @@ def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | Non
     """
     path = Path(path)
     if wave.ndim != 2 or wave.numel() == 0:
-        raise AudioError(f"Nothing to write to {path}: found samples of shape {list(wave.shape)}, expected [C, T].")
+        raise AudioError(
+            f"Nothing to write to {path}: found samples of shape {list(wave.shape)}, expected [C, T]."
+        )
     if not bool(wave.isfinite().all()):
         raise AudioError(f"Not written: {path} would hold NaN or infinite samples.")
     kind = _FORMATS.get(path.suffix.lower())
@@ -142,7 +148,9 @@ def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | Non
         with replacing(path) as temporary:
             _write(temporary, wave, rate_hz, kind, subtype)
     except OSError as error:
-        raise AudioError(f"Cannot write {path}: {error.strerror or error}. Choose a folder that you may write to.") from error
+        raise AudioError(
+            f"Cannot write {path}: {error.strerror or error}. Choose a folder that you may write to."
+        ) from error
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise AudioError(
             f"Cannot write {path} as {kind} {subtype} at {rate_hz} Hz with {wave.shape[0]} channels: "

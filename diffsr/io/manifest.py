@@ -21,7 +21,7 @@ from diffsr.io.atomic import replacing
 from diffsr.io.audio import find_audio
 
 MANIFEST_NAME = "manifest.jsonl"
-SPLITS = {
+_SPLITS = {
     "train": "train",
     "training": "train",
     "valid": "valid",
@@ -32,7 +32,6 @@ SPLITS = {
     "testing": "test",
     "eval": "test",
 }
-"""Names of splits as they are found, and what they are called here."""
 
 _Row = tuple[int, dict[str, Any]]
 
@@ -83,11 +82,15 @@ def read_manifest(source: str | Path) -> list[Utterance]:
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows}
     reader = readers.get(source.suffix.lower())
     if reader is None:
-        raise DataError(f"{source} is not a manifest: expected a folder, a .jsonl or a .csv with a column 'path'.")
+        raise DataError(
+            f"{source} is not a manifest: expected a folder, a .jsonl or a .csv with a column 'path'."
+        )
     try:
         rows = [(line, _utterance(source, line, row)) for line, row in reader(source)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source} cannot be read as a text table ({error}). Write it again as UTF-8.") from error
+        raise DataError(
+            f"{source} cannot be read as a text table ({error}). Write it again as UTF-8."
+        ) from error
     if not rows:
         raise DataError(f"{source} lists no recordings, expected at least one row. Fill it or use another.")
     _check_files(source, rows)
@@ -111,7 +114,9 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
                     del row["text"]
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise DataError(f"Cannot write {path}: {error.strerror or error}. Choose a folder you may write to.") from error
+        raise DataError(
+            f"Cannot write {path}: {error.strerror or error}. Choose a folder you may write to."
+        ) from error
 
 
 def scan_folder(folder: str | Path) -> list[Utterance]:
@@ -128,7 +133,7 @@ def scan_folder(folder: str | Path) -> list[Utterance]:
     for path in find_audio(folder):
         relative = path.relative_to(folder)
         folders = list(relative.parts[:-1])
-        split = SPLITS.get(folders[0].lower().replace("_", "-").split("-")[0]) if folders else None
+        split = _split(folders[0]) if folders else None
         if split is not None:
             folders.pop(0)
         utterances.append(
@@ -150,9 +155,13 @@ def _jsonl_rows(source: Path) -> Iterator[_Row]:
             try:
                 row = json.loads(text)
             except json.JSONDecodeError as error:
-                raise DataError(f"{source}, line {line}: not JSON ({error.msg}). Expected one object a line.") from error
+                raise DataError(
+                    f"{source}, line {line}: not JSON ({error.msg}). Expected one object a line."
+                ) from error
             if not isinstance(row, dict):
-                raise DataError(f"{source}, line {line}: found {type(row).__name__}, expected an object with 'path'.")
+                raise DataError(
+                    f"{source}, line {line}: found {type(row).__name__}, expected an object with 'path'."
+                )
             yield line, row
 
 
@@ -162,8 +171,8 @@ def _csv_rows(source: Path) -> Iterator[_Row]:
         columns = reader.fieldnames or []
         if "path" not in columns:
             raise DataError(
-                f"{source}, line 1: columns are {', '.join(columns) or 'none'}; expected a header with 'path' "
-                "(optional: speaker, speech_start_s, speech_end_s, split). Add it."
+                f"{source}, line 1: columns are {', '.join(columns) or 'none'}; expected a header with "
+                "'path' (optional: speaker, speech_start_s, speech_end_s, split). Add it."
             )
         for row in reader:
             yield reader.line_num, row
@@ -176,7 +185,9 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         raise DataError(f"{where}: no 'path'. Every row needs the path of a recording.")
     start_s, end_s = (_number(where, row, key) for key in ("speech_start_s", "speech_end_s"))
     if start_s is not None and end_s is not None and start_s >= end_s:
-        raise DataError(f"{where}: speech_start_s {start_s} is not before speech_end_s {end_s}. Correct the times.")
+        raise DataError(
+            f"{where}: speech_start_s {start_s} is not before speech_end_s {end_s}. Correct the times."
+        )
     split = _text(row.get("split"))
     rate_hz, n_samples = (_number(where, row, key) for key in ("rate_hz", "n_samples"))
     return Utterance(
@@ -185,11 +196,16 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         speaker=_text(row.get("speaker")),
         speech_start_s=start_s,
         speech_end_s=end_s,
-        split=SPLITS.get(split.lower(), split) if split else None,
+        split=(_split(split) or split) if split else None,
         text=_text(row.get("text")),
         rate_hz=None if rate_hz is None else int(rate_hz),
         n_samples=None if n_samples is None else int(n_samples),
     )
+
+
+def _split(name: str) -> str | None:
+    """train, valid or test for the many ways to write it (Dev, dev-clean, test_other), else None."""
+    return _SPLITS.get(name.lower().replace("_", "-").split("-")[0])
 
 
 def _text(value: object) -> str | None:
