@@ -1,0 +1,217 @@
+"""From a recording to a restored recording: the one pipeline behind Python, command line and tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.errors import AudioError, ConfigError
+from diffsr.io.audio import read_audio, write_audio
+from diffsr.recipes import Recipe, make_recipe
+from diffsr.samplers import Problem, RowNoise
+from diffsr.samplers.initialise import from_observation, speech_level
+from diffsr.signal.levels import SILENCE_DB, from_db
+from diffsr.signal.resampling import resample
+
+if TYPE_CHECKING:
+    import numpy as np
+
+OnStep = Callable[[int, int], None]
+
+SHORTEST_S = 0.1
+CLIPPED_SHARE = 0.5
+OVERLAP_S = 0.512
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored recording and what it took.
+
+    Attributes:
+        wave: Restored speech: of the kind, shape and level of the input; `[C, T]` for a file.
+        rate_hz: Sampling rate, that of the input.
+        n_calls: Calls of the prior.
+        seconds: Wall time.
+    """
+
+    wave: Any
+    rate_hz: int
+    n_calls: int
+    seconds: float
+
+    def save(self, path: str | Path, subtype: str | None = None) -> Path:
+        """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`)."""
+        wave = torch.as_tensor(self.wave)
+        write_audio(path, wave.reshape(-1, wave.shape[-1]), self.rate_hz, subtype)
+        return Path(path)
+
+
+class Restorer:
+    """Restores recordings of any rate, length and number of channels with one prior and one recipe.
+
+    Args:
+        prior: A loaded prior, a prior folder or a checkpoint.
+        task: What is wrong with the recordings: `enhance` (noise).
+        preset: `fast` (30 network calls), `default` (60) or `quality` (200).
+        seed: Seed of the posterior sample; a recording gets the same result in any company.
+        device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
+        channels: `each` restores every channel, `mean` their average, a number that channel alone.
+        recipe: Own sampler and models in place of task and preset.
+    """
+
+    def __init__(
+        self,
+        prior: Prior | str | Path,
+        task: str = "enhance",
+        preset: str = "default",
+        seed: int = 0,
+        device: str = "auto",
+        channels: str | int = "each",
+        recipe: Recipe | None = None,
+    ) -> None:
+        self.recipe = recipe or make_recipe(task, preset)
+        self.prior = prior if isinstance(prior, Prior) else Prior.from_pretrained(prior)
+        self.seed, self.channels = seed, str(channels)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.to(device)
+
+    def to(self, device: str | torch.device) -> Restorer:
+        """Move the prior and the models."""
+        self.device = torch.device(device)
+        try:
+            for part in (self.prior, self.recipe.likelihood, self.recipe.degradation):
+                if isinstance(part, torch.nn.Module):
+                    part.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"Device {device} cannot be used ({error}). Try --device cpu.") from error
+        return self
+
+    def restore(
+        self, wave: Tensor, rate_hz: int, item_id: str = "recording", on_step: OnStep | None = None
+    ) -> Restoration:
+        """Restore one recording.
+
+        Args:
+            wave: `[C, T]`, full scale 1.
+            rate_hz: Its sampling rate.
+            item_id: Name that its random numbers depend on, beside the seed.
+            on_step: Called with (finished, total) steps.
+
+        Raises:
+            AudioError: It is silent, too short, not finite, or clipped throughout.
+        """
+        started = time.perf_counter()
+        _check(wave, rate_hz, item_id)
+        wave = _choose_channels(wave, self.channels, item_id)
+        y = resample(wave.float(), rate_hz, self.prior.rate_hz).to(self.device)
+        restored, n_calls = self._restore_channels(y, item_id, on_step)
+        out = resample(restored.cpu(), self.prior.rate_hz, rate_hz, n_samples=wave.shape[-1])
+        return Restoration(out, rate_hz, n_calls, time.perf_counter() - started)
+
+    def _restore_channels(self, y: Tensor, item_id: str, on_step: OnStep | None) -> tuple[Tensor, int]:
+        """`y [C, T]` at the prior's rate -> the same restored; silent channels stay silent."""
+        level = speech_level(y, self.prior.rate_hz)
+        sounding = level > from_db(SILENCE_DB)
+        scale = self.prior.sigma_data / level[sounding, None]
+        ids = [f"{item_id}/{channel}" for channel in sounding.nonzero()[:, 0].tolist()]
+        prior = WindowedPrior(
+            self.prior, self.prior.window_s, overlap_s=min(OVERLAP_S, self.prior.window_s / 4)
+        )
+        recipe = self.recipe
+        problem = Problem.pose(
+            (y[sounding] * scale)[:, None],
+            prior,
+            recipe.degradation,
+            recipe.likelihood,
+            RowNoise(self.seed, ids),
+            n_sources=recipe.n_sources,
+        )
+        sampler = recipe.sampler
+        samples = sampler.sample(problem, from_observation(problem, float(sampler.sigmas[0])), on_step)
+        restored = torch.zeros_like(y)
+        restored[sounding] = samples.x[:, 0] / scale
+        return restored, samples.n_calls
+
+    def restore_file(self, path: str | Path, item_id: str | None = None, on_step: OnStep | None = None) -> Restoration:
+        """Restore a file; its name without suffix is its identity unless `item_id` is given."""
+        wave, info = read_audio(path)
+        return self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
+
+
+def restore(
+    audio: str | Path | Tensor | np.ndarray,
+    prior: Prior | str | Path,
+    rate_hz: int | None = None,
+    task: str = "enhance",
+    preset: str = "default",
+    seed: int = 0,
+) -> Restoration:
+    """Restore a file or an array.
+
+    Args:
+        audio: A file, or samples `[T]` or `[C, T]` with full scale 1.
+        prior: A loaded prior, a prior folder or a checkpoint.
+        rate_hz: Sampling rate of an array.
+        task: What is wrong with it: `enhance` (noise).
+        preset: `fast`, `default` or `quality`.
+        seed: Seed of the posterior sample.
+
+    Returns:
+        The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`.
+
+    Example:
+        >>> restore("noisy.wav", prior="runs/prior/starter/1a2b3c4d/prior").save("restored.wav")  # doctest: +SKIP
+    """
+    restorer = Restorer(prior, task=task, preset=preset, seed=seed)
+    if isinstance(audio, (str, Path)):
+        return restorer.restore_file(audio)
+    if rate_hz is None:
+        raise ConfigError("The audio is an array without a sampling rate; give rate_hz, for example rate_hz=16000.")
+    wave = torch.as_tensor(audio)
+    if wave.ndim not in (1, 2) or wave.shape[-1] == 0:
+        raise AudioError(f"The array has shape {tuple(wave.shape)}; expected [T] or [channels, T].")
+    result = restorer.restore(torch.atleast_2d(wave), rate_hz)
+    out = result.wave.reshape(wave.shape).to(wave.dtype if wave.is_floating_point() else torch.float32)
+    kind = out if isinstance(audio, Tensor) else out.numpy()
+    return Restoration(kind, rate_hz, result.n_calls, result.seconds)
+
+
+def _check(wave: Tensor, rate_hz: int, item_id: str) -> None:
+    """Refuse what cannot be restored, saying why."""
+    duration_s = wave.shape[-1] / rate_hz
+    if duration_s < SHORTEST_S:
+        raise AudioError(
+            f"{item_id} lasts {duration_s:.4f} s ({wave.shape[-1]} samples); expected at least {SHORTEST_S} s of speech."
+        )
+    if not bool(torch.isfinite(wave).all()):
+        raise AudioError(f"{item_id} holds NaN or infinite samples; expected finite audio. Export it again.")
+    peak = float(wave.abs().max())
+    if peak < from_db(SILENCE_DB):
+        raise AudioError(f"{item_id} is silent; expected a recording with speech. There is nothing to restore.")
+    share = float((wave.abs() >= 0.999 * peak).float().mean())
+    if share > CLIPPED_SHARE:
+        raise AudioError(
+            f"{item_id} is clipped in {share:.0%} of its samples; expected less than {CLIPPED_SHARE:.0%}. "
+            "Record it again at a lower level."
+        )
+
+
+def _choose_channels(wave: Tensor, channels: str, item_id: str) -> Tensor:
+    if channels == "each":
+        return wave
+    if channels == "mean":
+        return wave.mean(0, keepdim=True)
+    if channels.isdigit() and int(channels) < wave.shape[0]:
+        return wave[int(channels) : int(channels) + 1]
+    raise ConfigError(
+        f"{item_id} has {wave.shape[0]} channels and channel {channels!r} was asked for; "
+        f"expected each, mean or a number from 0 to {wave.shape[0] - 1}."
+    )

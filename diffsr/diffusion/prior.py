@@ -1,0 +1,165 @@
+"""The prior: a network that denoises, with its preconditioning, its units and its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from diffsr.diffusion.precondition import precondition
+from diffsr.errors import CheckpointError
+from diffsr.io.weights import load_checkpoint, load_tensors, save_tensors
+from diffsr.networks import NETWORKS
+from diffsr.signal.stft import STFT
+
+FORMAT = "diffsr-prior/1"
+
+
+class Prior(nn.Module):
+    """Clean speech as a diffusion model in waveform form: `E[x | z, sigma]` with `z = x + sigma * noise`.
+
+    Args:
+        network: Backbone, `(wave [B, T], c_noise [B]) -> [B, T]`, one of `diffsr.networks`.
+        rate_hz: Sampling rate of the speech it knows.
+        sigma_data: RMS of active speech it expects.
+        window_s: Longest context it was trained on; longer signals are denoised in overlapping windows.
+    """
+
+    def __init__(
+        self, network: nn.Module, rate_hz: int = 16_000, sigma_data: float = 0.05, window_s: float = 4.096
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.rate_hz, self.sigma_data, self.window_s = rate_hz, sigma_data, window_s
+
+    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Posterior mean of clean speech (EDM, arXiv 2206.00364, Eq. 7).
+
+        Args:
+            z: Noisy state `[..., T]`.
+            sigma: Noise level `[...]`, one for each signal.
+
+        Returns:
+            Estimate `[..., T]`.
+        """
+        scale = precondition(sigma.reshape(-1, 1), self.sigma_data)
+        flat = z.reshape(-1, z.shape[-1])
+        output = self.network(scale.c_in * flat, scale.c_noise[:, 0])
+        return (scale.c_skip * flat + scale.c_out * output).reshape(z.shape)
+
+    def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
+        """Variance of speech around `x0` in STFT bins, `[..., 1, 1]`: that of a white Gaussian prior."""
+        return stft.bin_variance(sigma**2 * self.sigma_data**2 / (sigma**2 + self.sigma_data**2))
+
+    # Files ------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything but the weights, as plain values: the `config.yaml` of a prior folder."""
+        names = {kind: name for name, kind in NETWORKS.items()}
+        return {
+            "format": FORMAT,
+            "rate_hz": self.rate_hz,
+            "sigma_data": self.sigma_data,
+            "window_s": self.window_s,
+            "network": {"name": names[type(self.network)], **self.network.config},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], origin: str = "config") -> Prior:
+        """Build an untrained prior from `config`.
+
+        Raises:
+            CheckpointError: Another format, an unknown network, or arguments that do not fit it.
+        """
+        if config.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{origin} has format {config.get('format')!r}; this version of diffsr reads {FORMAT!r}."
+            )
+        try:
+            network = dict(config["network"])
+            backbone = NETWORKS[network.pop("name")]
+            return cls(backbone(**network), config["rate_hz"], config["sigma_data"], config["window_s"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{origin} does not describe a prior ({type(error).__name__}: {error}). "
+                f"Known networks: {', '.join(sorted(NETWORKS))}."
+            ) from error
+
+    def save_pretrained(self, folder: str | Path, card: str = "") -> Path:
+        """Write a prior folder: `config.yaml`, `model.safetensors` and the card `README.md`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(self.state_dict(), folder / "model.safetensors")
+        (folder / "README.md").write_text(card or f"# Speech prior\n\n{self.rate_hz} Hz.\n", encoding="utf-8")
+        (folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Prior:
+        """Load a prior folder (as `diffsr fit` exports it) or a Lightning checkpoint, on the CPU, in eval mode.
+
+        Raises:
+            CheckpointError: Nothing there, parts missing, or weights that do not fit.
+        """
+        path = Path(source).expanduser()
+        if path.is_dir():
+            config, weights = _read_folder(path)
+        elif path.is_file():
+            config, weights = _read_checkpoint(path)
+        else:
+            raise CheckpointError(
+                f"No prior at {path}. Expected a folder with config.yaml and model.safetensors, or a .ckpt; "
+                "`make train` writes one to runs/prior/starter/*/prior."
+            )
+        prior = cls.from_config(config, origin=str(path))
+        _load_strictly(prior, weights, path)
+        return prior.eval().requires_grad_(False)
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    missing = [name for name in ("config.yaml", "model.safetensors") if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} is not a prior folder: {' and '.join(missing)} missing. "
+            "Expected config.yaml and model.safetensors, as `diffsr fit` exports them."
+        )
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / 'config.yaml'} is not valid YAML ({error}).") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.yaml'} is empty or not a mapping; export the prior again.")
+    return config, load_tensors(folder / "model.safetensors")
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    content = load_checkpoint(path)
+    if "diffsr_prior" not in content or "state_dict" not in content:
+        raise CheckpointError(
+            f"{path} holds no diffsr prior. Expected a checkpoint of `diffsr fit` on an experiments/prior "
+            "file, or a prior folder."
+        )
+    prefix = "prior."
+    weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    return content["diffsr_prior"], weights
+
+
+def _load_strictly(prior: Prior, weights: dict[str, Tensor], path: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in prior.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    differing = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+    if differing:
+        name = differing[0]
+        raise CheckpointError(
+            f"The weights in {path} do not fit its configuration: {len(differing)} of {len(expected)} tensors "
+            f"differ, first {name}: found {found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}. "
+            "config.yaml and model.safetensors must come from the same export."
+        )
+    bad = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise CheckpointError(f"The weights in {path} hold NaN or infinite values, first in {bad[0]}.")
+    prior.load_state_dict(weights)

@@ -1,0 +1,77 @@
+"""Noise levels: the descending ones of sampling and the random ones of training."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+def rho_schedule(sigma_max: float, sigma_min: float, n_steps: int, rho: float = 7.0) -> Tensor:
+    """`n_steps + 1` levels from sigma_max down to sigma_min, and then 0 (EDM, arXiv 2206.00364, Eq. 5).
+
+    The last of the `n_steps` moves goes to 0, so a run of `n_steps` moves calls the network
+    `n_steps` times with a first-order solver.
+    """
+    if not 0 < sigma_min < sigma_max or n_steps < 1:
+        raise ValueError(
+            f"sigma_min={sigma_min}, sigma_max={sigma_max}, n_steps={n_steps}; "
+            "expected 0 < sigma_min < sigma_max and at least one step."
+        )
+    ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    sigmas = (high + ramp * (low - high)) ** rho
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+
+
+class NoiseLevels(Protocol):
+    """Where training noise levels come from."""
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw `n` noise levels, `[n]`."""
+        ...
+
+
+class LogNormalLevels:
+    """`ln sigma ~ N(ln(median), spread)`, truncated to `[sigma_min, sigma_max]`.
+
+    Args:
+        median: Noise level at which most is learned; about the RMS of speech.
+        spread: Standard deviation of `ln sigma`.
+        sigma_min: Smallest level.
+        sigma_max: Largest level.
+    """
+
+    def __init__(
+        self, median: float = 0.05, spread: float = 1.6, sigma_min: float = 1e-4, sigma_max: float = 10.0
+    ) -> None:
+        self.median, self.spread = median, spread
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw by the inverse distribution function of the truncated normal."""
+        normal = torch.distributions.Normal(math.log(self.median), self.spread)
+        low, high = (normal.cdf(torch.tensor(s).log()) for s in (self.sigma_min, self.sigma_max))
+        u = torch.rand(n, generator=rng, device=rng.device).cpu()
+        return normal.icdf(low + u * (high - low)).exp().to(rng.device)
+
+
+class RhoUniformLevels:
+    """Training levels with the density of the sampling schedule (BUDDy, arXiv 2405.04272).
+
+    Args:
+        sigma_min: Smallest level.
+        sigma_max: Largest level.
+        rho: Curvature of the schedule.
+    """
+
+    def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 10.0, rho: float = 10.0) -> None:
+        self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Draw uniformly in `sigma ** (1 / rho)`."""
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        u = torch.rand(n, generator=rng, device=rng.device)
+        return (high + u * (low - high)) ** self.rho

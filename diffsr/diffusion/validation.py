@@ -1,0 +1,42 @@
+"""How good a prior is, on fixed clean speech and fixed noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffsr.diffusion.loss import denoising_loss
+from diffsr.diffusion.prior import Prior
+from diffsr.evaluation.metrics import si_sdr_db
+
+SIGMAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Centres of the noise-level bands in which the loss is reported, half a decade apart."""
+
+INPUT_SNRS_DB = (-5.0, 0.0, 5.0, 10.0)
+
+
+@torch.no_grad()
+def band_losses(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
+    """Denoising loss of each item of `wave [B, T]` at each level of `SIGMAS`, name -> `[B]`."""
+    losses = {}
+    for sigma in SIGMAS:
+        rng = torch.Generator(wave.device).manual_seed(seed)
+        losses[f"loss_sigma_{sigma:g}"] = denoising_loss(prior, wave, wave.new_full(wave.shape[:1], sigma), rng)
+    return losses
+
+
+@torch.no_grad()
+def denoising_gains(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
+    """SI-SDR gain in dB of one denoising call on speech in white noise, name -> `[B]`.
+
+    The noise level is set from the RMS of the whole item, so that the input SI-SDR is the nominal SNR.
+    Items of silence give NaN.
+    """
+    gains = {}
+    for snr_db in INPUT_SNRS_DB:
+        rng = torch.Generator(wave.device).manual_seed(seed)
+        sigma = wave.square().mean(-1).sqrt().clamp_min(1e-6) * 10 ** (-snr_db / 20)
+        z = wave + sigma[:, None] * torch.randn(wave.shape, generator=rng, device=wave.device)
+        estimate = prior.denoise(z, sigma)
+        gains[f"gain_db_at_{snr_db:+g}_db"] = si_sdr_db(estimate, wave) - si_sdr_db(z, wave)
+    return gains

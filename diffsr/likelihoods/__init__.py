@@ -1,0 +1,5 @@
+"""Noise models: `log p(y | A(x))` with the parameters of the noise."""
+
+from diffsr.likelihoods.nmf import NMFNoise
+
+__all__ = ["NMFNoise"]

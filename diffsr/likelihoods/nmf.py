@@ -1,0 +1,90 @@
+"""Noise whose spectrogram has low rank, estimated from the recording itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diffsr.signal.noise_floor import noise_floor
+from diffsr.signal.stft import STFT
+
+FLOOR = 1e-10
+"""Least variance of a bin: 100 dB below full scale, so that digital silence divides safely."""
+
+
+class NMFNoise(nn.Module):
+    """`Y - A(X) ~ CN(0, v)`, `v = W H`: Gaussian noise with a non-negative factorisation of its power.
+
+    One factorisation for each item; its restarts share it. W and H start from the noise floor of the
+    observation (minimum statistics), never from random numbers: component k starts as the noise floor
+    around its place in time, and activations fade from one component to the next.
+
+    Args:
+        rank: Number of components K.
+        n_fft: STFT window in samples.
+        hop_samples: STFT hop in samples.
+        exponent: Of the multiplicative update; 1/2 never raises the objective (arXiv 1010.1763, the
+            majorisation-minimisation algorithm), 1 is the usual heuristic.
+    """
+
+    def __init__(self, rank: int = 4, n_fft: int = 512, hop_samples: int = 128, exponent: float = 0.5) -> None:
+        super().__init__()
+        self.stft = STFT(n_fft, hop_samples)
+        self.rank, self.exponent = rank, exponent
+        self.spectra = torch.empty(0)  # W [B, F, K]
+        self.activations = torch.empty(0)  # H [B, K, N]
+        self.item_of_row = torch.empty(0, dtype=torch.long)
+
+    def reset(self, y: Tensor, item_of_row: Tensor) -> None:
+        """Start W and H from the noise floor of `y [rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
+        self.item_of_row = item_of_row
+        power = self._mean_over_restarts(self.stft(y[:, 0]).abs().square())
+        floor = noise_floor(power).clamp_min(FLOOR)
+        n_frames = floor.shape[-1]
+        centres = torch.linspace(0, n_frames - 1, self.rank, device=y.device)
+        self.spectra = floor[..., centres.round().long()]
+        frames = torch.arange(n_frames, device=y.device)
+        spacing = max((n_frames - 1) / max(self.rank - 1, 1), 1.0)
+        fade = (1 - (frames - centres[:, None]).abs() / spacing).clamp_min(0)
+        # A little of every component everywhere: a zero activation could never grow again.
+        fade = 0.9 * fade / fade.sum(0) + 0.1 / self.rank
+        self.activations = fade.expand(floor.shape[0], -1, -1).clone()
+
+    @property
+    def variance(self) -> Tensor:
+        """Noise power v of each row, `[rows, F, N]`."""
+        return (self.spectra @ self.activations).clamp_min(FLOOR)[self.item_of_row]
+
+    def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
+        """`log p(y | A x)` up to a constant, `[rows]`, for observations `[rows, 1, T]`."""
+        variance = self.variance + extra_variance
+        residual = self.stft((y - y_hat)[:, 0]).abs().square()
+        return -(residual / variance + variance.log()).sum((-2, -1))
+
+    def update(self, residual: Tensor, extra_variance: Tensor) -> None:
+        """One M-step on the noise (explicit noise posterior of DiffUSEEN, arXiv 2601.09931).
+
+        Args:
+            residual: `y - A(x0)` of the uncorrected estimate, `[rows, 1, T]`.
+            extra_variance: Variance of `A(x0)` in bins, broadcastable to `[rows, F, N]`.
+        """
+        v = self.variance
+        share = v / (v + extra_variance)
+        noise_power = (share * self.stft(residual[:, 0]).abs()).square() + share * extra_variance
+        self._multiplicative_update(self._mean_over_restarts(noise_power).clamp_min(FLOOR))
+
+    def _multiplicative_update(self, target: Tensor) -> None:
+        """Itakura-Saito updates of H, then W (Févotte et al., Neural Computation 21(3), 2009)."""
+        w, h = self.spectra, self.activations
+        v = (w @ h).clamp_min(FLOOR)
+        h = h * ((w.mT @ (target / v.square())) / (w.mT @ v.reciprocal())) ** self.exponent
+        v = (w @ h).clamp_min(FLOOR)
+        w = w * (((target / v.square()) @ h.mT) / (v.reciprocal() @ h.mT)) ** self.exponent
+        scale = w.mean(1, keepdim=True).clamp_min(FLOOR)
+        self.spectra, self.activations = w / scale, h * scale.mT
+
+    def _mean_over_restarts(self, per_row: Tensor) -> Tensor:
+        """Average rows of the same item: `[rows, ...] -> [B, ...]`."""
+        counts = torch.bincount(self.item_of_row)
+        total = per_row.new_zeros(len(counts), *per_row.shape[1:]).index_add_(0, self.item_of_row, per_row)
+        return total / counts.reshape(-1, *[1] * (per_row.ndim - 1))

@@ -1,0 +1,104 @@
+"""The loop: from noise to a sample of the posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffsr.diffusion.schedule import rho_schedule
+from diffsr.errors import DiffsrError
+from diffsr.samplers.estimation import Estimator, UpdateNoise
+from diffsr.samplers.guidance import Guidance, Proximal
+from diffsr.samplers.problem import Problem
+from diffsr.samplers.solvers import Euler, Solver
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a sampler returns.
+
+    Attributes:
+        x: Sources `[rows, S, T]`.
+        n_calls: Calls of the prior for each row.
+    """
+
+    x: Tensor
+    n_calls: int
+
+
+class AnnealedSampler:
+    """Posterior sampling by descending noise levels.
+
+    At each level the prior denoises the state, the parameters of the observation model are updated on that
+    estimate, guidance pulls it towards the observation, and the solver moves on.
+
+    Args:
+        guidance: How the observation enters.
+        solver: How the state moves.
+        estimators: M-steps, in order; None means the noise update alone.
+        n_steps: Noise levels, and calls of the prior.
+        sigma_max: First noise level; the state starts from the observation plus noise of this level.
+        sigma_min: Last noise level before 0.
+        rho: Curvature of the schedule; larger means more steps at small noise.
+        churn: Relative noise added before each step (EDM's gamma); 0 is the ODE.
+    """
+
+    def __init__(
+        self,
+        guidance: Guidance | None = None,
+        solver: Solver | None = None,
+        estimators: Sequence[Estimator] | None = None,
+        n_steps: int = 60,
+        sigma_max: float = 0.5,
+        sigma_min: float = 1e-4,
+        rho: float = 7.0,
+        churn: float = 0.25,
+    ) -> None:
+        self.guidance = guidance or Proximal()
+        self.solver = solver or Euler()
+        self.estimators = [UpdateNoise()] if estimators is None else list(estimators)
+        self.sigmas = rho_schedule(sigma_max, sigma_min, n_steps, rho)
+        self.churn = churn
+
+    @torch.no_grad()
+    def sample(self, problem: Problem, z: Tensor, on_step: OnStep | None = None) -> Samples:
+        """Run the loop from the state `z [rows, S, T]` at the first noise level.
+
+        Args:
+            problem: What is to be explained.
+            z: State at `sigmas[0]`, see `samplers.initialise`.
+            on_step: Called with (finished, total) after each step.
+
+        Raises:
+            DiffsrError: The state is not finite any more.
+        """
+        n_steps = len(self.sigmas) - 1
+        for index in range(n_steps):
+            sigma, sigma_next = (self.sigmas[index + k].to(z.device).expand(z.shape[0]) for k in (0, 1))
+            z, sigma = self._churn(z, sigma, problem)
+            x0 = problem.prior.denoise(z, sigma[:, None].expand(z.shape[:2]))
+            for estimator in self.estimators:
+                estimator.update(x0, sigma, problem)
+            x0 = self.guidance.correct(z, x0, sigma, problem)
+            z = self.solver.step(z, x0, sigma, sigma_next, problem)
+            if on_step is not None:
+                on_step(index + 1, n_steps)
+        if not bool(torch.isfinite(z).all()):
+            raise DiffsrError(
+                "The sampler diverged: its result holds NaN or infinite values. "
+                "Expected finite audio; check the prior with `diffsr validate` or use another preset."
+            )
+        return Samples(z, n_steps)
+
+    def _churn(self, z: Tensor, sigma: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Raise the noise level a little (EDM, arXiv 2206.00364, Alg. 2, lines 5 and 6)."""
+        if self.churn == 0:
+            return z, sigma
+        raised = sigma * (1 + self.churn)
+        extra = (raised.square() - sigma.square()).sqrt()
+        return z + extra[:, None, None] * problem.noise.normal_like(z), raised

@@ -1,0 +1,93 @@
+"""One batch of recordings to explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffsr.samplers.randomness import RowNoise
+from diffsr.signal.stft import STFT
+from diffsr.typing import Denoiser
+
+
+class Degradation(Protocol):
+    """From sources to observation."""
+
+    def reset(self, y: Tensor, n_sources: int) -> None:
+        """Create the parameters of these observations."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[rows, S, T] -> [rows, C, T]`."""
+        ...
+
+
+class Likelihood(Protocol):
+    """The noise model, with its variance in STFT bins."""
+
+    stft: STFT
+
+    @property
+    def variance(self) -> Tensor:
+        """Noise power, broadcastable to `[rows, F, N]`."""
+        ...
+
+    def reset(self, y: Tensor, item_of_row: Tensor) -> None:
+        """Start from these observations."""
+        ...
+
+    def update(self, residual: Tensor, extra_variance: Tensor) -> None:
+        """One M-step."""
+        ...
+
+
+@dataclass
+class Problem:
+    """Observations with the model that explains them; the prior is part of the model.
+
+    Attributes:
+        y: Observation `[rows, C, T]`, at the level the prior expects.
+        prior: Denoiser.
+        degradation: From sources to observation.
+        likelihood: Noise model.
+        noise: Random numbers of each row.
+        item_of_row: Item that each row belongs to `[rows]`; restarts of an item are neighbours.
+        n_sources: Talkers S.
+    """
+
+    y: Tensor
+    prior: Denoiser
+    degradation: Degradation
+    likelihood: Likelihood
+    noise: RowNoise
+    item_of_row: Tensor
+    n_sources: int = 1
+
+    @classmethod
+    def pose(
+        cls,
+        y: Tensor,
+        prior: Denoiser,
+        degradation: Degradation,
+        likelihood: Likelihood,
+        noise: RowNoise,
+        n_restarts: int = 1,
+        n_sources: int = 1,
+    ) -> Problem:
+        """Repeat `y [B, C, T]` for each restart and start the parameters of the model from it."""
+        item_of_row = torch.arange(y.shape[0], device=y.device).repeat_interleave(n_restarts)
+        rows = y[item_of_row]
+        degradation.reset(rows, n_sources)
+        likelihood.reset(rows, item_of_row)
+        return cls(rows, prior, degradation, likelihood, noise, item_of_row, n_sources)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """`y - A(x)`, `[rows, C, T]`."""
+        return self.y - self.degradation(x)
+
+    def source_variance(self, x0: Tensor, sigma: Tensor) -> Tensor:
+        """`E|X - X0|^2` of each source in the bins of the likelihood, broadcastable to `[rows, S, F, N]`."""
+        return self.prior.uncertainty(x0, sigma[:, None].expand(x0.shape[:2]), self.likelihood.stft)

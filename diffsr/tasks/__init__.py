@@ -1,0 +1,7 @@
+"""LightningModules: training of the prior, and one inference module per task."""
+
+from diffsr.tasks.enhance import EnhanceModule
+from diffsr.tasks.prior import PriorModule
+from diffsr.tasks.restoration import RestorationModule
+
+__all__ = ["EnhanceModule", "PriorModule", "RestorationModule"]

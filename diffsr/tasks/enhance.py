@@ -1,0 +1,32 @@
+"""Noise: one talker, no room."""
+
+from __future__ import annotations
+
+from diffsr.likelihoods import NMFNoise
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler
+from diffsr.tasks.restoration import RestorationModule
+
+
+class EnhanceModule(RestorationModule):
+    """Removes noise of low rank, estimated from each recording itself.
+
+    Args:
+        prior: A prior folder or a checkpoint.
+        sampler: The loop with its schedule, guidance, solver and M-steps.
+        likelihood: Noise model.
+        output: Folder to write to.
+        seed: Seed of the posterior samples.
+        overwrite: Whether to restore again what is there already.
+    """
+
+    def __init__(
+        self,
+        prior: str,
+        sampler: AnnealedSampler,
+        likelihood: NMFNoise,
+        output: str = "restored",
+        seed: int = 0,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(prior, Recipe(sampler, likelihood), output, seed, overwrite)

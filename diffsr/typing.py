@@ -1,0 +1,40 @@
+"""Shapes of the arrays that cross module borders.
+
+Letters, always in this order: B items, R restarts, S sources, C microphones, F frequency bins,
+N frames, T samples. Restarts are folded into rows, B*R, wherever a posterior is sampled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffsr.signal.stft import STFT
+
+Wave: TypeAlias = Float[Tensor, "C T"]
+Observation: TypeAlias = Float[Tensor, "rows C T"]
+Sources: TypeAlias = Float[Tensor, "rows S T"]
+Spectrum: TypeAlias = Complex[Tensor, "*batch F N"]
+Variance: TypeAlias = Float[Tensor, "*batch F N"]
+
+
+class Denoiser(Protocol):
+    """All that a sampler knows of a prior: `E[x | z, sigma]` and how uncertain that estimate is.
+
+    `diffsr.diffusion.Prior`, its windowed form for long recordings and the analytic priors of the
+    tests all satisfy it.
+    """
+
+    rate_hz: int
+    sigma_data: float
+
+    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Posterior mean of clean speech, `[..., T]` given `z = x + sigma * noise`; sigma is `[...]`."""
+        ...
+
+    def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
+        """Variance `E|X - X0|^2` per STFT bin, broadcastable to `[..., F, N]`."""
+        ...
