@@ -78,7 +78,7 @@ def _plain(verb: str, arguments: list[str]) -> int:
     from diffsr.commands.terminal import Parser
 
     command = importlib.import_module(f"diffsr.commands.{verb}")
-    parser = Parser(prog=f"diffsr {verb}", description=command.__doc__.splitlines()[0])
+    parser = Parser(prog=f"diffsr {verb}", description=(command.__doc__ or "").partition("\n")[0])
     command.add_arguments(parser)
     return int(command.run(parser.parse_args(arguments)))
 
@@ -91,7 +91,8 @@ def _help() -> str:
         "diffsr: unsupervised speech restoration with one diffusion prior of clean speech\n\n"
         "usage: diffsr VERB [options]        (diffsr VERB --help shows the options)\n\n"
         f"recordings\n{lines(PLAIN)}\n\n"
-        f"experiments (YAML files; options are spelled as their keys, --trainer.max_steps=100)\n{lines(LIGHTNING)}"
+        "experiments (YAML files; options are spelled as their keys, --trainer.max_steps=100)\n"
+        f"{lines(LIGHTNING)}"
     )
 
 

@@ -92,8 +92,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if not fitting or trainer.fast_dev_run or trainer.global_step == self._saved_step:
+        trying = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trying
+        if not fitting or trainer.global_step == self._saved_step:
             return
         trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
         self._saved_step = trainer.global_step

@@ -74,6 +74,8 @@ class TrainingProgress(ProgressBar):
         self._start_step = trainer.global_step
         self._start_s = self._shown_s = time.monotonic()
         self._audio_s, self._loss = 0.0, None
+        start = f", from step {self._start_step}" if self._start_step else ""
+        self.print(f"training in {trainer.default_root_dir}{start}")
         if self._enabled and self._out.isatty():
             total = int(self._total) if math.isfinite(self._total) else None
             self._bar = tqdm(

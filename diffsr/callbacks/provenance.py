@@ -19,7 +19,8 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
 PACKAGES = (
-    "diffsr", "torch", "torchaudio", "lightning", "jsonargparse", "omegaconf", "numpy", "soundfile", "soxr", "wandb"
+    "diffsr", "torch", "torchaudio", "lightning", "jsonargparse", "omegaconf", "numpy", "soundfile", "soxr",
+    "wandb",
 )  # fmt: skip
 DIFF_LIMIT = 400_000  # characters of `git diff` that are kept
 
@@ -36,6 +37,7 @@ class RunConfig(SaveConfigCallback):
         values: The configuration as plain values, resolved.
         identity: What the run is called: `experiment`, `hash`.
         command: The command line that started the session.
+        resumed_from: The checkpoint that training continues from.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class RunConfig(SaveConfigCallback):
         values: Mapping[str, Any],
         identity: Mapping[str, Any],
         command: list[str],
+        resumed_from: Path | None = None,
     ) -> None:
         super().__init__(parser, config, save_to_log_dir=False)
         self.values = dict(values)
         self.identity = dict(identity)
         self.command = command
+        self.resumed_from = resumed_from
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the files; called once, on the first process."""
@@ -58,7 +62,7 @@ class RunConfig(SaveConfigCallback):
         _write(run / "config.yaml", yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True))
         record = run / "provenance.json"
         sessions = _sessions(record)
-        sessions.append(session(self.command, stage, self.values.get("seed_everything"), trainer))
+        sessions.append(self._session(trainer, stage))
         _write(
             record, json.dumps({**self.identity, "sessions": sessions}, indent=2, ensure_ascii=False) + "\n"
         )
@@ -66,20 +70,18 @@ class RunConfig(SaveConfigCallback):
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(self.values, allow_val_change=True)
 
-
-def session(command: list[str], stage: str, seed: int | bool | None, trainer: Trainer) -> dict[str, Any]:
-    """One entry of `provenance.json`."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "stage": stage,
-        "command": shlex.join(["diffsr", *command]),
-        "resumed_from": str(trainer.ckpt_path) if trainer.ckpt_path else None,
-        "seed": seed,
-        "python": sys.version.split()[0],
-        "device": f"{trainer.num_devices} x {trainer.strategy.root_device.type}",
-        "versions": versions(),
-        "git": git_state(),
-    }
+    def _session(self, trainer: Trainer, stage: str) -> dict[str, Any]:
+        return {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "stage": stage,
+            "command": shlex.join(["diffsr", *self.command]),
+            "resumed_from": None if self.resumed_from is None else str(self.resumed_from),
+            "seed": self.values.get("seed_everything"),
+            "python": sys.version.split()[0],
+            "device": f"{trainer.num_devices} x {trainer.strategy.root_device.type}",
+            "versions": versions(),
+            "git": git_state(),
+        }
 
 
 def versions() -> dict[str, str | None]:

@@ -11,6 +11,12 @@ from diffsr.errors import ConfigError
 
 PRIOR_EXAMPLE = "experiments/prior/starter.yaml"
 TASK_EXAMPLE = "experiments/enhance/nmf.yaml"
+STEPS = {
+    "fit": "training_step",
+    "validate": "validation_step",
+    "test": "test_step",
+    "predict": "predict_step",
+}
 
 
 def check_arguments(verb: str, arguments: Sequence[str]) -> None:
@@ -39,16 +45,11 @@ def check_model(verb: str, class_path: str, config_files: Sequence[Path]) -> Non
     Raises:
         ConfigError: Names the file and both commands.
     """
-    steps = {
-        "fit": "training_step",
-        "validate": "validation_step",
-        "test": "test_step",
-        "predict": "predict_step",
-    }
-    if _has_own(class_path, steps[verb]):
+    step = STEPS[verb]
+    if has_own(class_path, step):
         return
     where = str(config_files[0]) if config_files else "the configuration"
-    trains = _has_own(class_path, "training_step")
+    trains = has_own(class_path, "training_step")
     if verb in ("fit", "predict"):
         fit = f"diffsr fit --config {where if trains else PRIOR_EXAMPLE}"
         predict = (
@@ -60,10 +61,10 @@ def check_model(verb: str, class_path: str, config_files: Sequence[Path]) -> Non
             f"{where}: its model {class_path} {does}, so {verb} cannot run it.\n"
             f"  to train a prior:      {fit}\n  to restore recordings: {predict}"
         )
-    raise ConfigError(f"{where}: its model {class_path} has nothing to {verb} (it defines no {steps[verb]}).")
+    raise ConfigError(f"{where}: its model {class_path} has nothing to {verb} (no {step}).")
 
 
-def _has_own(class_path: str, method: str) -> bool:
+def has_own(class_path: str, method: str) -> bool:
     """Whether the class at `class_path` (a class or a method that makes one) defines a step itself."""
     from lightning.pytorch import LightningModule
 

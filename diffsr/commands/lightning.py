@@ -10,13 +10,14 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from diffsr.commands.guards import check_arguments
 from diffsr.commands.lightning_cli import RUN_VARIABLE, AlreadyFinished, RunCLI
-from diffsr.commands.run_folder import Reached
+from diffsr.commands.run_folder import Reached, remove_if_empty
 from diffsr.commands.terminal import note
 from diffsr.errors import ConfigError
 
@@ -38,7 +39,10 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         except AlreadyFinished as found:
             return _nothing_left(found)
         if verb == "fit":
-            return _fit(cli)
+            try:
+                return _fit(cli)
+            finally:
+                remove_if_empty(cli.run_folder.path)
         scores = verb in ("validate", "test")
         options = (
             {"ckpt_path": cli.ckpt_path, "weights_only": True} if scores else {"return_predictions": False}
@@ -52,8 +56,6 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 
 def _fit(cli: RunCLI) -> int:
     trainer, folder = cli.trainer, cli.run_folder
-    if trainer.is_global_zero:
-        note(f"{'continuing' if cli.ckpt_path else 'training'} in {folder.path}")
     try:
         # weights_only: a checkpoint of somebody else must not run code
         trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
@@ -67,7 +69,8 @@ def _fit(cli: RunCLI) -> int:
         return _stopped(cli, 130)  # Lightning's answer to Ctrl-C
     except KeyboardInterrupt:
         return _stopped(cli, 130)
-    if trainer.is_global_zero and not trainer.fast_dev_run and folder.checkpoint.is_file():
+    trial = trainer.fast_dev_run  # type: ignore[attr-defined]
+    if trainer.is_global_zero and not trial and folder.checkpoint.is_file():
         elapsed = [callback.time_elapsed() for callback in _timers(trainer)]
         Reached(trainer.global_step, trainer.current_epoch, max(elapsed, default=None), cli.budget).write(
             folder
@@ -134,5 +137,6 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", message=pattern)
     if not sys.flags.dev_mode:
-        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+            logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+        logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, RunConfig, TrainingProgress
-from diffsr.commands.guards import check_model
+from diffsr.commands.guards import check_model, has_own
 from diffsr.commands.loggers import direct_loggers
 from diffsr.commands.parse_errors import explain
 from diffsr.commands.run_folder import Budget, Run, find_run, finished, resume_from
@@ -76,7 +76,7 @@ class RunCLI(LightningCLI):
             "--resume",
             type=str,
             default="auto",
-            help="fit: auto continues this run where it stopped, never starts over beside it, or a .ckpt file.",
+            help="fit: auto continues this run where it stopped, never starts over beside it; or a .ckpt.",
         )
         if self.verb in ("validate", "test"):
             parser.add_argument(
@@ -116,12 +116,12 @@ class RunCLI(LightningCLI):
             AlreadyFinished: The run has reached the limits it is given.
         """
         # this object's parser also fills in defaults: what is saved is what is run
-        dumped = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        dumped = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         self.values: dict[str, Any] = {k: v for k, v in dumped.items() if k not in OWN_KEYS}
         self.run_folder = find_run(self.values, self.config_files, self.config.runs)
         if self.verb == "fit":
             self._choose_start()
-        elif self.verb in ("validate", "test") and self._trains:
+        elif self.verb in ("validate", "test") and self._is_trained:
             self.ckpt_path = self._checkpoint_to_score()
         self.config = copy.deepcopy(self.config)
         if self.verb == "fit" or self.config.trainer.get("logger"):
@@ -145,7 +145,7 @@ class RunCLI(LightningCLI):
         path = Path(given) if given else self.run_folder.checkpoint
         if not path.is_file():
             raise CheckpointError(
-                f"{path}: no such checkpoint. Give one with --ckpt_path PATH, or train this configuration first: "
+                f"{path}: no such checkpoint. Give one with --ckpt_path PATH, or train this first: "
                 f"diffsr fit --config {self.config_files[0] if self.config_files else 'FILE'}"
             )
         return path
@@ -156,10 +156,9 @@ class RunCLI(LightningCLI):
         return Budget.of(self.values["trainer"])
 
     @property
-    def _trains(self) -> bool:
-        return bool(
-            self.verb == "fit" or self.run_folder.checkpoint.is_file() or self.config.get("ckpt_path")
-        )
+    def _is_trained(self) -> bool:
+        """Whether the model has weights of its own, so that scoring it needs a checkpoint."""
+        return has_own(self.config.model.class_path, "training_step")
 
     # --- the trainer
 
@@ -189,7 +188,9 @@ class RunCLI(LightningCLI):
         if self.verb in ("fit", "predict") and not section.get("fast_dev_run"):
             command = [self.verb, *self.arguments]
             identity = self.run_folder.identity
-            callbacks.append(RunConfig(self.parser, self.config, self.values, identity, command))
+            callbacks.append(
+                RunConfig(self.parser, self.config, self.values, identity, command, self.ckpt_path)
+            )
         if self.verb != "fit":
             return callbacks
         if not any(isinstance(callback, WeightAveraging) for callback in given):

@@ -28,8 +28,14 @@ def direct_loggers(trainer: Namespace, run: Run) -> None:
     if configured is False:
         return
     if configured is None or configured is True:
-        options = Namespace(save_dir=None, name=None, version=None, prefix="", flush_logs_every_n_steps=100)
-        configured = Namespace(class_path=CSV, init_args=options)
+        options = {
+            "save_dir": None,
+            "name": None,
+            "version": None,
+            "prefix": "",
+            "flush_logs_every_n_steps": 50,
+        }
+        configured = Namespace(class_path=CSV, init_args=Namespace(options))
         trainer["logger"] = configured
     for logger in configured if isinstance(configured, list) else [configured]:
         _direct(logger, run)

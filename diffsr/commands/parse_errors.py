@@ -68,7 +68,7 @@ def _leaves(report: str) -> list[_Leaf]:
 def _sentence(leaf: _Leaf, same_key: Sequence[_Leaf], files: Sequence[Path]) -> str:
     text = leaf.text
     if match := re.match(r"Option '(.+)' is not accepted", text):
-        name = match[1]
+        name = match[1].partition(".")[0]
         near = suggestion(name, _arguments(leaf.owner))
         return _located(f"{leaf.key}.{name}: {leaf.owner} has no option {name!r}.{near}", name, files)
     if match := re.match(r"Group '(.+)' does not accept option '(.+)'", text):
@@ -134,15 +134,15 @@ def _names(module: str) -> list[str]:
 def _located(sentence: str, word: str | None, files: Sequence[Path]) -> str:
     """Add the file and the line where `word` stands as a key or a value."""
     if word:
+        name = re.escape(word)
+        pattern = re.compile(rf"(?<![\w.]){name}\s*:|[.\s]{name}\s*[,}}]?\s*(#|$)")
         for path in reversed(files):
             try:
                 lines = path.read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError):
                 continue
             for number, line in enumerate(lines, 1):
-                if re.search(
-                    rf"(?<![\w.]){re.escape(word)}\s*:|[.\s]{re.escape(word)}\s*[,}}]?\s*(#|$)", line
-                ):
+                if pattern.search(line):
                     return f"{sentence} ({_shown(path)}, line {number})"
     elif files and not re.search(r"\.ya?ml", sentence):
         return f"{sentence} ({', '.join(_shown(path) for path in files)})"

@@ -24,9 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from diffsr.prepare.folder import prepare_folder
 
     manifest = prepare_folder(options.folder, options.output, progress=counter("listing"))
-    say(
-        f"{manifest}: train with `diffsr fit --config experiments/prior/starter.yaml --data.init_args.data={manifest}`"
-    )
+    say(f"{manifest}\n  train on it with: make train DATA={manifest}")
     return 0
 
 

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Restore; exit code 2 when a recording failed."""
     if not options.prior:
         raise CheckpointError(
-            "no prior given. Give the folder of a trained one with --prior PATH; `make train` makes one in a few "
+            "no prior given. Give the folder of a trained one with --prior PATH; `make train` makes one in "
             "minutes and says where it is (runs/prior/starter/*/prior)."
         )
     if options.channels not in ("each", "mean") and not options.channels.isdigit():
@@ -67,9 +67,8 @@ def summarise(reports: Sequence[FileReport]) -> int:
         pace = f", {took / lasted:.2f} s per second of audio" if lasted else ""
         calls = f", {max(r.calls for r in done)} network calls each"
         where = f": {done[0].output}" if len(reports) == 1 else ""
-        say(
-            f"restored {len(done)} of {len(reports)} ({lasted:.1f} s of audio in {took:.1f} s{pace}{calls}){where}"
-        )
+        extent = f"{lasted:.1f} s of audio in {took:.1f} s{pace}{calls}"
+        say(f"restored {len(done)} of {len(reports)} ({extent}){where}")
     if counts["skipped"]:
         note(f"{counts['skipped']} skipped, there already (restore again with --overwrite)")
     failed = [report for report in reports if report.status == "failed"]

@@ -7,9 +7,11 @@ any other change is a new run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +130,15 @@ def resume_from(run: Run, resume: str) -> tuple[Run, Path | None]:
             "over beside it) or the path of a .ckpt file."
         )
     return run, path
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a run folder in which nothing was written, because the data or the trainer failed."""
+    if folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+        shutil.rmtree(folder)
+        for parent in folder.parents[:3]:
+            with contextlib.suppress(OSError):  # not empty
+                parent.rmdir()
 
 
 # --- how long a run is to be, and whether it is there already

@@ -1,0 +1,74 @@
+"""Verbs, help and errors before anything is loaded."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import diffsr
+from diffsr.cli import LIGHTNING, PLAIN, main
+from diffsr.errors import DataError
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"], ["-h"]])
+def test_help_lists_every_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {verb} " in shown for verb in [*LIGHTNING, *PLAIN])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"diffsr {diffsr.__version__}\n"
+
+
+def test_near_miss_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["restor", "a", "b"]) == 2
+    assert "unknown verb 'restor'. Did you mean `restore`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", PLAIN)
+def test_help_of_plain_verbs(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: diffsr {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [verb for verb in PLAIN if verb != "doctor"])
+def test_missing_arguments_are_one_message(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("diffsr: error: the following arguments are required")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "shown"),
+    [
+        (DataError("no audio"), 2, "diffsr: error: no audio\n"),
+        (KeyboardInterrupt(), 130, "the same command again continues"),
+        (BrokenPipeError(), 141, ""),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException,
+    code: int,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(options: object) -> int:
+        raise raised
+
+    monkeypatch.setattr(importlib.import_module("diffsr.commands.doctor"), "run", fail)
+    monkeypatch.setattr("diffsr.cli.os.dup2", lambda *_: None)
+    assert main(["doctor"]) == code
+    assert shown in capfd.readouterr().err
+
+
+def test_unknown_public_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'restoer'"):
+        diffsr.restoer  # noqa: B018
+    assert {"restore", "Restorer", "load_prior"} <= set(dir(diffsr))

@@ -1,0 +1,159 @@
+"""Run folders: names, what is written, resuming, averaged weights, interruptions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+FIT = ("fit", "--config", "experiments/prior/tiny.yaml")
+
+
+def checkpoint(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def weight(state: dict) -> torch.Tensor:
+    return state["prior.network.layer.weight"]
+
+
+def test_a_run_and_its_sequel(shell) -> None:
+    assert shell(*FIT) == 0
+    [run] = shell.run_folders()
+    assert run.parent.relative_to(shell.folder) == Path("runs/prior/tiny")
+    assert run.name == json.loads((run / "provenance.json").read_text())["hash"]
+    assert checkpoint(run)["global_step"] == 6
+    assert "training: step 6/6" in shell.err
+
+    # the same command again: nothing to do
+    before = (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert shell(*FIT) == 0
+    assert "is trained already (6 of 6 steps)" in shell.err
+    assert "--resume never" in shell.err
+    assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+
+    # more steps continue the same run
+    assert shell(*FIT, "--trainer.max_steps=10", "--trainer.devices=1") == 0
+    assert shell.run_folders() == [run]
+    assert f"training in {run.relative_to(shell.folder)}, from step 6\n" in shell.err
+    assert checkpoint(run)["global_step"] == 10
+    assert sorted(p.name for p in (run / "metrics").iterdir()) == ["version_0", "version_1"]
+    with (run / "metrics/version_1/metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert steps == [6, 7, 8, 9]
+
+    record = json.loads((run / "provenance.json").read_text())
+    assert [bool(s["resumed_from"]) for s in record["sessions"]] == [False, True]
+    assert record["experiment"] == "prior/tiny"
+    assert record["sessions"][1]["command"].endswith("--trainer.max_steps=10 --trainer.devices=1")
+    assert record["sessions"][0]["seed"] == 0
+    assert len(record["sessions"][0]["git"]["commit"]) == 40
+    assert record["sessions"][0]["versions"]["torch"]
+    assert os.uname().nodename not in json.dumps(
+        {**record, "sessions": [{**s, "git": None} for s in record["sessions"]]}
+    )
+
+    # the saved config leads back to the run, and scoring finds its checkpoint
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["trainer"]["max_steps"] == 10
+    assert saved["model"]["init_args"]["note"] == "width 4"
+    assert shell("fit", "--config", str(run / "config.yaml")) == 0
+    assert f"{run} is trained already (10 of 10 steps)" in shell.err
+    assert (
+        shell("validate", "--config", "experiments/prior/tiny.yaml", "--trainer.enable_progress_bar=false")
+        == 0
+    )
+    assert "valid/loss" in shell.out
+    assert not list(run.rglob("*.part"))
+
+    # start over beside it
+    assert shell(*FIT, "--resume=never", "--trainer.max_steps=2") == 0
+    assert [p.name for p in shell.run_folders()] == [run.name, f"{run.name}-2"]
+    assert checkpoint(run)["global_step"] == 10
+
+
+def test_interpolation_follows_overrides_across_files(shell) -> None:
+    shell.write("experiments/wide.yaml", "data:\n  init_args:\n    width: 5\n")
+    code = shell(*FIT, "--config", "experiments/wide.yaml", "--trainer.max_steps=1")
+    assert code == 0
+    [wide] = shell.run_folders()
+    saved = yaml.safe_load((wide / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["prior"]["init_args"]["network"]["init_args"]["width"] == 5
+    assert saved["model"]["init_args"]["note"] == "width 5"
+    # the same values by the command line are the same run; the experiment is named by the first file
+    assert shell(*FIT, "--data.init_args.width=5", "--trainer.max_steps=1") == 0
+    assert shell.run_folders() == [wide]
+    assert "is trained already" in shell.err
+
+
+def test_checkpoints_hold_average_and_raw_weights(shell) -> None:
+    from cli_standins import TinyPrior
+
+    def train(runs: str, *more: str) -> dict:
+        TinyPrior.validated.clear()
+        assert shell(*FIT, "--trainer.num_sanity_val_steps=0", f"--runs={runs}", *more) == 0
+        [run] = shell.folder.glob(f"{runs}/prior/tiny/*")
+        return checkpoint(run)
+
+    plain = train("plain", "--ema.decay=0")
+    assert torch.equal(weight(plain["state_dict"]), weight(plain["current_model_state"]))
+    train("resumed", "--trainer.max_steps=3")
+    resumed = train("resumed", "--trainer.max_steps=6")
+    once = train("once", "--trainer.max_steps=6")
+    # raw weights do not know of the average, and resuming changes neither
+    assert torch.equal(weight(once["current_model_state"]), weight(plain["current_model_state"]))
+    assert torch.equal(weight(resumed["current_model_state"]), weight(once["current_model_state"]))
+    assert torch.equal(weight(resumed["state_dict"]), weight(once["state_dict"]))
+    assert not torch.equal(weight(once["state_dict"]), weight(once["current_model_state"]))
+    epoch = train("epoch", "--trainer.max_steps=8")  # ends with a validation: of the average
+    assert torch.equal(TinyPrior.validated[-1], weight(epoch["state_dict"]))
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("INT", 130), ("TERM", 143)])
+def test_an_interrupted_run_loses_nothing(shell, signal_name: str, code: int) -> None:
+    stop = ["--model.init_args.stop_at=4", f"--model.init_args.how={signal_name}"]
+    assert shell(*FIT, *stop) == code
+    assert "the state is saved. To continue, give the same command again" in shell.err
+    [run] = shell.run_folders()
+    saved = checkpoint(run)
+    assert saved["global_step"] in (4, 5)  # SIGTERM lets the step end
+    assert not torch.equal(weight(saved["state_dict"]), weight(saved["current_model_state"]))
+    assert not (run / "finished.json").exists()
+    again = yaml.safe_load((run / "config.yaml").read_text())
+    assert again["model"]["init_args"]["stop_at"] == 4
+
+
+def test_time_budget(shell) -> None:
+    assert shell(*FIT, "--trainer.max_steps=-1", "--trainer.max_time=00:00:00:01") == 0
+    [run] = shell.run_folders()
+    assert json.loads((run / "finished.json").read_text())["elapsed_s"] >= 1
+    assert shell(*FIT, "--trainer.max_steps=-1", "--trainer.max_time=00:00:00:01") == 0
+    assert "s of trainer.max_time" in shell.err
+
+
+def test_tensorboard_without_its_package(shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffsr.commands.loggers.find_spec", lambda name: None)
+    overlay = Path(__file__).parents[2] / "experiments/trainer/tensorboard.yaml"
+    message = shell.fails(*FIT, "--config", str(overlay))
+    assert "pip install tensorboard" in message
+
+
+def test_predict(shell) -> None:
+    assert (
+        shell("predict", "--config", "experiments/enhance/tiny.yaml", "--trainer.enable_progress_bar=false")
+        == 0
+    )
+    [run] = shell.run_folders()
+    assert run.parent.name == "tiny"
+    assert (run / "config.yaml").is_file()
+
+
+def test_validate_without_a_checkpoint(shell) -> None:
+    message = shell.fails("validate", "--config", "experiments/prior/tiny.yaml")
+    assert "no such checkpoint" in message
+    assert "diffsr fit --config experiments/prior/tiny.yaml" in message
