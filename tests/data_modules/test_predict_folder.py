@@ -1,0 +1,75 @@
+import lightning
+import pytest
+import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSamplerWrapper
+from torch.utils.data import SequentialSampler
+
+from data_modules import Folder
+from diffsr.errors import AudioError, DataError
+from diffsr.io.audio import write_audio
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.wav", "sub/a.wav", "sub/b.flac", "b.wav", "b.ogg"):
+        write_audio(tmp_path / "in" / name, torch.zeros(1, 800), 16000)
+    (tmp_path / "in" / "bad.wav").write_text("no recording")
+    return tmp_path / "in"
+
+
+def items_of(source, batch_size=1):
+    module = Folder(str(source), batch_size)
+    module.setup("predict")
+    return list(module.predict_dataloader())
+
+
+def test_every_file_is_listed_and_none_read(folder):
+    batches = items_of(folder)
+    assert all(len(batch) == 1 for batch in batches)
+    assert [batch[0]["id"] for batch in batches] == ["a", "b.ogg", "b.wav", "bad", "sub/a", "sub/b"]
+    assert batches[-1][0]["path"] == str(folder / "sub" / "b.flac")
+
+
+def test_batches_of_several_files(folder):
+    assert [len(batch) for batch in items_of(folder, batch_size=4)] == [4, 2]
+
+
+def test_a_single_file(folder):
+    assert items_of(folder / "sub" / "a.wav") == [[{"id": "a", "path": str(folder / "sub" / "a.wav")}]]
+
+
+def test_sources_without_recordings(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source, error in {
+        tmp_path / "missing": AudioError,
+        tmp_path / "empty": DataError,
+        folder / "bad.wav": AudioError,
+    }.items():
+        with pytest.raises(error):
+            items_of(source)
+
+
+def test_predict_hands_every_file_over_once(folder):
+    class Task(lightning.LightningModule):
+        def predict_step(self, batch):
+            return [item["id"] for item in batch]
+
+    trainer = lightning.Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
+    got = trainer.predict(Task(), datamodule=Folder(str(folder), batch_size=4))
+    assert sum(got, []) == ["a", "b.ogg", "b.wav", "bad", "sub/a", "sub/b"]
+
+
+def test_devices_share_the_files(folder):
+    module = Folder(str(folder))
+    module.setup("predict")
+    loader = module.predict_dataloader()
+    assert isinstance(loader.sampler, SequentialSampler)
+    # What Lightning puts in for predict: it deals out and never repeats.
+    dealt = [
+        list(UnrepeatedDistributedSamplerWrapper(loader.sampler, num_replicas=4, rank=rank, shuffle=False))
+        for rank in range(4)
+    ]
+    assert issubclass(UnrepeatedDistributedSamplerWrapper, torch.utils.data.DistributedSampler)
+    assert not issubclass(UnrepeatedDistributedSamplerWrapper, DistributedSamplerWrapper)
+    assert sorted(sum(dealt, [])) == list(range(6))

@@ -1,0 +1,133 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from diffsr.errors import DataError
+from diffsr.io.manifest import Utterance, read_manifest, scan_folder, write_manifest
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_csv_with_all_columns_and_empty_cells(tmp_path):
+    touch(tmp_path, "s/a.wav", "s/b c.wav")
+    (tmp_path / "m.csv").write_text(
+        "path,speaker,sex,speech_start_s,speech_end_s,split,text\n"
+        's/a.wav,anna,F,0.5,2.25,valid,"hello, you"\n'
+        "s/b c.wav,,,,, ,\n",
+        encoding="utf-8-sig",
+    )
+    first, second = read_manifest(tmp_path / "m.csv")
+    assert first == Utterance(
+        "s/a", tmp_path / "s/a.wav", "anna", 0.5, 2.25, split="valid", text="hello, you"
+    )
+    assert second == Utterance("s/b c", tmp_path / "s/b c.wav")
+
+
+def test_csv_with_only_a_path(tmp_path):
+    touch(tmp_path, "a.wav")
+    (tmp_path / "m.csv").write_text("path\na.wav\n")
+    assert read_manifest(str(tmp_path / "m.csv")) == [Utterance("a", tmp_path / "a.wav")]
+
+
+def test_jsonl_goes_round(tmp_path):
+    touch(tmp_path, "s/ä.wav", "b.wav")
+    rows = [
+        Utterance("one", tmp_path / "s/ä.wav", "anna", 0.0, 1.0, "train", "grüß dich", 16000, 32000),
+        Utterance("two", tmp_path / "b.wav"),
+    ]
+    write_manifest(tmp_path / "m.jsonl", rows)
+    assert read_manifest(tmp_path / "m.jsonl") == rows
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["path"] == "s/ä.wav"
+    assert lines[1]["speaker"] is None
+    assert "text" not in lines[1]
+
+
+def test_paths_outside_the_folder_of_the_manifest_are_absolute(tmp_path):
+    touch(tmp_path, "audio/a.wav")
+    write_manifest(tmp_path / "lists" / "m.jsonl", [Utterance("a", tmp_path / "audio/a.wav")])
+    assert read_manifest(tmp_path / "lists" / "m.jsonl")[0].path.is_absolute()
+
+
+def test_a_manifest_moves_with_its_folder(tmp_path, monkeypatch):
+    touch(tmp_path, "old/a.wav")
+    monkeypatch.chdir(tmp_path)
+    write_manifest("old/m.jsonl", [Utterance("a", Path("old/a.wav"))])
+    os.rename("old", "new")
+    assert read_manifest("new/m.jsonl")[0].path == Path("new/a.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("m.csv", "file,speaker\na.wav,x\n", "line 1: columns are file, speaker; expected .* 'path'"),
+        ("m.csv", "", "columns are none"),
+        ("m.csv", "path\n", "lists no recordings"),
+        ("m.csv", "path,speaker\na.wav,x\n,y\n", "line 3: no 'path'"),
+        ("m.csv", "path,speech_start_s\na.wav,zero\n", "line 2: speech_start_s is 'zero'"),
+        ("m.csv", "path,speech_start_s\na.wav,nan\n", "line 2: speech_start_s is 'nan'"),
+        ("m.csv", "path,speech_end_s\na.wav,-1\n", "line 2: speech_end_s is '-1'"),
+        ("m.csv", "path,speech_start_s,speech_end_s\na.wav,2,1\n", "line 2: .* not before"),
+        ("m.csv", "path\na.wav\nx.wav\ny.wav\n", "2 of 3 files are missing; first in line 3: .*x.wav"),
+        ("m.jsonl", '{"path": "a.wav"}\n\n{"path": a.wav}\n', "line 3: not JSON"),
+        ("m.jsonl", '["a.wav"]\n', "line 1: found list"),
+        ("m.jsonl", '{"speaker": "x"}\n', "line 1: no 'path'"),
+        ("m.jsonl", "\n\n", "lists no recordings"),
+        ("m.txt", "a.wav\n", "is not a manifest"),
+    ],
+)
+def test_bad_manifests_name_file_and_line(tmp_path, name, content, words):
+    touch(tmp_path, "a.wav")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=words) as caught:
+        read_manifest(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def test_sources_that_are_not_there_or_not_text(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        read_manifest(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_bytes(b"path\n\xff\xfe\x00\n")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_manifest(tmp_path / "m.csv")
+    with pytest.raises(DataError, match="No recording"):
+        read_manifest(tmp_path)
+
+
+def test_folder_names_give_talker_and_split(tmp_path):
+    touch(tmp_path, "train/anna/1.wav", "dev-clean/ben/x/2.flac", "test/3.opus", "4.wav", "carl/5.mp3")
+    found = {row.id: (row.speaker, row.split) for row in scan_folder(tmp_path)}
+    assert found == {
+        "train/anna/1": ("anna", "train"),
+        "dev-clean/ben/x/2": ("x", "valid"),
+        "test/3": (None, "test"),
+        "4": (None, None),
+        "carl/5": ("carl", None),
+    }
+
+
+def test_a_folder_is_read_through_its_manifest(tmp_path):
+    touch(tmp_path, "a.wav", "b.wav")
+    assert [row.id for row in read_manifest(tmp_path)] == ["a", "b"]
+    write_manifest(tmp_path / "manifest.jsonl", [Utterance("b", tmp_path / "b.wav", "ben")])
+    assert [row.speaker for row in read_manifest(tmp_path)] == ["ben"]
+
+
+def test_ids_are_unique(tmp_path):
+    touch(tmp_path, "a.wav", "a.mp3", "b.wav")
+    assert [row.id for row in scan_folder(tmp_path)] == ["a.mp3", "a.wav", "b"]
+    (tmp_path / "m.csv").write_text("path\na.wav\nb.wav\na.wav\n")
+    assert [row.id for row in read_manifest(tmp_path / "m.csv")] == ["a.wav", "b", "a.wav.2"]
+
+
+def test_an_unwritable_manifest(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="Cannot write"):
+        write_manifest(tmp_path / "file" / "m.jsonl", [])
