@@ -58,7 +58,7 @@ help:  ## Show this text
 	@echo "Examples"
 	@echo "  make train"
 	@echo "  make train DATA=~/speech DEVICES=2 LOGGER=wandb"
-	@echo "  make restore IN=noisy/ OUT=restored/ PRIOR=runs/prior-starter/HASH/prior"
+	@echo "  make restore IN=noisy/ OUT=restored/ PRIOR=runs/prior/starter/HASH/prior"
 	@echo "  make evaluate IN=noisy/ OUT=restored/ REF=clean/"
 
 .PHONY: setup
@@ -73,7 +73,7 @@ endif
 $(STAMP): pyproject.toml constraints.txt
 	@$(check_environment)
 	@echo "Installing diffsr and the versions of constraints.txt into $(VENV) (the first time: 2 GB or more)"
-	@$(install) -c constraints.txt -e '.[dev]'
+	@$(install) -c constraints.txt -e '.[dev,tensorboard]'
 	@$(check_gpu)
 	@echo "$(CURDIR)" > $@
 
@@ -147,7 +147,7 @@ predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment
 .PHONY: evaluate
 evaluate: $(STAMP)  ## Score the recordings OUT against the references REF, beside the inputs IN if given
 	$(call need,OUT,the restored file or folder)$(call need,REF,the clean references)
-	$(BIN)/diffsr evaluate '$(OUT)' '$(REF)' $(if $(IN),--inputs '$(IN)') $(ARGS)
+	$(BIN)/diffsr evaluate '$(OUT)' '$(REF)' $(if $(IN),--input '$(IN)') $(ARGS)
 
 .PHONY: sweep
 sweep: $(STAMP)  ## Register the sweep SWEEP with Weights & Biases (needs an account; prints the agent's command)
