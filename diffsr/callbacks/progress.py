@@ -54,6 +54,7 @@ class TrainingProgress(ProgressBar):
         self._start_s = self._shown_s = 0.0
         self._audio_s = 0.0
         self._loss: float | None = None
+        self._outputs: Any = None
 
     def disable(self) -> None:
         """Stay silent (Lightning calls this on all processes but the first)."""
@@ -98,12 +99,12 @@ class TrainingProgress(ProgressBar):
         batch_idx: int,
     ) -> None:
         """Count the step; show it when it is time."""
+        self._outputs = outputs
         self._audio_s += _audio_seconds(batch, trainer, pl_module)
         now = time.monotonic()
         due = 0.3 if self._bar is not None else self.line_every_s
         if self._enabled and now - self._shown_s >= due:
             self._shown_s = now
-            self._take_loss(outputs)
             self._show(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -130,7 +131,8 @@ class TrainingProgress(ProgressBar):
     def _out(self) -> TextIO:
         return self._stream or sys.stderr
 
-    def _take_loss(self, outputs: Any) -> None:  # noqa: ANN401 - Lightning's signature
+    def _take_loss(self) -> None:
+        outputs, self._outputs = self._outputs, None
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if loss is not None:  # smoothed over what is shown, one device synchronisation each
             value = float(loss)
@@ -152,6 +154,7 @@ class TrainingProgress(ProgressBar):
         return ", ".join([*parts, f"{clock(left_s)} left"])
 
     def _show(self, trainer: Trainer) -> None:
+        self._take_loss()
         if self._bar is not None:
             self._bar.set_postfix_str(self._status(trainer), refresh=False)
             self._bar.n = trainer.global_step

@@ -133,6 +133,8 @@ def quieten() -> None:
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*`lightning_logs`.*",
         ".*is smaller than the logging interval.*",
+        ".*is not supported by the model summary.*",
+        ".*predict returned None.*",  # results go to files
         ".*your dataloader is not resumable.*",  # crops are drawn anew from (seed, epoch, index)
     ):
         warnings.filterwarnings("ignore", message=pattern)

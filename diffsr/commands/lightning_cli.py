@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from diffsr.commands.guards import check_model, has_own
 from diffsr.commands.loggers import direct_loggers
 from diffsr.commands.parse_errors import explain
 from diffsr.commands.run_folder import Budget, Run, find_run, finished, resume_from
-from diffsr.errors import CheckpointError, ConfigError
+from diffsr.errors import CheckpointError, ConfigError, DiffsrError
 
 # Tells the processes that Lightning starts for further devices which folder the first one chose.
 RUN_VARIABLE = "DIFFSR_RUN_FOLDER"
@@ -118,6 +119,12 @@ class RunCLI(LightningCLI):
         # this object's parser also fills in defaults: what is saved is what is run
         dumped = yaml.safe_load(self.parser.dump(self.config, skip_unset=False, format="yaml"))
         self.values: dict[str, Any] = {k: v for k, v in dumped.items() if k not in OWN_KEYS}
+        if missing := list(missing_values(self.values)):
+            options = " ".join(f"--{key}=..." for key in missing)
+            raise ConfigError(
+                f"{' and '.join(str(path) for path in self.config_files)}: {' and '.join(missing)} must be "
+                f"given, on the command line ({options}) or in another --config file."
+            )
         self.run_folder = find_run(self.values, self.config_files, self.config.runs)
         if self.verb == "fit":
             self._choose_start()
@@ -128,6 +135,22 @@ class RunCLI(LightningCLI):
             direct_loggers(self.config.trainer, self.run_folder)
         else:
             self.config.trainer["logger"] = False
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer.
+
+        Raises:
+            DiffsrError: As a class raised it, or a ConfigError with the reason a class gave.
+        """
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:  # jsonargparse wraps what classes raise
+            cause = _root(error)
+            if isinstance(cause, DiffsrError):
+                raise cause from None
+            if isinstance(cause, ValueError | TypeError | AssertionError) and cause is not error:
+                raise ConfigError(_one_line_report(cause, self.config_files)) from error
+            raise
 
     def _choose_start(self) -> None:
         chosen = os.environ.get(RUN_VARIABLE) if "LOCAL_RANK" in os.environ else None
@@ -177,6 +200,8 @@ class RunCLI(LightningCLI):
             kwargs["plugins"] = [*plugins, AtomicCheckpoints()]
         else:
             kwargs["enable_checkpointing"] = False
+            if section.get("enable_progress_bar") is None:
+                kwargs["enable_progress_bar"] = sys.stderr.isatty()
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
@@ -205,6 +230,30 @@ class RunCLI(LightningCLI):
         if section.get("enable_progress_bar") is not False:
             callbacks.append(TrainingProgress())
         return callbacks
+
+
+def missing_values(section: Any, key: str = "") -> Iterator[str]:  # noqa: ANN401 - YAML
+    """Dotted keys whose value is `???`: to be given by the user."""
+    if section == "???":
+        yield key
+    elif isinstance(section, dict):
+        for name, value in section.items():
+            yield from missing_values(value, f"{key}.{name}" if key else str(name))
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _one_line_report(cause: BaseException, files: Sequence[Path]) -> str:
+    frame = cause.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    owner = type(frame.tb_frame.f_locals.get("self")).__name__ if frame else ""
+    where = f"{owner}: " if owner and owner != "NoneType" else ""
+    return f"{where}{cause} ({', '.join(str(path) for path in files)})"
 
 
 DESCRIPTIONS = {

@@ -35,7 +35,8 @@ def direct_loggers(trainer: Namespace, run: Run) -> None:
             "prefix": "",
             "flush_logs_every_n_steps": 50,
         }
-        configured = Namespace(class_path=CSV, init_args=Namespace(options))
+        init_args = Namespace(options)  # type: ignore[no-untyped-call]
+        configured = Namespace(class_path=CSV, init_args=init_args)  # type: ignore[no-untyped-call]
         trainer["logger"] = configured
     for logger in configured if isinstance(configured, list) else [configured]:
         _direct(logger, run)

@@ -16,7 +16,7 @@ from diffsr.commands.terminal import note, say
 from diffsr.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from diffsr.api import FileReport
+    from diffsr.files import FileReport
 
 PRESETS = ("fast", "default", "quality")
 
@@ -47,10 +47,16 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--channels {options.channels}: expected each, mean or the number of a channel (0 is the first)."
         )
-    from diffsr.api import Restorer, restore_path
+    from diffsr.api import Restorer
+    from diffsr.files import restore_path
 
     restorer = Restorer(
-        options.prior, task=options.task, preset=options.preset, seed=options.seed, device=options.device
+        options.prior,
+        task=options.task,
+        preset=options.preset,
+        seed=options.seed,
+        device=options.device,
+        channels=options.channels,
     )
     reports = restore_path(
         options.input, options.output, restorer, overwrite=options.overwrite, on_progress=_show
@@ -77,5 +83,11 @@ def summarise(reports: Sequence[FileReport]) -> int:
     return 2 if failed else 0
 
 
-def _show(*progress: object) -> None:
+def _show(index: int, n_files: int, name: str, step: int, n_steps: int) -> None:
     """Keep one line of a terminal up to date."""
+    if sys.stderr.isatty():
+        files = f"{index + 1}/{n_files} " if n_files > 1 else ""
+        sys.stderr.write(f"\r\033[Krestoring {files}{name}: step {step}/{n_steps}")
+        if index + 1 == n_files and step == n_steps:
+            sys.stderr.write("\r\033[K")
+        sys.stderr.flush()

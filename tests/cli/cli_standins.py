@@ -10,12 +10,14 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from diffsr.errors import DataError
+from diffsr.errors import CheckpointError, DataError
 
 
 class Net(nn.Module):
     def __init__(self, width: int = 4, depth: int = 1) -> None:
         super().__init__()
+        if depth > 9:
+            raise ValueError(f"depth is {depth}; expected at most 9")
         self.layer = nn.Linear(width, 1)
 
 
@@ -54,7 +56,8 @@ class TinyPrior(LightningModule):
 class TinyTask(LightningModule):
     def __init__(self, prior: str = "none", output: str = "out") -> None:
         super().__init__()
-        self.loads = prior
+        if prior == "gone":
+            raise CheckpointError("No prior at gone.")
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         assert not torch.is_inference_mode_enabled()  # samplers need gradients

@@ -87,6 +87,21 @@ def test_error_of_the_data(shell) -> None:
     assert not (shell.folder / "runs").exists()
 
 
+def test_errors_of_constructors_keep_their_words(shell) -> None:
+    message = shell.fails("predict", "--config=experiments/enhance/tiny.yaml", "--model.init_args.prior=gone")
+    assert message == "diffsr: error: No prior at gone.\n"
+    deep = "--model.init_args.prior.init_args.network.init_args.depth=12"
+    message = shell.fails("fit", "--config=experiments/prior/tiny.yaml", deep)
+    assert message.startswith("diffsr: error: Net: depth is 12; expected at most 9")
+
+
+def test_values_that_must_be_given(shell) -> None:
+    shell.write("open.yaml", 'model: {init_args: {prior: "???"}}\ndata: {init_args: {data: "???"}}\n')
+    message = shell.fails("predict", "--config=experiments/enhance/tiny.yaml", "--config=open.yaml")
+    assert "model.init_args.prior and data.init_args.data must be given" in message
+    assert "--model.init_args.prior=... --data.init_args.data=..." in message
+
+
 def test_fit_rejects_a_task(shell) -> None:
     message = shell.fails("fit", "--config", "experiments/enhance/tiny.yaml")
     assert "experiments/enhance/tiny.yaml: its model cli_standins.TinyTask restores recordings" in message

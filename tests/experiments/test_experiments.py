@@ -1,0 +1,113 @@
+"""Every YAML under experiments/ parses against the real classes; every sweep names keys that exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from diffsr.cli import main
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+OVERLAYS = sorted((EXPERIMENTS / "trainer").glob("*.yaml"))
+SWEEPS = sorted((EXPERIMENTS / "sweep").glob("*.yaml"))
+COMPLETE = sorted(
+    path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name not in {"trainer", "sweep", "debug"}
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(EXPERIMENTS).with_suffix(""))
+
+
+def verb_of(path: Path) -> str:
+    return "fit" if path.parent.name == "prior" else "predict"
+
+
+def resolved(*files: Path) -> dict:
+    """The configuration that a command would run, from `--print_config`."""
+    arguments = [
+        verb_of(files[0]),
+        *(f"--config={path.relative_to(ROOT)}" for path in files),
+        "--print_config",
+    ]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    assert code == 0, err.getvalue()
+    return yaml.safe_load(out.getvalue())
+
+
+def keys(section: object, path: str = "") -> Iterator[str]:
+    if isinstance(section, dict):
+        for key, value in section.items():
+            yield f"{path}{key}"
+            yield from keys(value, f"{path}{key}.")
+
+
+@pytest.mark.parametrize("path", COMPLETE, ids=name)
+def test_experiment_parses(path: Path) -> None:
+    config = resolved(path)
+    assert config["model"]["class_path"].startswith("diffsr.tasks.")
+    assert "${" not in yaml.safe_dump(config)
+    head = path.read_text(encoding="utf-8").lstrip()
+    assert head.startswith("#"), "an experiment begins with what it is and how to run it"
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=name)
+def test_overlay_parses(path: Path) -> None:
+    config = resolved(EXPERIMENTS / "prior" / "starter.yaml", path)
+    assert config["trainer"]["logger"]["class_path"].startswith("lightning.pytorch.loggers.")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name)
+def test_sweep_names_what_exists(path: Path) -> None:
+    sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert (ROOT / sweep["program"]).is_file()
+    command = sweep["command"]
+    assert command[:4] == ["${env}", "${interpreter}", "-m", "diffsr"]
+    assert command[-1] == "${args}"
+    files = [ROOT / command[i + 1] for i, word in enumerate(command) if word == "--config"]
+    assert files
+    assert all(file.is_file() for file in files)
+    config = resolved(*files)
+    assert command[4] == verb_of(files[0])
+    unknown = set(sweep["parameters"]) - set(keys(config))
+    assert not unknown
+    assert sweep["method"] in {"bayes", "random", "grid"}
+    assert sweep["metric"]["goal"] in {"minimize", "maximize"}
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=name)
+def test_sweep_values_are_accepted(path: Path) -> None:
+    """The flags that an agent would append, the smallest value of each."""
+    sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+    flags = [
+        f"--{key}={spec.get('min', spec.get('values', [None])[0])}"
+        for key, spec in sweep["parameters"].items()
+    ]
+    files = [word for i, word in enumerate(sweep["command"]) if sweep["command"][i - 1] == "--config"]
+    arguments = [sweep["command"][4], *(f"--config={file}" for file in files), *flags, "--print_config"]
+    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert not stop.value.code
+    shown = yaml.safe_load(out.getvalue())
+    for flag in flags:
+        key, _, value = flag.removeprefix("--").partition("=")
+        for part in key.split("."):
+            section = shown if part == key.split(".")[0] else section
+            section = section[part]
+        assert float(section) == float(value)
