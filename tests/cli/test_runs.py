@@ -157,3 +157,25 @@ def test_validate_without_a_checkpoint(shell) -> None:
     message = shell.fails("validate", "--config", "experiments/prior/tiny.yaml")
     assert "no such checkpoint" in message
     assert "diffsr fit --config experiments/prior/tiny.yaml" in message
+
+
+def test_wandb_gets_the_whole_config_and_a_resumed_run_its_curve(
+    shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    overlay = Path(__file__).parents[2] / "experiments/trainer/wandb.yaml"
+    ids = []
+    for steps in (1, 2):
+        assert shell(*FIT, "--config", str(overlay), f"--trainer.max_steps={steps}") == 0
+        ids.append(wandb.run.id)
+        assert wandb.run.config["model"]["init_args"]["prior"]["class_path"] == "cli_standins.Prior"
+        assert wandb.run.config["data"]["init_args"]["width"] == 4
+        assert wandb.run.config["trainer"]["max_steps"] == steps
+        wandb.finish()
+    [run] = shell.run_folders()  # the logger is not part of the hash
+    assert ids == [(run / "wandb_id").read_text().strip()] * 2
+    assert len(list((run / "wandb").glob("offline-run-*"))) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -95,19 +96,14 @@ def test_sweep_names_what_exists(path: Path) -> None:
 def test_sweep_values_are_accepted(path: Path) -> None:
     """The flags that an agent would append, the smallest value of each."""
     sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
-    flags = [
-        f"--{key}={spec.get('min', spec.get('values', [None])[0])}"
-        for key, spec in sweep["parameters"].items()
-    ]
+    parameters = sweep["parameters"].items()
+    smallest = {key: spec["min"] if "min" in spec else spec["values"][0] for key, spec in parameters}
+    flags = [f"--{key}={value}" for key, value in smallest.items()]
     files = [word for i, word in enumerate(sweep["command"]) if sweep["command"][i - 1] == "--config"]
     arguments = [sweep["command"][4], *(f"--config={file}" for file in files), *flags, "--print_config"]
     with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as stop:
         main(arguments)
     assert not stop.value.code
     shown = yaml.safe_load(out.getvalue())
-    for flag in flags:
-        key, _, value = flag.removeprefix("--").partition("=")
-        for part in key.split("."):
-            section = shown if part == key.split(".")[0] else section
-            section = section[part]
-        assert float(section) == float(value)
+    for key, value in smallest.items():
+        assert float(reduce(dict.__getitem__, key.split("."), shown)) == float(value)

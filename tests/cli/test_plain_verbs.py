@@ -1,0 +1,146 @@
+"""restore, evaluate, prepare, export and doctor, from the command line to the files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from diffsr.commands import doctor
+
+RATE_HZ = 16000
+
+
+def speech(seconds: float = 0.5, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """Noise that comes and goes like syllables, `[T, C]`."""
+    time_s = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    envelope = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * time_s)
+    noise = np.random.default_rng(seed).standard_normal((len(time_s), channels))
+    return 0.1 * envelope[:, None] * noise
+
+
+@pytest.fixture
+def prior(shell) -> Path:
+    from diffsr.diffusion import Prior
+    from diffsr.networks import TFTransformer
+
+    network = TFTransformer(width=16, depth=1, heads=2)
+    return Prior(network, RATE_HZ).save_pretrained(shell.folder / "prior")
+
+
+@pytest.fixture
+def noisy(shell) -> Path:
+    folder = shell.folder / "noisy"
+    (folder / "deep").mkdir(parents=True)
+    soundfile.write(folder / "a.wav", speech(), RATE_HZ)
+    soundfile.write(folder / "deep" / "b.flac", speech(channels=2, seed=1), RATE_HZ)
+    return folder
+
+
+def test_restore_a_folder_with_a_bad_file(shell, prior: Path, noisy: Path) -> None:
+    (noisy / "broken.wav").write_text("not audio")
+    command = ("restore", "noisy", "out", "--prior", "prior", "--preset", "fast")
+    assert shell(*command) == 2
+    assert "restored 2 of 3" in shell.out
+    assert "30 network calls each" in shell.out
+    errors = shell.err.splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("diffsr: error: ")
+    assert "broken.wav" in errors[0]
+    out = shell.folder / "out"
+    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == ["a.wav", "b.flac"]
+    assert soundfile.info(out / "deep/b.flac").channels == 2
+
+    before = (out / "a.wav").stat().st_mtime_ns
+    assert shell(*command) == 2
+    assert "2 skipped, there already (restore again with --overwrite)" in shell.err
+    assert (out / "a.wav").stat().st_mtime_ns == before
+    (noisy / "broken.wav").unlink()
+    assert shell(*command, "--overwrite") == 0
+    assert (out / "a.wav").stat().st_mtime_ns > before
+
+
+def test_restore_one_channel_of_a_file(shell, prior: Path, noisy: Path) -> None:
+    arguments = ("--prior", "prior", "--preset", "fast", "--channels", "1")
+    assert shell("restore", "noisy/deep/b.flac", "one.wav", *arguments) == 0
+    assert shell.out.rstrip().endswith(": one.wav")
+    assert soundfile.info(shell.folder / "one.wav").channels == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["noisy", "out"], "no prior given"),
+        (["noisy", "out", "--prior=nowhere"], "No prior at nowhere"),
+        (["gone.wav", "out", "--prior=prior"], "gone.wav"),
+        (["noisy", "out", "--prior=prior", "--task=fly"], "There is no task 'fly'"),
+        (["noisy", "out", "--prior=prior", "--preset=slow"], "invalid choice: 'slow'"),
+        (["noisy", "out", "--prior=prior", "--channels=left"], "--channels left: expected each, mean or"),
+        (["noisy", "out", "--prior=prior", "--device=cuda:77"], "cuda:77"),
+        (["empty", "out", "--prior=prior"], "empty"),
+    ],
+)
+def test_restore_that_cannot_start(
+    shell, prior: Path, noisy: Path, arguments: list[str], expected: str
+) -> None:
+    (shell.folder / "empty").mkdir()
+    assert expected in shell.fails("restore", *arguments)
+    assert not (shell.folder / "out").exists()
+
+
+def test_evaluate(shell, noisy: Path) -> None:
+    soundfile.write(shell.folder / "clean.wav", speech(seconds=1.2), RATE_HZ)
+    soundfile.write(shell.folder / "est.wav", speech(seconds=1.2) + 0.01, RATE_HZ)
+    given = ("evaluate", "est.wav", "clean.wav", "--input", "est.wav")
+    assert shell(*given, "--output", "scores.csv") == 0
+    assert "SI-SDR" in shell.out
+    assert "improvement" in shell.out
+    assert (shell.folder / "scores.csv").read_text().count("\n") == 2
+    assert shell(*given, "--output", "scores.md") == 0
+    assert (shell.folder / "scores.md").read_text().startswith("|")
+    assert "ending in .csv" in shell.fails(*given, "--output", "scores.txt")
+    assert "nowhere" in shell.fails("evaluate", "nowhere", "clean.wav")
+
+
+def test_prepare(shell, noisy: Path) -> None:
+    assert shell("prepare", "folder", "noisy", "--output", "list.jsonl") == 0
+    assert shell.out.startswith("list.jsonl\n")
+    assert (shell.folder / "list.jsonl").read_text().count("\n") == 2
+    assert "nowhere" in shell.fails("prepare", "folder", "nowhere")
+    assert "invalid choice: 'wsj'" in shell.fails("prepare", "wsj", "noisy")
+
+
+def test_export(shell, prior: Path) -> None:
+    assert shell("export", "prior", "copy") == 0
+    copied = shell.folder / "copy"
+    assert sorted(p.name for p in copied.iterdir()) == ["README.md", "config.yaml", "model.safetensors"]
+    assert "copy is not empty" in shell.fails("export", "prior", "copy")
+    assert shell("export", "prior", "copy", "--overwrite") == 0
+    assert "No prior at gone.ckpt" in shell.fails("export", "gone.ckpt", "other")
+    assert not (shell.folder / "other").exists()
+
+
+def test_doctor(shell) -> None:
+    assert shell("doctor") == 0
+    lines = [line for line in shell.out.splitlines() if re.match(r"(ok|warn|fail) ", line)]
+    assert not [line for line in lines if line.startswith("fail")]
+    for word in ("Python", "torch", "threads", "torchaudio", "C compiler", "GiB free", "starter corpus"):
+        assert any(word in line for line in lines), word
+
+
+def test_doctor_names_the_fix(shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = doctor._version
+    monkeypatch.setattr(
+        doctor, "_version", lambda name: None if name in ("soxr", "pesq") else installed(name)
+    )
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    assert shell("doctor") == 2
+    assert "fail  not installed: soxr\n      -> make setup" in shell.out
+    assert "warn  pesq is not installed: no PESQ scores\n      -> pip install pesq" in shell.out
+    assert "fail  no C compiler, and pesq is built from source\n      -> " in shell.out
+    assert "fail  0.0 GiB free" in shell.out
+    assert shell.out.endswith("3 failures\n")
