@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from diffsr.cli import main
+from diffsr.diffusion import Prior
+from diffsr.networks import TFTransformer
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -107,3 +111,46 @@ def test_sweep_values_are_accepted(path: Path) -> None:
     shown = yaml.safe_load(out.getvalue())
     for key, value in smallest.items():
         assert float(reduce(dict.__getitem__, key.split("."), shown)) == float(value)
+
+
+SMALL = {
+    "fit": (
+        "--model.init_args.prior.init_args.network.init_args.width=16",
+        "--model.init_args.prior.init_args.network.init_args.depth=1",
+        "--data.init_args.crop_s=0.512",
+        "--data.init_args.batch_size=2",
+        "--data.init_args.n_valid_crops=2",
+        "--trainer.max_steps=1",
+    ),
+    "predict": ("--model.init_args.sampler.init_args.n_steps=2",),
+}
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """Two talkers, two recordings each, of noise in syllables."""
+    time_s = np.arange(16000) / 16000
+    for seed, (talker, take) in enumerate((talker, take) for talker in "ab" for take in "12"):
+        noise = np.random.default_rng(seed).standard_normal(time_s.size)
+        folder = tmp_path / "speech" / talker
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{take}.wav", 0.1 * np.sin(np.pi * 4 * time_s) ** 2 * noise, 16000)
+    return tmp_path / "speech"
+
+
+@pytest.mark.parametrize("path", COMPLETE, ids=name)
+def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path) -> None:
+    verb, given = (
+        verb_of(path),
+        [f"--config={path}", f"--runs={tmp_path / 'runs'}", "--trainer.accelerator=cpu"],
+    )
+    if verb == "fit":
+        assert main([verb, *given, *SMALL[verb], f"--data.init_args.data={speech}"]) == 0
+        [run] = (tmp_path / "runs").glob("*/*/*")
+        assert (run / "checkpoints" / "last.ckpt").is_file()
+        assert (run / "finished.json").is_file()
+        return
+    prior = Prior(TFTransformer(width=16, depth=1, heads=2)).save_pretrained(tmp_path / "prior")
+    files = [f"--model.init_args.prior={prior}", f"--model.init_args.output={tmp_path / 'out'}"]
+    assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.input={speech}"]) == 0
+    assert len(list((tmp_path / "out").rglob("*.wav"))) == 4
