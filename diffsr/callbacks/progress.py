@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -83,10 +84,10 @@ class TrainingProgress(ProgressBar):
                 total=total,
                 initial=self._start_step,
                 file=self._out,
-                dynamic_ncols=True,
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps {postfix}"
+                **_width(self._out),
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps{postfix}"
                 if total
-                else "{desc} {n_fmt} steps {postfix}",
+                else "{desc} {n_fmt} steps{postfix}",
                 desc="training",
             )
 
@@ -168,6 +169,15 @@ class TrainingProgress(ProgressBar):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _width(stream: TextIO) -> dict[str, Any]:
+    """Follow the terminal's width; some (docker exec) say 0, which would leave an empty line."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return {"dynamic_ncols": True} if columns else {"ncols": 100}
 
 
 def _audio_seconds(batch: Any, trainer: Trainer, module: LightningModule) -> float:  # noqa: ANN401

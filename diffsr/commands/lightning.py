@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ from diffsr.commands.run_folder import Reached, remove_if_empty
 from diffsr.commands.terminal import note
 from diffsr.errors import ConfigError
 
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+
 
 def run(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb.
@@ -38,20 +41,26 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             cli = RunCLI(verb, arguments)
         except AlreadyFinished as found:
             return _nothing_left(found)
-        if verb == "fit":
-            try:
-                return _fit(cli)
-            finally:
-                remove_if_empty(cli.run_folder.path)
-        scores = verb in ("validate", "test")
-        options = (
-            {"ckpt_path": cli.ckpt_path, "weights_only": True} if scores else {"return_predictions": False}
-        )
         try:
-            getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
+            return _fit(cli) if verb == "fit" else _score_or_predict(cli)
         except MisconfigurationException as error:
             raise ConfigError(str(error)) from error
-        return 0
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise ConfigError(
+                f"{error.filename or cli.run_folder.path} cannot be written ({error.strerror}). Free some "
+                "disk space or choose another place with --runs DIR."
+            ) from error
+        finally:
+            remove_if_empty(cli.run_folder.path)
+
+
+def _score_or_predict(cli: RunCLI) -> int:
+    scoring = {"ckpt_path": cli.ckpt_path, "weights_only": True}
+    options = {"return_predictions": False} if cli.verb == "predict" else scoring
+    getattr(cli.trainer, cli.verb)(cli.model, datamodule=cli.datamodule, **options)
+    return 0
 
 
 def _fit(cli: RunCLI) -> int:
@@ -59,8 +68,6 @@ def _fit(cli: RunCLI) -> int:
     try:
         # weights_only: a checkpoint of somebody else must not run code
         trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
-    except MisconfigurationException as error:
-        raise ConfigError(str(error)) from error
     except SIGTERMException:
         return _stopped(cli, 143)
     except SystemExit:

@@ -136,6 +136,15 @@ def test_time_budget(shell) -> None:
     assert "s of trainer.max_time" in shell.err
 
 
+def test_a_place_that_cannot_be_written(shell) -> None:
+    shell.write("file", "in the way")
+    message = shell.fails(*FIT, "--runs=file")
+    assert (
+        "cannot be written (Not a directory). Free some disk space or choose another place with --runs"
+        in message
+    )
+
+
 def test_tensorboard_without_its_package(shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffsr.commands.loggers.find_spec", lambda name: None)
     overlay = Path(__file__).parents[2] / "experiments/trainer/tensorboard.yaml"
