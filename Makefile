@@ -123,26 +123,31 @@ clean:  ## Remove caches and builds (.venv and runs/ stay)
 
 ##@ Work
 
+fit_options = --config 'experiments/$(EXP).yaml'
+fit_options += $(if $(LOGGER),--config 'experiments/trainer/$(LOGGER).yaml')
+fit_options += $(if $(DATA),--data.init_args.data='$(DATA)')
+fit_options += $(if $(VALID),--data.init_args.valid='$(VALID)')
+fit_options += $(if $(DEVICES),--trainer.devices='$(DEVICES)')
+
 .PHONY: train
 train: $(STAMP)  ## Train EXP (a second call goes on where the first one stopped)
-	$(BIN)/diffsr fit --config 'experiments/$(EXP).yaml' \
-	  $(if $(LOGGER),--config 'experiments/trainer/$(LOGGER).yaml') \
-	  $(if $(DATA),--data.init_args.data='$(DATA)') \
-	  $(if $(VALID),--data.init_args.valid='$(VALID)') \
-	  $(if $(DEVICES),--trainer.devices='$(DEVICES)') $(ARGS)
+	$(BIN)/diffsr fit $(fit_options) $(ARGS)
 
 .PHONY: restore
 restore: $(STAMP)  ## Restore the file or folder IN into OUT with PRIOR
 	$(call need,IN,a recording or a folder)$(call need,OUT,where the results go)
 	$(BIN)/diffsr restore '$(IN)' '$(OUT)' $(if $(PRIOR),--prior '$(PRIOR)') $(ARGS)
 
+predict_options = --config 'experiments/$(EXP).yaml'
+predict_options += --data.init_args.input='$(IN)'
+predict_options += --model.init_args.prior='$(PRIOR)' --model.init_args.output='$(OUT)'
+predict_options += $(if $(DEVICES),--trainer.devices='$(DEVICES)')
+
 .PHONY: predict
 predict: EXP = enhance/nmf
 predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment file (default EXP=enhance/nmf)
 	$(call need,IN,a folder of recordings)$(call need,OUT,where the results go)$(call need,PRIOR,a prior folder or checkpoint)
-	$(BIN)/diffsr predict --config 'experiments/$(EXP).yaml' --data.init_args.input='$(IN)' \
-	  --model.init_args.prior='$(PRIOR)' --model.init_args.output='$(OUT)' \
-	  $(if $(DEVICES),--trainer.devices='$(DEVICES)') $(ARGS)
+	$(BIN)/diffsr predict $(predict_options) $(ARGS)
 
 .PHONY: evaluate
 evaluate: $(STAMP)  ## Score the recordings OUT against the references REF, beside the inputs IN if given
