@@ -78,7 +78,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "$(CURDIR)" > $@
 
 ifeq ($(UV),)
-install = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),-q)
+install = $(BIN)/python -m pip install --disable-pip-version-check $(if $(or $(CI),$(wildcard $(STAMP))),-q)
 else
 install = uv pip install --python $(BIN)/python
 endif
