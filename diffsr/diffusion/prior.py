@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
@@ -51,8 +52,17 @@ class Prior(nn.Module):
         return (scale.c_skip * flat + scale.c_out * output).reshape(z.shape)
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
-        """Variance of speech around `x0` in STFT bins, `[..., 1, 1]`: that of a white Gaussian prior."""
-        return stft.bin_variance(sigma**2 * self.sigma_data**2 / (sigma**2 + self.sigma_data**2))
+        """Variance of speech around `x0` in STFT bins, `[..., F, N]`, from the estimate's own local power.
+
+        Speech is taken as locally Gaussian: of all variances P, the one whose Wiener estimate has the power
+        q of `x0` around a bin solves `P^2 = q (P + s^2)`, with the state's noise `s^2`; the uncertainty is
+        `s^2 P / (s^2 + P)`. Where the prior says silence it is small, so that guidance does not let the
+        noise of the recording back in; averaged over white signals it is that of the white Gaussian prior.
+        """
+        q = _smooth(stft(x0).abs().square())
+        s2 = stft.bin_variance(sigma.square())
+        power = (q + (q.square() + 4 * q * s2).sqrt()) / 2
+        return s2 * power / (s2 + power).clamp_min(torch.finfo(power.dtype).tiny)
 
     # Files ------------------------------------------------------------------------------------
 
@@ -118,6 +128,13 @@ class Prior(nn.Module):
         prior = cls.from_config(config, origin=str(path))
         _load_strictly(prior, weights, path)
         return prior.eval().requires_grad_(False)
+
+
+def _smooth(power: Tensor, size: int = 3) -> Tensor:
+    """Mean over `size` bins and frames, `[..., F, N]`."""
+    flat = power.reshape(-1, 1, *power.shape[-2:])
+    mean = F.avg_pool2d(flat, size, stride=1, padding=size // 2, count_include_pad=False)
+    return mean.reshape(power.shape)
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

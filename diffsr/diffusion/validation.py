@@ -21,7 +21,9 @@ def band_losses(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
     losses = {}
     for sigma in SIGMAS:
         rng = torch.Generator(wave.device).manual_seed(seed)
-        losses[f"loss_sigma_{sigma:g}"] = denoising_loss(prior, wave, wave.new_full(wave.shape[:1], sigma), rng)
+        losses[f"loss_sigma_{sigma:g}"] = denoising_loss(
+            prior, wave, wave.new_full(wave.shape[:1], sigma), rng
+        )
     return losses
 
 

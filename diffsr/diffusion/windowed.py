@@ -23,7 +23,9 @@ class WindowedPrior(nn.Module):
         windows_per_call: Windows that go through the network at once.
     """
 
-    def __init__(self, prior: Denoiser, window_s: float, overlap_s: float = 0.512, windows_per_call: int = 8) -> None:
+    def __init__(
+        self, prior: Denoiser, window_s: float, overlap_s: float = 0.512, windows_per_call: int = 8
+    ) -> None:
         super().__init__()
         if not 0 <= overlap_s < window_s:
             raise ValueError(f"overlap_s={overlap_s}; expected at least 0 and less than window_s={window_s}.")
@@ -44,7 +46,8 @@ class WindowedPrior(nn.Module):
         levels = sigma[..., None].expand(pieces.shape[:-1]).reshape(-1)
         n = self.windows_per_call
         estimates = [
-            self.prior.denoise(part, level) for part, level in zip(flat.split(n), levels.split(n), strict=True)
+            self.prior.denoise(part, level)
+            for part, level in zip(flat.split(n), levels.split(n), strict=True)
         ]
         return crossfade(torch.cat(estimates).reshape(pieces.shape), starts, n_samples)
 

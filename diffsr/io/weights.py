@@ -48,11 +48,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or "it is empty").splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be loaded as plain weights ({reason}). Expected a checkpoint written by "
             "`diffsr fit`, or a prior folder with config.yaml and model.safetensors."
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a checkpoint of `diffsr fit`.")
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}; expected a checkpoint of `diffsr fit`."
+        )
     return content

@@ -1,5 +1,6 @@
 """Noise models: `log p(y | A(x))` with the parameters of the noise."""
 
+from diffsr.likelihoods.gaussian import WhiteNoise
 from diffsr.likelihoods.nmf import NMFNoise
 
-__all__ = ["NMFNoise"]
+__all__ = ["NMFNoise", "WhiteNoise"]

@@ -27,7 +27,9 @@ class NMFNoise(nn.Module):
             majorisation-minimisation algorithm), 1 is the usual heuristic.
     """
 
-    def __init__(self, rank: int = 4, n_fft: int = 512, hop_samples: int = 128, exponent: float = 0.5) -> None:
+    def __init__(
+        self, rank: int = 4, n_fft: int = 512, hop_samples: int = 128, exponent: float = 0.5
+    ) -> None:
         super().__init__()
         self.stft = STFT(n_fft, hop_samples)
         self.rank, self.exponent = rank, exponent

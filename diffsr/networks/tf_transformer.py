@@ -43,7 +43,9 @@ class TFTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % (2 * heads) or taps % 2 == 0:
-            raise ValueError(f"width={width}, heads={heads}, taps={taps}; expected width/heads even, taps odd.")
+            raise ValueError(
+                f"width={width}, heads={heads}, taps={taps}; expected width/heads even, taps odd."
+            )
         self.config = {
             "width": width,
             "depth": depth,
@@ -125,7 +127,9 @@ class NoiseEmbedding(nn.Module):
         self.register_buffer(
             "frequencies", 2 * torch.pi * torch.logspace(-3, 4, n_frequencies, base=2.0), persistent=False
         )
-        self.layers = nn.Sequential(nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.layers = nn.Sequential(
+            nn.Linear(2 * n_frequencies, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
 
     def forward(self, c_noise: Tensor) -> Tensor:
         """`[B] -> [B, width]`."""
@@ -144,7 +148,9 @@ def _features(spec: Tensor) -> Tensor:
 def _filter_and_add(out: Tensor, spec: Tensor, taps: int) -> Tensor:
     """Apply the predicted filter over `taps` neighbouring frames and add the predicted spectrum."""
     batch, bins, frames = spec.shape
-    out = torch.view_as_complex(out.view(batch, frames, bins, taps + 1, 2).permute(3, 0, 2, 1, 4).contiguous())
+    out = torch.view_as_complex(
+        out.view(batch, frames, bins, taps + 1, 2).permute(3, 0, 2, 1, 4).contiguous()
+    )
     padded = F.pad(torch.view_as_real(spec), (0, 0, taps // 2, taps // 2))
     shifted = torch.view_as_complex(padded).unfold(-1, frames, 1)  # [B, F, taps, N]
     filtered = (out[:taps].permute(1, 2, 0, 3) * shifted).sum(2)

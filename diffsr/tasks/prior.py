@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from diffsr.callbacks.export import PriorExport
+from diffsr.callbacks.listening import PriorSamples
 from diffsr.diffusion import LogNormalLevels, Prior
 from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.schedule import NoiseLevels
@@ -90,6 +92,10 @@ class PriorModule(LightningModule):
                 elapsed = timer.time_elapsed()
                 shares.append(elapsed / (elapsed + left) if elapsed + left > 0 else 1.0)
         return min(max(shares), 1.0)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What a finished training leaves behind: the exported prior and what it sounds like."""
+        return [PriorExport(), PriorSamples()]
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Store the configuration of the prior, so that the checkpoint loads without its YAML."""

@@ -30,7 +30,9 @@ class RestorationModule(LightningModule):
         overwrite: Whether to restore again what is there already.
     """
 
-    def __init__(self, prior: str, recipe: Recipe, output: str, seed: int = 0, overwrite: bool = False) -> None:
+    def __init__(
+        self, prior: str, recipe: Recipe, output: str, seed: int = 0, overwrite: bool = False
+    ) -> None:
         super().__init__()
         self.prior = Prior.from_pretrained(prior)
         self.restorer = Restorer(self.prior, recipe=recipe, seed=seed, device="cpu")

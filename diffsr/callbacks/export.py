@@ -1,0 +1,42 @@
+"""At the end of training: the prior as a folder that restores recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
+
+from diffsr.callbacks.progress import clock
+from diffsr.diffusion.prior import Prior
+from diffsr.report.prior_card import prior_card
+
+
+class PriorExport(Callback):
+    """Writes `<run>/prior/` (configuration, averaged weights, card) when training ends."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export; by now the averaged weights are in place."""
+        prior = pl_module.prior
+        if not trainer.is_global_zero or trainer.fast_dev_run or not isinstance(prior, Prior):  # type: ignore[attr-defined]
+            return
+        card = prior_card(prior, _facts(trainer), latest_scores(trainer.callback_metrics))
+        prior.save_pretrained(Path(trainer.default_root_dir) / "prior", card)
+
+
+def latest_scores(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """The scores of the last validation by their bare names."""
+    prefix = "valid/"
+    return {name.removeprefix(prefix): float(v) for name, v in metrics.items() if name.startswith(prefix)}
+
+
+def _facts(trainer: Trainer) -> dict[str, str]:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    facts = {"Training speech": data.summary} if hasattr(data, "summary") else {}
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    took = f" in {clock(max(timer.time_elapsed() for timer in timers))}" if timers else ""
+    device = trainer.strategy.root_device.type
+    facts["Training"] = f"{trainer.global_step} steps{took} on {trainer.num_devices} x {device}"
+    return facts
