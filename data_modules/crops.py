@@ -81,8 +81,8 @@ class CropMaker:
         if len(others) == 0:
             _place(wave, self._piece(index), int(rng.integers(self.n_samples - self.lengths[index] + 1)))
             return wave
-        # A part of the first utterance may lie before the crop: not every crop starts with a beginning.
-        position = -int(rng.integers(self.lengths[index]))
+        # Up to half of the first utterance lies before the crop: not every crop starts with a beginning.
+        position = -int(rng.integers(self.lengths[index] // 2 + 1))
         for piece in _cycle(index, others, rng):
             _place(wave, self._piece(piece), position)
             position += int(self.lengths[piece]) + round(rng.uniform(*PAUSE_S) * self.rate_hz)
