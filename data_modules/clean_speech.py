@@ -25,7 +25,8 @@ class CleanSpeech(LightningDataModule):
 
     A batch is `{"wave": float32 [B, T], "speaker": int64 [B]}` with -1 for talkers without a label. Crop i
     of epoch e is a pure function of (seed, e, i), for any number of workers and devices and after a
-    resume; no two devices get the same one.
+    resume; no two devices get the same one. (After a stop in the middle of an epoch, Lightning runs the
+    batches that were left, and these begin with the first crops of that epoch.)
 
     Args:
         data: Folder, jsonl or csv of clean speech; None for the starter corpus that ships with diffsr.
