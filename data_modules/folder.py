@@ -7,12 +7,11 @@ from pathlib import Path
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from diffsr.errors import AudioError
+from diffsr.files import list_recordings
 from diffsr.io.audio import probe
-from diffsr.io.manifest import scan_folder
 
 Item = dict[str, str]
-"""`id`: relative path without suffix; `path`: the file."""
+"""`id` and `path` of a `diffsr.files.Recording`."""
 
 
 class _Files(Dataset[Item]):
@@ -47,16 +46,12 @@ class Folder(LightningDataModule):
 
         Raises:
             DataError: The folder holds no recording.
-            AudioError: The single file cannot be read.
+            AudioError: The single file is missing or cannot be read.
         """
-        source = Path(self.input).expanduser()
-        if source.is_dir():
-            self._items = [{"id": row.id, "path": str(row.path)} for row in scan_folder(source)]
-            return
-        if not source.exists():
-            raise AudioError(f"{source} does not exist, expected a recording or a folder. Correct the path.")
-        probe(source)
-        self._items = [{"id": source.stem, "path": str(source)}]
+        recordings = list_recordings(self.input)
+        if not Path(self.input).expanduser().is_dir():
+            probe(recordings[0].path)
+        self._items = [{"id": recording.id, "path": str(recording.path)} for recording in recordings]
 
     def predict_dataloader(self) -> DataLoader[Item]:
         """One item a file, sorted by path."""

@@ -11,11 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffsr.api import Restorer, restore
-    from diffsr.diffusion import Prior
+    from diffsr.api import Restorer, load_prior, restore
 
     __version__: str
-    load_prior = Prior.from_pretrained
 
 __all__ = ["Restorer", "__version__", "load_prior", "restore"]
 
@@ -28,14 +26,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes are o
             return version("diffsr")
         except PackageNotFoundError:  # run from a copy that is not installed
             return "0+unknown"
-    if name in ("restore", "Restorer"):
+    if name in __all__:
         from diffsr import api
 
         return getattr(api, name)
-    if name == "load_prior":
-        from diffsr.diffusion import Prior
-
-        return Prior.from_pretrained
     raise AttributeError(f"module 'diffsr' has no attribute {name!r}")
 
 

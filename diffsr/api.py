@@ -6,22 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffsr.diffusion import Prior, WindowedPrior
-from diffsr.errors import AudioError, ConfigError
+from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.recipes import Recipe, make_recipe
 from diffsr.samplers import Problem, RowNoise
 from diffsr.samplers.initialise import from_observation, speech_level
-from diffsr.signal.levels import SILENCE_DB, from_db
+from diffsr.signal.levels import active_rms
 from diffsr.signal.resampling import resample
-
-if TYPE_CHECKING:
-    import numpy as np
 
 OnStep = Callable[[int, int], None]
 
@@ -57,7 +55,7 @@ class Restorer:
     """Restores recordings of any rate, length and number of channels with one prior and one recipe.
 
     Args:
-        prior: A loaded prior, a prior folder or a checkpoint.
+        prior: A loaded prior, or what `load_prior` takes.
         task: What is wrong with the recordings: `enhance` (noise).
         preset: `fast` (30 network calls), `default` (60) or `quality` (200).
         seed: Seed of the posterior sample; a recording gets the same result in any company.
@@ -77,7 +75,7 @@ class Restorer:
         recipe: Recipe | None = None,
     ) -> None:
         self.recipe = recipe or make_recipe(task, preset)
-        self.prior = prior if isinstance(prior, Prior) else Prior.from_pretrained(prior)
+        self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.seed, self.channels = seed, str(channels)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,13 +83,14 @@ class Restorer:
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the prior and the models."""
-        self.device = torch.device(device)
         try:
+            self.device = torch.device(device)
             for part in (self.prior, self.recipe.likelihood, self.recipe.degradation):
                 if isinstance(part, torch.nn.Module):
                     part.to(self.device)
         except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"Device {device} cannot be used ({error}). Try --device cpu.") from error
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise ConfigError(f"Device {device} cannot be used ({reason}). Try --device cpu.") from error
         return self
 
     def restore(
@@ -100,18 +99,20 @@ class Restorer:
         """Restore one recording.
 
         Args:
-            wave: `[C, T]`, full scale 1.
+            wave: `[C, T]`.
             rate_hz: Its sampling rate.
             item_id: Name that its random numbers depend on, beside the seed.
             on_step: Called with (finished, total) steps.
 
         Raises:
             AudioError: It is silent, too short, not finite, or clipped throughout.
+            ConfigError: It has no such channel, or a sampling rate of 0.
         """
         started = time.perf_counter()
-        _check(wave, rate_hz, item_id)
-        wave = _choose_channels(wave, self.channels, item_id)
-        y = resample(wave.float(), rate_hz, self.prior.rate_hz).to(self.device)
+        _check_shape(wave, rate_hz)
+        wave = _choose_channels(wave.float(), self.channels)
+        _check_content(wave, rate_hz)
+        y = resample(wave, rate_hz, self.prior.rate_hz).to(self.device)
         restored, n_calls = self._restore_channels(y, item_id, on_step)
         out = resample(restored.cpu(), self.prior.rate_hz, rate_hz, n_samples=wave.shape[-1])
         return Restoration(out, rate_hz, n_calls, time.perf_counter() - started)
@@ -119,7 +120,9 @@ class Restorer:
     def _restore_channels(self, y: Tensor, item_id: str, on_step: OnStep | None) -> tuple[Tensor, int]:
         """`y [C, T]` at the prior's rate -> the same restored; silent channels stay silent."""
         level = speech_level(y, self.prior.rate_hz)
-        sounding = level > from_db(SILENCE_DB)
+        sounding = level > 0
+        if not bool(sounding.any()):  # the little that was there lies above the prior's band
+            return torch.zeros_like(y), 0
         scale = self.prior.sigma_data / level[sounding, None]
         ids = [f"{item_id}/{channel}" for channel in sounding.nonzero()[:, 0].tolist()]
         prior = WindowedPrior(
@@ -140,10 +143,30 @@ class Restorer:
         restored[sounding] = samples.x[:, 0] / scale
         return restored, samples.n_calls
 
-    def restore_file(self, path: str | Path, item_id: str | None = None, on_step: OnStep | None = None) -> Restoration:
-        """Restore a file; its name without suffix is its identity unless `item_id` is given."""
+    def restore_file(
+        self, path: str | Path, item_id: str | None = None, on_step: OnStep | None = None
+    ) -> Restoration:
+        """Restore a file; its name without suffix is its identity unless `item_id` is given.
+
+        Raises:
+            DiffsrError: As `restore`, or the file cannot be read; the message names the file.
+        """
         wave, info = read_audio(path)
-        return self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
+        try:
+            return self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
+        except DiffsrError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def load_prior(source: str | Path) -> Prior:
+    """Load a prior folder, a checkpoint, or what a run folder holds of them.
+
+    Raises:
+        CheckpointError: Nothing there, parts missing, or weights that do not fit.
+    """
+    path = Path(source).expanduser()
+    parts = (path / "prior", path / "checkpoints" / "last.ckpt")
+    return Prior.from_pretrained(next((part for part in parts if part.exists()), path))
 
 
 def restore(
@@ -157,8 +180,8 @@ def restore(
     """Restore a file or an array.
 
     Args:
-        audio: A file, or samples `[T]` or `[C, T]` with full scale 1.
-        prior: A loaded prior, a prior folder or a checkpoint.
+        audio: A file, or samples `[T]` or `[C, T]`.
+        prior: A loaded prior, or what `load_prior` takes.
         rate_hz: Sampling rate of an array.
         task: What is wrong with it: `enhance` (noise).
         preset: `fast`, `default` or `quality`.
@@ -168,50 +191,66 @@ def restore(
         The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`.
 
     Example:
-        >>> restore("noisy.wav", prior="runs/prior/starter/1a2b3c4d/prior").save("restored.wav")  # doctest: +SKIP
+        >>> restore("noisy.wav", prior="runs/prior/starter/1a2b3c4d").save("out.wav")  # doctest: +SKIP
     """
     restorer = Restorer(prior, task=task, preset=preset, seed=seed)
     if isinstance(audio, (str, Path)):
         return restorer.restore_file(audio)
     if rate_hz is None:
-        raise ConfigError("The audio is an array without a sampling rate; give rate_hz, for example rate_hz=16000.")
-    wave = torch.as_tensor(audio)
-    if wave.ndim not in (1, 2) or wave.shape[-1] == 0:
+        raise ConfigError(
+            "The audio is an array without a sampling rate; give rate_hz, for example rate_hz=16000."
+        )
+    # copied: PyTorch takes neither NumPy's reversed views nor its read-only arrays
+    wave = audio.detach() if isinstance(audio, Tensor) else torch.from_numpy(np.array(audio))
+    if wave.ndim not in (1, 2):
         raise AudioError(f"The array has shape {tuple(wave.shape)}; expected [T] or [channels, T].")
     result = restorer.restore(torch.atleast_2d(wave), rate_hz)
-    out = result.wave.reshape(wave.shape).to(wave.dtype if wave.is_floating_point() else torch.float32)
+    out = result.wave.reshape(wave.shape).to(wave if wave.is_floating_point() else torch.float32)
     kind = out if isinstance(audio, Tensor) else out.numpy()
     return Restoration(kind, rate_hz, result.n_calls, result.seconds)
 
 
-def _check(wave: Tensor, rate_hz: int, item_id: str) -> None:
-    """Refuse what cannot be restored, saying why."""
-    duration_s = wave.shape[-1] / rate_hz
-    if duration_s < SHORTEST_S:
+def _check_shape(wave: Tensor, rate_hz: int) -> None:
+    """Refuse what is no recording."""
+    if rate_hz <= 0:
+        raise ConfigError(f"The sampling rate is {rate_hz} Hz; expected a number above 0, such as 16000.")
+    if wave.ndim != 2 or wave.shape[0] == 0:
+        raise AudioError(f"The audio has shape {tuple(wave.shape)}; expected [channels, T].")
+    n_channels, n_samples = wave.shape
+    if n_channels > max(n_samples, 1):
         raise AudioError(
-            f"{item_id} lasts {duration_s:.4f} s ({wave.shape[-1]} samples); expected at least {SHORTEST_S} s of speech."
+            f"The audio has {n_channels} channels of {n_samples} samples; expected [channels, T]. "
+            "Transpose it."
         )
+    if n_samples < SHORTEST_S * rate_hz:
+        raise AudioError(
+            f"The recording lasts {n_samples / rate_hz:.4f} s (samples: {n_samples}, {rate_hz} Hz); "
+            f"expected at least {SHORTEST_S} s. Leave it out or record more."
+        )
+
+
+def _check_content(wave: Tensor, rate_hz: int) -> None:
+    """Refuse what cannot be restored, saying why."""
     if not bool(torch.isfinite(wave).all()):
-        raise AudioError(f"{item_id} holds NaN or infinite samples; expected finite audio. Export it again.")
-    peak = float(wave.abs().max())
-    if peak < from_db(SILENCE_DB):
-        raise AudioError(f"{item_id} is silent; expected a recording with speech. There is nothing to restore.")
-    share = float((wave.abs() >= 0.999 * peak).float().mean())
+        raise AudioError("The recording holds NaN or infinite samples; expected numbers. Export it again.")
+    if not bool(active_rms(wave - wave.mean(-1, keepdim=True), rate_hz).any()):
+        raise AudioError("The recording is silent; expected speech. Leave it out or record it again.")
+    share = float((wave.abs() >= 0.999 * wave.abs().max()).float().mean())
     if share > CLIPPED_SHARE:
         raise AudioError(
-            f"{item_id} is clipped in {share:.0%} of its samples; expected less than {CLIPPED_SHARE:.0%}. "
-            "Record it again at a lower level."
+            f"The recording is clipped in {share:.0%} of its samples; expected less than "
+            f"{CLIPPED_SHARE:.0%}. Record it again at a lower level."
         )
 
 
-def _choose_channels(wave: Tensor, channels: str, item_id: str) -> Tensor:
+def _choose_channels(wave: Tensor, channels: str) -> Tensor:
     if channels == "each":
         return wave
     if channels == "mean":
         return wave.mean(0, keepdim=True)
-    if channels.isdigit() and int(channels) < wave.shape[0]:
+    if channels.isdecimal() and int(channels) < wave.shape[0]:
         return wave[int(channels) : int(channels) + 1]
     raise ConfigError(
-        f"{item_id} has {wave.shape[0]} channels and channel {channels!r} was asked for; "
+        f"channel {channels!r} was asked for and the recording has {wave.shape[0]}; "
         f"expected each, mean or a number from 0 to {wave.shape[0] - 1}."
     )

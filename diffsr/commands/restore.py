@@ -10,7 +10,10 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tqdm import tqdm
 
 from diffsr.commands.terminal import note, say
 from diffsr.errors import CheckpointError, ConfigError
@@ -26,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
     parser.add_argument("--task", default="enhance", help="what to remove: enhance (noise)")
-    parser.add_argument("--prior", help="a prior folder, or a checkpoint of `diffsr fit`")
+    parser.add_argument("--prior", help="a prior folder, a run folder, or a checkpoint of `diffsr fit`")
     parser.add_argument("--preset", default="default", choices=PRESETS, help="network calls: 30, 60, 200")
     parser.add_argument("--seed", type=int, default=0, help="of the posterior sample")
     parser.add_argument(
@@ -43,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             "no prior given. Give the folder of a trained one with --prior PATH; `make train` makes one in "
             "minutes and says where it is (runs/prior/starter/*/prior)."
         )
-    if options.channels not in ("each", "mean") and not options.channels.isdigit():
+    if options.channels not in ("each", "mean") and not options.channels.isdecimal():
         raise ConfigError(
             f"--channels {options.channels}: expected each, mean or the number of a channel (0 is the first)."
         )
@@ -58,9 +61,10 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         channels=options.channels,
     )
-    reports = restore_path(
-        options.input, options.output, restorer, overwrite=options.overwrite, on_progress=_show
-    )
+    with Progress() as progress:
+        reports = restore_path(
+            options.input, options.output, restorer, overwrite=options.overwrite, on_progress=progress
+        )
     return summarise(reports)
 
 
@@ -76,18 +80,45 @@ def summarise(reports: Sequence[FileReport]) -> int:
         extent = f"{lasted:.1f} s of audio in {took:.1f} s{pace}{calls}"
         say(f"restored {len(done)} of {len(reports)} ({extent}){where}")
     if counts["skipped"]:
-        note(f"{counts['skipped']} skipped, there already (restore again with --overwrite)")
+        several = f"{counts['skipped']} skipped, there already (restore again with --overwrite)"
+        note(reports[0].message if len(reports) == 1 else several)
     failed = [report for report in reports if report.status == "failed"]
     for report in failed:
         sys.stderr.write(f"diffsr: error: {report.message}\n")
     return 2 if failed else 0
 
 
-def _show(index: int, n_files: int, name: str, step: int, n_steps: int) -> None:
-    """Keep one line of a terminal up to date."""
-    if sys.stderr.isatty():
-        files = f"{index + 1}/{n_files} " if n_files > 1 else ""
-        sys.stderr.write(f"\r\033[Krestoring {files}{name}: step {step}/{n_steps}")
-        if index + 1 == n_files and step == n_steps:
-            sys.stderr.write("\r\033[K")
-        sys.stderr.flush()
+class Progress:
+    """One line of a terminal with file, share and time left; without a terminal a line for each file."""
+
+    def __init__(self) -> None:
+        form = "restoring {desc}{percentage:3.0f}%|{bar}| {remaining} left"
+        # smoothing=0: the time left follows the average, as steps of long and short files alternate
+        self._bar = tqdm(
+            bar_format=form, file=sys.stderr, disable=None, leave=False, smoothing=0, dynamic_ncols=True
+        )
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def __call__(self, n_finished: int, n_files: int, name: str, step: int, n_steps: int) -> None:
+        """See `diffsr.files.OnProgress`."""
+        done = n_finished + step / n_steps
+        if self._bar.disable:
+            if step == 0 and n_files > 1:
+                note(f"{n_finished}/{n_files} {name}")
+            return
+        if not self._started:  # files skipped before took no time
+            self._bar.total, self._bar.n, self._bar.initial = n_files, n_finished, n_finished
+            self._started = True
+        number = n_finished + (step > 0)
+        self._bar.set_description_str(
+            f"{number}/{n_files} {name} " if n_files > 1 else f"{name} ", refresh=False
+        )
+        self._bar.update(done - self._bar.n)

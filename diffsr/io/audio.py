@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,16 +147,24 @@ def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | Non
         raise AudioError(f"Cannot write {path}: it is a folder, expected a file name.")
     try:
         with replacing(path) as temporary:
-            _write(temporary, wave, rate_hz, kind, subtype)
+            temporary.write_bytes(_encode(wave, rate_hz, kind, subtype))
     except OSError as error:
         raise AudioError(
-            f"Cannot write {path}: {error.strerror or error}. Choose a folder that you may write to."
+            f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
         ) from error
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise AudioError(
             f"Cannot write {path} as {kind} {subtype} at {rate_hz} Hz with {wave.shape[0]} channels: "
             f"{_reason(error)}. Use .wav, which takes any rate."
         ) from error
+
+
+def can_hold(path: str | Path, subtype: str) -> bool:
+    """Whether a recording with the suffix of `path` can have this coding."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".opus":
+        return subtype == "OPUS"
+    return suffix in _FORMATS and soundfile.check_format(_FORMATS[suffix], subtype)
 
 
 def find_audio(folder: str | Path) -> list[Path]:
@@ -213,12 +222,17 @@ def _info(file: soundfile.SoundFile, path: Path) -> AudioInfo:
     return AudioInfo(file.samplerate, file.frames, file.channels, file.format, file.subtype)
 
 
-def _write(path: Path, wave: Tensor, rate_hz: int, kind: str, subtype: str) -> None:
-    """Write in blocks: libsndfile's Vorbis and Opus encoders overflow on very long single writes."""
+def _encode(wave: Tensor, rate_hz: int, kind: str, subtype: str) -> memoryview:
+    """Encode in memory, so that a full disk is the system's error and not libsndfile's nameless one.
+
+    In blocks: libsndfile's Vorbis and Opus encoders overflow on very long single writes.
+    """
     samples = wave.T.contiguous().numpy()
-    with soundfile.SoundFile(path, "w", rate_hz, wave.shape[0], subtype, format=kind) as file:
+    content = io.BytesIO()
+    with soundfile.SoundFile(content, "w", rate_hz, wave.shape[0], subtype, format=kind) as file:
         for start in range(0, len(samples), _BLOCK):
             file.write(samples[start : start + _BLOCK])
+    return content.getbuffer()
 
 
 def _reason(error: BaseException) -> str:

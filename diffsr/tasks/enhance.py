@@ -18,6 +18,7 @@ class EnhanceModule(RestorationModule):
         output: Folder to write to.
         seed: Seed of the posterior samples.
         overwrite: Whether to restore again what is there already.
+        channels: `each` restores every channel, `mean` their average, a number that channel alone.
     """
 
     def __init__(
@@ -28,5 +29,6 @@ class EnhanceModule(RestorationModule):
         output: str = "restored",
         seed: int = 0,
         overwrite: bool = False,
+        channels: str | int = "each",
     ) -> None:
-        super().__init__(prior, Recipe(sampler, likelihood), output, seed, overwrite)
+        super().__init__(prior, Recipe(sampler, likelihood), output, seed, overwrite, channels)

@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from pathlib import Path
 
 from lightning.pytorch import LightningModule
 
 from diffsr.api import Restorer
-from diffsr.diffusion import Prior
 from diffsr.errors import AudioError
-from diffsr.files import FileReport, restore_one
+from diffsr.files import FileReport, Recording, check_writable, is_below, restore_one
 from diffsr.recipes import Recipe
-
-log = logging.getLogger(__name__)
 
 
 class RestorationModule(LightningModule):
     """Restores the files of a batch and writes each as soon as it is done.
 
-    Every file is independent of batch, order and number of devices. What is there already is skipped, so
-    a run that was stopped goes on; a bad file is reported at the end.
+    Every file is independent of batch, order and number of devices, and comes out as `diffsr restore` makes
+    it. What is there already is skipped, so a run that was stopped goes on; a bad file is reported at the
+    end.
 
     Args:
-        prior: A prior folder or a checkpoint.
+        prior: A prior folder, a checkpoint or a run folder.
         recipe: Sampler and models.
         output: Folder to write to.
         seed: Seed of the posterior samples.
         overwrite: Whether to restore again what is there already.
+        channels: `each` restores every channel, `mean` their average, a number that channel alone.
     """
 
     def __init__(
-        self, prior: str, recipe: Recipe, output: str, seed: int = 0, overwrite: bool = False
+        self,
+        prior: str,
+        recipe: Recipe,
+        output: str,
+        seed: int = 0,
+        overwrite: bool = False,
+        channels: str | int = "each",
     ) -> None:
         super().__init__()
-        self.prior = Prior.from_pretrained(prior)
-        self.restorer = Restorer(self.prior, recipe=recipe, seed=seed, device="cpu")
+        self.restorer = Restorer(prior, recipe=recipe, seed=seed, device="cpu", channels=channels)
+        self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights
         self.output, self.overwrite = Path(output).expanduser(), overwrite
         self.reports: list[FileReport] = []
 
     def on_predict_start(self) -> None:
-        """Bring the models to where Lightning has put the prior."""
+        """Bring the models to where Lightning has put the prior.
+
+        Raises:
+            AudioError: Nothing can be written to the output folder.
+        """
+        check_writable(self.output)
         self.restorer.to(self.device)
         self.reports = []
 
     def predict_step(self, batch: list[dict[str, str]], batch_idx: int) -> None:
-        """Restore `[{"id": relative path without suffix, "path": file}, ...]`."""
+        """Restore `[{"id": relative path without suffix, "path": file}, ...]`, earlier results left out."""
         for item in batch:
-            path = Path(item["path"])
-            output = self.output / f"{item['id']}{path.suffix}"
-            self.reports.append(restore_one(path, output, self.restorer, item["id"], self.overwrite))
+            recording = Recording(item["id"], Path(item["path"]))
+            if not is_below(recording.path, self.output):
+                output = recording.output(self.output)
+                self.reports.append(restore_one(recording, output, self.restorer, self.overwrite))
 
     def on_predict_end(self) -> None:
         """Say what was done.
@@ -57,9 +68,9 @@ class RestorationModule(LightningModule):
         Raises:
             AudioError: Some files could not be restored; the message names each.
         """
+        counts = Counter(report.status for report in self.reports)
+        skipped = f", {counts['skipped']} skipped, there already" if counts["skipped"] else ""
+        self.print(f"restored {counts['restored']} of {len(self.reports)} into {self.output}{skipped}")
         failed = [report.message for report in self.reports if report.status == "failed"]
-        restored = [report for report in self.reports if report.status == "restored"]
-        skipped = sum(report.status == "skipped" for report in self.reports)
-        log.info("restored %d, skipped %d, failed %d", len(restored), skipped, len(failed))
         if failed:
             raise AudioError("\n".join([f"{len(failed)} of {len(self.reports)} files failed:", *failed]))

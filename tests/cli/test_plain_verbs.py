@@ -46,10 +46,10 @@ def test_restore_a_folder_with_a_bad_file(shell, prior: Path, noisy: Path) -> No
     assert shell(*command) == 2
     assert "restored 2 of 3" in shell.out
     assert "30 network calls each" in shell.out
-    errors = shell.err.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith("diffsr: error: ")
-    assert "broken.wav" in errors[0]
+    *lines, error = shell.err.splitlines()
+    assert lines == ["diffsr: 1/3 a.wav", "diffsr: 2/3 broken.wav", "diffsr: 3/3 deep/b.flac"]
+    assert error.startswith("diffsr: error: ")
+    assert "broken.wav" in error
     out = shell.folder / "out"
     assert sorted(p.name for p in out.rglob("*") if p.is_file()) == ["a.wav", "b.flac"]
     assert soundfile.info(out / "deep/b.flac").channels == 2
