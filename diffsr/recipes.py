@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from diffsr.degradations import Mixing
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import NMFNoise
-from diffsr.samplers import AnnealedSampler
+from diffsr.samplers import AnnealedSampler, NoisePerturbed
 from diffsr.samplers.problem import Degradation, Likelihood
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
@@ -33,8 +33,8 @@ class Recipe:
 
 
 def enhance(n_steps: int) -> Recipe:
-    """One talker in noise, no room."""
-    return Recipe(sampler=AnnealedSampler(n_steps=n_steps))
+    """One talker in noise, no room. Guidance, solver and churn chosen in docs/results.md."""
+    return Recipe(sampler=AnnealedSampler(NoisePerturbed(), n_steps=n_steps, churn=0.5))
 
 
 TASKS: dict[str, Callable[[int], Recipe]] = {"enhance": enhance}

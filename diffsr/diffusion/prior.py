@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diffsr.diffusion.precondition import precondition
 from diffsr.errors import CheckpointError
 from diffsr.io.weights import load_checkpoint, load_tensors, save_tensors
-from diffsr.networks import NETWORKS
+from diffsr.networks import NETWORKS, Backbone
 from diffsr.signal.stft import STFT
 
 FORMAT = "diffsr-prior/1"
@@ -30,7 +30,7 @@ class Prior(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, rate_hz: int = 16_000, sigma_data: float = 0.05, window_s: float = 4.096
+        self, network: Backbone, rate_hz: int = 16_000, sigma_data: float = 0.05, window_s: float = 4.096
     ) -> None:
         super().__init__()
         self.network = network

@@ -16,7 +16,7 @@ class NMFNoise(nn.Module):
     """`Y - A(X) ~ CN(0, v)`, `v = W H`: Gaussian noise with a non-negative factorisation of its power.
 
     One factorisation for each item; its restarts share it. W and H start from the noise floor of the
-    observation (minimum statistics), never from random numbers: component k starts as the noise floor
+    observation, never from random numbers: component k starts as the noise floor
     around its place in time, and activations fade from one component to the next.
 
     Args:

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffsr.networks.backbone import Backbone
 from diffsr.signal.stft import STFT
 
 
-class TFTransformer(nn.Module):
+class TFTransformer(Backbone):
     """Maps a noisy waveform and its noise embedding to a waveform, `[B, T] -> [B, T]`.
 
     Each STFT frame is one token: real part, imaginary part and log power of all bins are projected to
@@ -56,7 +57,7 @@ class TFTransformer(nn.Module):
             "hop_samples": hop_samples,
         }
         self.stft = STFT(n_fft, hop_samples, window="sqrt_hann")
-        self.taps = taps
+        self.taps, self.head_width = taps, width // heads
         self.noise_embedding = NoiseEmbedding(width)
         self.encode = nn.Linear(3 * self.stft.n_bins, width)
         self.blocks = nn.ModuleList(Block(width, heads, int(width * ffn_ratio)) for _ in range(depth))
@@ -72,7 +73,7 @@ class TFTransformer(nn.Module):
             spec = self.stft(wave.float()) / unit
         tokens = self.encode(_features(spec))
         level = self.noise_embedding(c_noise)
-        rotary = _rotary_angles(tokens.shape[1], self.blocks[0].head_width, tokens.device)
+        rotary = _rotary_angles(tokens.shape[1], self.head_width, tokens.device)
         for block in self.blocks:
             tokens = block(tokens, level, rotary)
         out = self.decode(self.norm(tokens)).float()

@@ -21,16 +21,18 @@ class UpdateNoise:
     """Refits the noise model to what the estimate does not explain.
 
     Args:
+        sigma_start: Above this level the noise model stays as it started: the estimate is still vague there,
+            and the noise model would take over the speech that it lacks.
         sigma_freeze: Below this level the noise model stays as it is.
         n_updates: Updates at each level.
     """
 
-    def __init__(self, sigma_freeze: float = 0.005, n_updates: int = 1) -> None:
-        self.sigma_freeze, self.n_updates = sigma_freeze, n_updates
+    def __init__(self, sigma_start: float = 0.05, sigma_freeze: float = 0.005, n_updates: int = 1) -> None:
+        self.sigma_start, self.sigma_freeze, self.n_updates = sigma_start, sigma_freeze, n_updates
 
     def update(self, x0: Tensor, sigma: Tensor, problem: Problem) -> None:
         """See class."""
-        if float(sigma.max()) < self.sigma_freeze:
+        if not self.sigma_freeze <= float(sigma.max()) <= self.sigma_start:
             return
         extra = problem.source_variance(x0, sigma).sum(1)
         residual = problem.residual(x0)

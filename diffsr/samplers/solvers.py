@@ -12,9 +12,7 @@ from diffsr.samplers.problem import Problem
 class Solver(Protocol):
     """One move of the state."""
 
-    def step(
-        self, z: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem
-    ) -> Tensor:
+    def step(self, z: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> Tensor:
         """`z, x0 [rows, S, T]`, `sigma, sigma_next [rows]` -> state at sigma_next."""
         ...
 

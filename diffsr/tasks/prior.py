@@ -7,6 +7,7 @@ import math
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -69,7 +70,7 @@ class PriorModule(LightningModule):
         means = {f"valid/{name}": values.nanmean() for name, values in scores.items()}
         self.log_dict(means, batch_size=wave.shape[0], sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, warm-up and cosine."""
         matrices = [p for p in self.parameters() if p.ndim >= 2]
         vectors = [p for p in self.parameters() if p.ndim < 2]
@@ -87,7 +88,7 @@ class PriorModule(LightningModule):
         if max_steps <= 0:
             max_steps = int(self.trainer.estimated_stepping_batches)
         shares = [step / max_steps]
-        for timer in self.trainer.callbacks:  # trainer.max_time is one of these
+        for timer in self.trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
             if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
                 elapsed = timer.time_elapsed()
                 shares.append(elapsed / (elapsed + left) if elapsed + left > 0 else 1.0)
