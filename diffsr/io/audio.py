@@ -164,6 +164,8 @@ def can_hold(path: str | Path, subtype: str) -> bool:
     suffix = Path(path).suffix.lower()
     if suffix == ".opus":
         return subtype == "OPUS"
+    if subtype.startswith("MPEG"):  # libsndfile reads it in a WAV but does not write it
+        return suffix == ".mp3"
     return suffix in _FORMATS and soundfile.check_format(_FORMATS[suffix], subtype)
 
 

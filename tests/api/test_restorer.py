@@ -1,0 +1,251 @@
+"""Restoring arrays and single recordings from Python."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffsr import Restorer, load_prior, restore
+from diffsr.errors import AudioError, CheckpointError, ConfigError
+from diffsr.io.audio import read_audio, write_audio
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler
+
+
+@pytest.fixture
+def restorer(tiny_prior):
+    return Restorer(tiny_prior, recipe=Recipe(AnnealedSampler(n_steps=4)))
+
+
+@pytest.fixture(autouse=True)
+def short_presets(monkeypatch):
+    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 4, "fast": 3})
+
+
+@pytest.mark.parametrize("gain", [0.1, 1e-3, 20.0])
+def test_level_comes_back(restorer, make_speech, gain):
+    y = torch.from_numpy(make_speech())
+    one = restorer.restore(y, 16000).wave
+    scaled = restorer.restore(gain * y, 16000).wave
+    torch.testing.assert_close(scaled / gain, one, rtol=1e-2, atol=1e-2 * float(one.std()))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_rate_length_and_channels_come_back(restorer, make_speech, rate_hz, channels):
+    y = torch.from_numpy(make_speech(0.3, channels, rate_hz))[:, :-1]  # a length that no ratio divides
+    result = restorer.restore(y, rate_hz)
+    assert result.wave.shape == y.shape
+    assert result.rate_hz == rate_hz
+    assert result.n_calls == 4
+    assert bool(result.wave.isfinite().all())
+    assert result.wave.std() > 0
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.55, 3.0, 30.0])
+def test_any_length(restorer, make_speech, seconds):
+    y = torch.from_numpy(make_speech(seconds))
+    out = restorer.restore(y, 16000).wave
+    assert out.shape == y.shape
+    quarters = out.unflatten(-1, (4, -1)).std(-1)
+    assert bool((quarters > 0.1 * quarters.max()).all())  # no part is left out
+
+
+def test_a_restoration_starts_when_the_recording_does(tiny_prior, make_speech):
+    """Time is not shifted: with a network that changes nothing, the result is nearly the recording."""
+    silent_network = load_prior_like(tiny_prior)
+    y = torch.zeros(1, 8000)
+    y[:, 3000:5000] = torch.from_numpy(make_speech(0.125))
+    out = Restorer(silent_network, recipe=Recipe(AnnealedSampler(n_steps=8))).restore(y, 16000).wave[0]
+    lag = torch.fft.irfft(torch.fft.rfft(out, 16000) * torch.fft.rfft(y[0], 16000).conj()).argmax()
+    assert lag == 0
+
+
+def load_prior_like(prior):
+    from diffsr.diffusion import Prior
+
+    twin = Prior.from_config(prior.config).eval().requires_grad_(False)
+    for parameter in twin.parameters():
+        parameter.zero_()
+    return twin
+
+
+def test_silent_channel_stays_silent_and_changes_nothing(restorer, make_speech):
+    y = torch.from_numpy(make_speech(channels=2))
+    y[1] = 0
+    out = restorer.restore(y, 16000).wave
+    assert out[1].abs().max() == 0
+    torch.testing.assert_close(out[:1], restorer.restore(y[:1], 16000).wave, rtol=1e-3, atol=1e-5)
+
+
+def test_channels_each_mean_and_number(tiny_prior, make_speech):
+    y = torch.from_numpy(make_speech(channels=3))
+    recipe = Recipe(AnnealedSampler(n_steps=4))
+
+    def with_channels(channels):
+        return Restorer(tiny_prior, recipe=recipe, channels=channels).restore(y, 16000).wave
+
+    plain = Restorer(tiny_prior, recipe=recipe)
+    assert with_channels("each").shape == (3, 8000)
+    assert torch.equal(with_channels("mean"), plain.restore(y.mean(0, keepdim=True), 16000).wave)
+    assert torch.equal(with_channels(2), plain.restore(y[2:], 16000).wave)
+    assert torch.equal(with_channels("2"), with_channels(2))
+    for wrong in ("left", 3, -1):
+        with pytest.raises(ConfigError, match="has 3; expected each, mean or a number from 0 to 2"):
+            with_channels(wrong)
+
+
+def test_seed_and_identity_decide_the_result(tiny_prior, make_speech):
+    y = torch.from_numpy(make_speech())
+    a = Restorer(tiny_prior, seed=1).restore(y, 16000, "a").wave
+    assert torch.equal(a, Restorer(tiny_prior, seed=1).restore(y, 16000, "a").wave)
+    assert not torch.allclose(a, Restorer(tiny_prior, seed=2).restore(y, 16000, "a").wave, atol=1e-3)
+    assert not torch.allclose(a, Restorer(tiny_prior, seed=1).restore(y, 16000, "b").wave, atol=1e-3)
+
+
+def test_a_restorer_keeps_nothing_of_the_last_recording(restorer, make_speech):
+    y = torch.from_numpy(make_speech())
+    first = restorer.restore(y, 16000).wave
+    restorer.restore(torch.from_numpy(make_speech(0.8, channels=2, seed=5)), 16000, "other")
+    assert torch.equal(first, restorer.restore(y, 16000).wave)
+
+
+def test_global_random_state_is_left_alone(restorer, make_speech):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    restorer.restore(torch.from_numpy(make_speech()), 16000)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_steps_are_told(restorer, make_speech):
+    told = []
+    restorer.restore(torch.from_numpy(make_speech()), 16000, on_step=lambda *step: told.append(step))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+# Arrays ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda y: y[0],
+        lambda y: y,
+        lambda y: y[0].astype(np.float64),
+        lambda y: y[0].astype(np.float16),
+        lambda y: torch.from_numpy(y),
+        lambda y: torch.from_numpy(y[0]).double(),
+        lambda y: torch.from_numpy(y).requires_grad_(),
+        lambda y: y[0, ::-1],
+    ],
+    ids=["[T]", "[C, T]", "float64", "float16", "tensor", "float64 tensor", "with gradient", "reversed view"],
+)
+def test_arrays_come_back_as_they_are(tiny_prior, make_speech, convert):
+    y = convert(make_speech(channels=2))
+    before = y.clone() if isinstance(y, torch.Tensor) else y.copy()
+    out = restore(y, prior=tiny_prior, rate_hz=16000).wave
+    assert type(out) is type(y)
+    assert out.shape == y.shape
+    assert out.dtype == y.dtype
+    assert (y == before).all()
+
+
+def test_integers_come_back_as_floats_of_their_level(tiny_prior, make_speech):
+    y = make_speech()
+    one = restore(y, prior=tiny_prior, rate_hz=16000).wave
+    out = restore((32768 * y).astype(np.int16), prior=tiny_prior, rate_hz=16000).wave
+    assert out.dtype == np.float32
+    assert np.abs(out / 32768 - one).std() < 0.05 * one.std()
+
+
+def test_a_file_gives_what_its_samples_give(tiny_prior, make_speech, tmp_path):
+    write_audio(tmp_path / "a.wav", torch.from_numpy(make_speech(channels=2)), 16000)
+    wave, info = read_audio(tmp_path / "a.wav")
+    from_samples = Restorer(tiny_prior, seed=4).restore(wave, info.rate_hz, "a")
+    from_file = restore(tmp_path / "a.wav", prior=tiny_prior, seed=4)
+    assert torch.equal(from_samples.wave, from_file.wave)
+    saved = from_file.save(tmp_path / "deep" / "out.wav", "PCM_24")
+    back, info = read_audio(saved)
+    assert info.subtype == "PCM_24"
+    torch.testing.assert_close(back, from_file.wave.clamp(-1, 1), rtol=0, atol=1e-6)
+
+
+def test_an_array_needs_its_rate(tiny_prior, make_speech):
+    with pytest.raises(ConfigError, match="rate_hz=16000"):
+        restore(make_speech(), prior=tiny_prior)
+
+
+@pytest.mark.parametrize(
+    ("wave", "rate_hz", "words"),
+    [
+        (torch.zeros(1, 0), 16000, "lasts 0.0000 s"),
+        (torch.zeros(1, 1), 16000, "samples: 1, 16000 Hz"),
+        (torch.randn(1, 1599), 16000, "expected at least 0.1 s"),
+        (torch.zeros(0, 8000), 16000, "shape \\(0, 8000\\)"),
+        (torch.zeros(8000), 16000, "shape \\(8000,\\)"),
+        (torch.zeros(1, 1, 8000), 16000, "expected \\[channels, T\\]"),
+        (torch.randn(8000, 2), 16000, "8000 channels of 2 samples.* Transpose"),
+        (torch.zeros(2, 8000), 16000, "is silent"),
+        (torch.full((1, 8000), 0.3), 16000, "is silent"),
+        (torch.zeros(1, 8000).index_fill(1, torch.tensor(7), 1e-7), 16000, "is silent"),
+        (torch.full((1, 8000), math.nan), 16000, "NaN or infinite"),
+        (torch.randn(1, 8000).index_fill(1, torch.tensor(7), math.inf), 16000, "NaN or infinite"),
+        (torch.randn(1, 8000).sign(), 16000, "clipped in 100%"),
+        (torch.randn(1, 8000), 0, "sampling rate is 0"),
+    ],
+)
+def test_what_cannot_be_restored(restorer, wave, rate_hz, words):
+    with pytest.raises((AudioError, ConfigError), match=words) as caught:
+        restorer.restore(wave, rate_hz)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_faint_recording_is_restored(restorer, make_speech):
+    y = 1e-4 * torch.from_numpy(make_speech())
+    out = restorer.restore(y, 16000).wave
+    torch.testing.assert_close(1e4 * out, restorer.restore(1e4 * y, 16000).wave, rtol=0.05, atol=0.02)
+
+
+def test_sound_above_the_band_of_the_prior_gives_silence(restorer):
+    time_s = torch.arange(24000) / 48000
+    y = 1e-5 * torch.sin(2 * torch.pi * 20000 * time_s)[None]
+    out = restorer.restore(y, 48000).wave
+    assert out.shape == y.shape
+    assert out.abs().max() < 1e-4
+
+
+# Priors ----------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_stands_for_its_prior(tiny_prior, tmp_path, make_speech):
+    run = tmp_path / "run"
+    tiny_prior.save_pretrained(run / "prior")
+    (run / "config.yaml").write_text("model: {}\n")
+    y = torch.from_numpy(make_speech())
+    assert torch.equal(Restorer(run).restore(y, 16000).wave, Restorer(tiny_prior).restore(y, 16000).wave)
+
+
+def test_a_run_that_is_not_finished_stands_for_its_checkpoint(tiny_prior, tmp_path):
+    weights = {f"prior.{name}": tensor for name, tensor in tiny_prior.state_dict().items()}
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint = {"diffsr_prior": tiny_prior.config, "state_dict": weights}
+    torch.save(checkpoint, tmp_path / "checkpoints" / "last.ckpt")
+    loaded = load_prior(tmp_path).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tiny_prior.state_dict().items())
+
+
+def test_no_prior(tmp_path):
+    with pytest.raises(CheckpointError, match="not a prior folder"):
+        load_prior(tmp_path)
+    with pytest.raises(CheckpointError, match="No prior at"):
+        Restorer(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "warp", "meta:x"])
+def test_devices_that_are_not_there(tiny_prior, device):
+    with pytest.raises(ConfigError, match=f"Device {device} cannot be used") as caught:
+        Restorer(tiny_prior, device=device)
+    assert "\n" not in str(caught.value)

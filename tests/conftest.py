@@ -1,0 +1,49 @@
+"""A prior that knows nothing and costs nothing, and recordings for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from diffsr.diffusion import Prior
+
+
+@pytest.fixture(scope="session")
+def tiny_prior() -> Prior:
+    """Random weights that do something at every noise level."""
+    import torch
+
+    from diffsr.diffusion import Prior
+    from diffsr.networks import TFTransformer
+
+    rng = torch.Generator().manual_seed(0)
+    prior = Prior(TFTransformer(width=16, depth=1, heads=2), window_s=0.5)
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=rng)
+    return prior.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_prior_folder(tiny_prior: Prior, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as files; for reading only."""
+    return tiny_prior.save_pretrained(tmp_path_factory.mktemp("prior"))
+
+
+def noisy_speech(seconds: float = 0.5, channels: int = 1, rate_hz: int = 16000, seed: int = 0) -> np.ndarray:
+    """Tones that come and go like syllables in noise, float32 `[C, T]`."""
+    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    envelope = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * time_s)
+    voice = sum(np.sin(2 * np.pi * 150 * k * time_s) / k for k in range(1, 8))
+    noise = np.random.default_rng(seed).standard_normal((channels, len(time_s)))
+    return (0.05 * envelope * voice + 0.02 * noise).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_speech() -> Callable[..., np.ndarray]:
+    """See `noisy_speech`."""
+    return noisy_speech
