@@ -3,9 +3,9 @@
     python benchmarks/make_mixtures.py DATA valid OUT    # valid speech + train noise: to tune on
     python benchmarks/make_mixtures.py DATA test OUT     # test speech + test noise: to report
 
-DATA holds `speech_<split>.csv` and `noise_train.csv`, `noise_test.csv` (columns as `diffsr` reads them). Writes
-`OUT/noisy/*.wav` and `OUT/clean/*.wav`, 16 kHz. The choice of files, crops and offsets follows from the seed
-alone; every talker comes once before any comes twice, and the noises take turns.
+DATA holds `speech_<split>.csv`, `noise_train.csv` and `noise_test.csv` (columns as `diffsr` reads them).
+Writes `OUT/noisy/*.wav` and `OUT/clean/*.wav`, 16 kHz. The choice of files, crops and offsets follows from
+the seed alone; every talker comes once before any comes twice, and the noises take turns.
 """
 
 from __future__ import annotations

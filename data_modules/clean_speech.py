@@ -101,6 +101,16 @@ class CleanSpeech(LightningDataModule):
         # Lightning advises worker processes; here the samples are in memory and a crop costs microseconds.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
+    @property
+    def summary(self) -> str:
+        """What the training speech is, for the card of a prior; set-up comes first."""
+        assert self._train is not None, "setup() comes first"
+        corpus = self._train.corpus
+        talkers = len(set(corpus.speakers.tolist()) - {-1})
+        minutes = float(corpus.lengths.sum()) / self.rate_hz / 60
+        name = "starter corpus (synthetic)" if self.data == str(STARTER) else Path(self.data).name
+        return f"{name}: {minutes:.1f} minutes, {len(corpus)} utterances, {talkers} labelled talkers"
+
     def train_dataloader(self) -> DataLoader[Crop]:
         """Random crops of the epoch."""
         assert self._train is not None, "setup() comes first"

@@ -110,7 +110,7 @@ class Prior(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Prior:
-        """Load a prior folder (as `diffsr fit` exports it) or a Lightning checkpoint, on the CPU, in eval mode.
+        """Load a prior folder (as `diffsr fit` exports it) or a Lightning checkpoint: CPU, eval mode.
 
         Raises:
             CheckpointError: Nothing there, parts missing, or weights that do not fit.
@@ -172,9 +172,9 @@ def _load_strictly(prior: Prior, weights: dict[str, Tensor], path: Path) -> None
     if differing:
         name = differing[0]
         raise CheckpointError(
-            f"The weights in {path} do not fit its configuration: {len(differing)} of {len(expected)} tensors "
-            f"differ, first {name}: found {found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}. "
-            "config.yaml and model.safetensors must come from the same export."
+            f"The weights in {path} do not fit its configuration: {len(differing)} of {len(expected)} "
+            f"tensors differ, first {name}: found {found.get(name, 'nothing')}, expected "
+            f"{expected.get(name, 'nothing')}. config.yaml and model.safetensors must come from one export."
         )
     bad = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
     if bad:

@@ -16,7 +16,7 @@ STEP_FRAMES = 4
 """Smoothed frames are so alike that every fourth is enough."""
 
 
-def noise_floor(power: Tensor, window_frames: int = 250, quantile: float = 0.3, bias: float = 1.2) -> Tensor:
+def noise_floor(power: Tensor, window_frames: int = 500, quantile: float = 0.25, bias: float = 1.3) -> Tensor:
     """Noise power of each bin and frame.
 
     Args:
