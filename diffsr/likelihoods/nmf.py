@@ -11,6 +11,9 @@ from diffsr.signal.stft import STFT
 FLOOR = 1e-10
 """Least variance of a bin: 100 dB below full scale, so that digital silence divides safely."""
 
+LONG_FRAMES = 1000
+"""8 s at 16 kHz and a hop of 128."""
+
 
 class NMFNoise(nn.Module):
     """`Y - A(X) ~ CN(0, v)`, `v = W H`: Gaussian noise with a non-negative factorisation of its power.
@@ -20,7 +23,7 @@ class NMFNoise(nn.Module):
     around its place in time, and activations fade from one component to the next.
 
     Args:
-        rank: Number of components K.
+        rank: Number of components K; recordings of more than `LONG_FRAMES` frames get twice as many.
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
         exponent: Of the multiplicative update; 1/2 never raises the objective (arXiv 1010.1763, the
@@ -43,13 +46,14 @@ class NMFNoise(nn.Module):
         power = self._mean_over_restarts(self.stft(y[:, 0]).abs().square())
         floor = noise_floor(power).clamp_min(FLOOR)
         n_frames = floor.shape[-1]
-        centres = torch.linspace(0, n_frames - 1, self.rank, device=y.device)
+        rank = self.rank if n_frames <= LONG_FRAMES else 2 * self.rank
+        centres = torch.linspace(0, n_frames - 1, rank, device=y.device)
         self.spectra = floor[..., centres.round().long()]
         frames = torch.arange(n_frames, device=y.device)
-        spacing = max((n_frames - 1) / max(self.rank - 1, 1), 1.0)
+        spacing = max((n_frames - 1) / max(rank - 1, 1), 1.0)
         fade = (1 - (frames - centres[:, None]).abs() / spacing).clamp_min(0)
         # A little of every component everywhere: a zero activation could never grow again.
-        fade = 0.9 * fade / fade.sum(0) + 0.1 / self.rank
+        fade = 0.9 * fade / fade.sum(0) + 0.1 / rank
         self.activations = fade.expand(floor.shape[0], -1, -1).clone()
 
     @property

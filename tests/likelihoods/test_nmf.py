@@ -93,3 +93,10 @@ def test_log_prob_is_that_of_complex_gaussian_bins():
     density = part.log_prob(residual.real) + part.log_prob(residual.imag)
     expected = (density + math.log(math.pi)).sum()  # log_prob leaves the constant -log(pi) out
     assert float(model.log_prob(y, y_hat, 0.01)) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(("seconds", "rank"), [(4, 4), (12, 8)])
+def test_long_recordings_get_more_components(seconds, rank):
+    model = NMFNoise()
+    model.reset(noisy(1, seconds * 16_000), torch.arange(1))
+    assert model.spectra.shape[-1] == rank
