@@ -242,7 +242,8 @@ def missing_values(section: Any, key: str = "") -> Iterator[str]:  # noqa: ANN40
 
 
 def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
+    """The first cause, or the error of ours on the way to it, whose words are for the user."""
+    while error.__cause__ is not None and not isinstance(error, DiffsrError):
         error = error.__cause__
     return error
 
