@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from tqdm import tqdm
 
@@ -92,12 +93,8 @@ class Progress:
     """One line of a terminal with file, share and time left; without a terminal a line for each file."""
 
     def __init__(self) -> None:
-        form = "restoring {desc}{percentage:3.0f}%|{bar}| {remaining} left"
-        # smoothing=0: the time left follows the average, as steps of long and short files alternate
-        self._bar = tqdm(
-            bar_format=form, file=sys.stderr, disable=None, leave=False, smoothing=0, dynamic_ncols=True
-        )
-        self._started = False
+        self._started_s = time.time()
+        self._bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -105,20 +102,33 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def __call__(self, n_finished: int, n_files: int, name: str, step: int, n_steps: int) -> None:
         """See `diffsr.files.OnProgress`."""
-        done = n_finished + step / n_steps
-        if self._bar.disable:
+        if not sys.stderr.isatty():
             if step == 0 and n_files > 1:
                 note(f"{n_finished}/{n_files} {name}")
             return
-        if not self._started:  # files skipped before took no time
-            self._bar.total, self._bar.n, self._bar.initial = n_files, n_finished, n_finished
-            self._started = True
-        number = n_finished + (step > 0)
-        self._bar.set_description_str(
-            f"{number}/{n_files} {name} " if n_files > 1 else f"{name} ", refresh=False
-        )
-        self._bar.update(done - self._bar.n)
+        if self._bar is None:
+            self._bar = _bar(n_files, n_finished)
+            self._bar.start_t = self._started_s
+        number = f"{n_finished + (step > 0)}/{n_files} " if n_files > 1 else ""
+        self._bar.set_description_str(f"{number}{name}", refresh=False)
+        self._bar.n = n_finished + step / n_steps
+        self._bar.refresh()
+
+
+def _bar(n_files: int, n_before: int) -> tqdm[NoReturn]:
+    """A line on stderr that vanishes; files done before took no time and do not count for what is left."""
+    return tqdm(
+        total=n_files,
+        initial=n_before,
+        file=sys.stderr,
+        bar_format="restoring {desc} {percentage:3.0f}%|{bar}| {remaining} left",
+        smoothing=0,  # time left by the average, as files differ in length
+        delay=1e-9,  # no empty line at first
+        leave=False,
+        dynamic_ncols=True,
+    )

@@ -1,0 +1,156 @@
+"""Python, `diffsr restore` and `diffsr predict` make the same of a recording; and what is seen meanwhile."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from diffsr.commands import restore as command
+from diffsr.recipes import PRESETS
+
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "enhance" / "nmf.yaml"
+
+
+@pytest.fixture
+def work(shell, tiny_prior_folder, make_speech) -> Path:
+    shutil.copytree(tiny_prior_folder, shell.folder / "run" / "prior")
+    for seed, (name, channels, rate_hz) in enumerate(
+        [("a.wav", 1, 16000), ("deep/b.flac", 2, 44100), ("deep/er/c.d.wav", 1, 8000), ("a.mp3", 1, 16000)]
+    ):
+        path = shell.folder / "noisy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * make_speech(0.4, channels, rate_hz, seed).T, rate_hz)
+    return shell.folder
+
+
+def audio(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def predict(*arguments: str) -> list[str]:
+    start = ["predict", f"--config={EXPERIMENT}", "--model.init_args.prior=run", "--trainer.accelerator=cpu"]
+    return [*start, *arguments]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_predict_and_restore_write_the_same_bytes(shell, work: Path, seed: int) -> None:
+    assert shell("restore", "noisy", "one", "--prior", "run", "--seed", str(seed)) == 0
+    assert "restored 4 of 4" in shell.out
+    assert "60 network calls each" in shell.out
+    options = ("--data.init_args.input=noisy", "--model.init_args.output=two", f"--seed_everything={seed}")
+    assert shell(*predict(*options)) == 0
+    assert "restored 4 of 4 into two" in shell.out
+    assert list(audio(work / "one")) == ["a.mp3", "a.wav", "deep/b.flac", "deep/er/c.d.wav"]
+    assert audio(work / "one") == audio(work / "two")
+
+
+def test_predict_of_one_file_one_channel_and_again(shell, work: Path) -> None:
+    assert shell("restore", "noisy/deep/b.flac", "one", "--prior=run/prior", "--channels=1") == 0
+    options = (
+        "--data.init_args.input=noisy/deep/b.flac", "--model.init_args.output=noisy/out",
+        "--model.init_args.channels=1",
+    )  # fmt: skip
+    assert shell(*predict(*options)) == 0
+    assert audio(work / "one") == audio(work / "noisy" / "out")
+    assert shell(*predict(*options)) == 0
+    assert "restored 0 of 1 into noisy/out, 1 skipped, there already" in shell.out
+    assert shell(*predict("--data.init_args.input=noisy", "--model.init_args.output=noisy/out")) == 0
+    assert "restored 4 of 4" in shell.out  # not what earlier runs wrote there
+
+
+def test_python_and_the_command_line_agree(shell, work: Path) -> None:
+    from diffsr import Restorer, restore
+    from diffsr.files import restore_path
+
+    assert (
+        shell("restore", "noisy", "one", "--prior=run", "--seed=3", "--preset=fast", "--channels=mean") == 0
+    )
+    restorer = Restorer("run", preset="fast", seed=3, channels="mean")
+    restore_path("noisy", "two", restorer)
+    assert audio(work / "one") == audio(work / "two")
+    wave, _ = soundfile.read("noisy/a.wav", dtype="float32")
+    same = Restorer("run", preset="fast", seed=3).restore(torch.from_numpy(wave)[None], 16000, "a").wave
+    from_file = restore("noisy/a.wav", prior="run", preset="fast", seed=3)
+    assert torch.equal(same, from_file.wave)
+    from_file.save("saved.wav")
+    assert Path("saved.wav").read_bytes() == (work / "one" / "a.wav").read_bytes()
+
+
+def test_options_and_presets_are_the_same_everywhere() -> None:
+    assert tuple(PRESETS) == command.PRESETS
+
+
+# What is seen meanwhile --------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_one_line_and_takes_it_away(shell, work: Path, monkeypatch) -> None:
+    terminal = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        assert shell("restore", "noisy", "out", "--prior=run", "--preset=fast") == 0
+    shown = terminal.getvalue()
+    assert "\n" not in shown
+    assert "restoring 1/4 a.mp3" in shown
+    assert "restoring 4/4 deep/er/c.d.wav" in shown
+    assert " left" in shown
+    assert shown.rstrip("\r").endswith(" ")  # the line is blank at the end
+
+
+def show(monkeypatch, terminal: Terminal, *calls: tuple[int, int, str, int, int]) -> list[str]:
+    """The states of the line after each call, ten seconds apart."""
+    clock = iter(range(1000, 10**6, 10))
+    now = [next(clock)]
+    for home in ("time.time", "tqdm.std.time"):
+        monkeypatch.setattr(home, lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", terminal)
+    states = []
+    with command.Progress() as progress:
+        for call in calls:
+            now[0] = next(clock)
+            progress(*call)
+            states.append(terminal.getvalue().rsplit("\r", 1)[-1].rstrip())
+    return states
+
+
+def test_percent_and_time_left(monkeypatch) -> None:
+    calls = [(0, 2, "a.wav", 1, 2), (1, 2, "a.wav", 0, 2), (1, 2, "b.wav", 1, 2), (2, 2, "b.wav", 0, 2)]
+    states = show(monkeypatch, Terminal(), *calls)
+    for state, name, share, left in zip(
+        states, ("1/2 a", "1/2 a", "2/2 b", "2/2 b"), (25, 50, 75, 100), (30, 20, 10, 0), strict=True
+    ):
+        assert state.startswith(f"restoring {name}.wav")
+        assert f"{share}%" in state
+        assert state.endswith(f"00:{left:02d} left")
+
+
+def test_skipped_files_do_not_make_the_rest_look_fast(monkeypatch) -> None:
+    calls = [(8, 10, "i.wav", 1, 2), (8, 10, "i.wav", 2, 2)]
+    for state, left in zip(show(monkeypatch, Terminal(), *calls), (30, 20), strict=True):
+        assert state.endswith(f"00:{left} left")
+
+
+def test_without_a_terminal_a_line_for_each_file(shell, work: Path) -> None:
+    assert shell("restore", "noisy", "out", "--prior=run", "--preset=fast") == 0
+    expected = [
+        "diffsr: 1/4 a.mp3",
+        "diffsr: 2/4 a.wav",
+        "diffsr: 3/4 deep/b.flac",
+        "diffsr: 4/4 deep/er/c.d.wav",
+    ]
+    assert shell.err.splitlines() == expected
+    assert shell("restore", "noisy/a.wav", "out2", "--prior=run", "--preset=fast") == 0
+    assert shell.err == ""
+    assert shell.out.startswith("restored 1 of 1 (0.4 s of audio in ")
+    assert shell.out.endswith(f": out2{os.sep}a.wav\n")
