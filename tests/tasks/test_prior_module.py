@@ -1,0 +1,124 @@
+"""Training end to end at toy size: it learns, resumes, and leaves a prior that loads."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytest
+import soundfile
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
+
+from data_modules import CleanSpeech
+from data_modules.crops import EpochSampler
+from diffsr.callbacks import AveragedWeights, LastCheckpoint
+from diffsr.diffusion import Prior
+from diffsr.networks import TFTransformer
+from diffsr.tasks import PriorModule
+from diffsr.tasks.prior import learning_rate_factor
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Four talkers with a voice: a harmonic tone that comes and goes."""
+    folder = tmp_path / "speech"
+    time_s = torch.arange(32_000) / 16_000
+    for talker in range(4):
+        for take in range(2):
+            pitch_hz = 100 + 40 * talker + 3 * take
+            tone = sum(torch.sin(2 * math.pi * k * pitch_hz * time_s) / k for k in range(1, 8))
+            wave = 0.1 * tone * (torch.sin(2 * math.pi * 2 * time_s) > -0.5)
+            path = folder / f"talker{talker}" / f"{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, wave.numpy(), 16_000)
+    return folder
+
+
+def train(corpus, root, max_steps, ckpt_path=None, **options):
+    torch.manual_seed(0)
+    prior = Prior(TFTransformer(width=16, depth=1, heads=2), window_s=0.512)
+    module = PriorModule(prior, learning_rate=3e-3)
+    data = CleanSpeech(str(corpus), crop_s=0.512, batch_size=4, crops_per_epoch=40, n_valid_crops=4)
+    trainer = Trainer(
+        max_steps=max_steps,
+        default_root_dir=root,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[AveragedWeights(0.9), LastCheckpoint(10), *options.pop("callbacks", [])],
+        **{"limit_val_batches": 1, "num_sanity_val_steps": 0, **options},
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    return trainer, module
+
+
+@pytest.fixture
+def few_samples(monkeypatch):
+    """Two short samples of two steps instead of four of sixty."""
+    from diffsr.callbacks import PriorExport, PriorSamples
+
+    monkeypatch.setattr(
+        PriorModule, "configure_callbacks", lambda self: [PriorExport(), PriorSamples(n_items=2, n_steps=2)]
+    )
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_it_learns_and_leaves_a_prior_card_and_samples(corpus, tmp_path):
+    trainer, module = train(corpus, tmp_path, max_steps=60)
+    scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert scores["valid/loss_sigma_0.1"] < 0.9  # 1 is an untrained network
+    assert scores["valid/gain_db_at_+0_db"] > 1.0
+    loaded = Prior.from_pretrained(tmp_path / "prior")
+    from_checkpoint = Prior.from_pretrained(tmp_path / "checkpoints" / "last.ckpt")
+    z, sigma = 0.1 * torch.randn(1, 8000), torch.tensor([0.1])
+    expected = module.prior.eval().denoise(z, sigma)
+    torch.testing.assert_close(loaded.denoise(z, sigma), expected)
+    torch.testing.assert_close(from_checkpoint.denoise(z, sigma), expected)
+    card = (tmp_path / "prior" / "README.md").read_text()
+    assert "GFLOP per second" in card
+    assert "60 steps" in card
+    assert "labelled talkers" in card
+    assert soundfile.info(tmp_path / "samples" / "sample_1.wav").frames == 8192
+    assert (tmp_path / "samples" / "samples.png").stat().st_size > 1000
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(corpus, tmp_path, monkeypatch):
+    # Every epoch has the same crops here: this is about weights, average, optimizer, schedule and noise.
+    monkeypatch.setattr(EpochSampler, "set_epoch", lambda self, epoch: None)
+    _, whole = train(corpus, tmp_path / "whole", max_steps=20)
+    # Stopped at the end of an epoch (10 steps), with the same budget for the learning rate.
+    budget = {"max_steps": 20}
+    stopper = Timer(duration=timedelta(days=1))
+    train(corpus, tmp_path / "part", **budget, callbacks=[stopper], limit_train_batches=10, max_epochs=1)
+    checkpoint = tmp_path / "part" / "checkpoints" / "last.ckpt"
+    _, resumed = train(corpus, tmp_path / "part", **budget, ckpt_path=checkpoint)
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_learning_rate_rises_and_falls_to_zero():
+    factors = [learning_rate_factor(p / 100, warmup=0.1) for p in range(101)]
+    assert factors[0] > 0
+    assert max(factors) == pytest.approx(1.0, abs=0.01)
+    assert factors.index(max(factors)) == 10
+    assert factors[-1] == pytest.approx(0)
+    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_time_budget_moves_the_learning_rate_too(corpus, tmp_path):
+    # The clock stands at half the time from the start: at least half the budget is used at step 0.
+    class HalfOver(Timer):
+        def time_elapsed(self, stage="train"):
+            return 50.0
+
+        def time_remaining(self, stage="train"):
+            return 50.0
+
+    trainer, module = train(corpus, tmp_path, max_steps=4, callbacks=[HalfOver(timedelta(seconds=100))])
+    assert module._progress(0) == pytest.approx(0.5)
+    assert module._progress(3) == pytest.approx(0.75)
