@@ -12,6 +12,7 @@ from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.precondition import precondition
 from diffsr.errors import CheckpointError
 from diffsr.networks import TFTransformer
+from diffsr.signal.stft import STFT
 
 
 def tiny_prior(**network) -> Prior:
@@ -90,6 +91,27 @@ def test_a_long_state_meets_the_network_in_windows_only():
     out = windowed.denoise(0.1 * torch.randn(1, 1, 60_000), torch.full((1, 1), 0.1))
     assert out.shape == (1, 1, 60_000)
     assert all(shape[0] <= 2 and shape[1] == 16_000 for shape in lengths)
+
+
+def test_uncertainty_of_a_white_signal_is_that_of_the_white_gaussian_prior():
+    # An untrained network is the Wiener gain, so x0 has exactly the statistics of the Gaussian case.
+    prior, stft = Prior(TFTransformer(width=16, depth=1, heads=2)), STFT()
+    rng = torch.Generator().manual_seed(0)
+    for level in (0.01, 0.05, 0.3):
+        sigma = torch.tensor([level])
+        z = (0.05**2 + level**2) ** 0.5 * torch.randn(1, 80_000, generator=rng)
+        local = prior.uncertainty(prior.denoise(z, sigma), sigma, stft)
+        exact = WhiteGaussianPrior(0.05).uncertainty(z, sigma, stft)
+        assert float(local.mean() / exact.mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_uncertainty_is_small_where_the_estimate_is_silent():
+    prior, stft = tiny_prior(), STFT()
+    time_s = torch.arange(32_000) / 16_000
+    x0 = 0.1 * torch.sin(2 * torch.pi * 1000 * time_s)[None] * (time_s < 1)
+    r2 = prior.uncertainty(x0, torch.tensor([0.05]), stft)[0]
+    assert r2[32, 20:100].min() > 1000 * r2[32, 150:240].max()  # 1 kHz: first second, second second
+    assert (prior.uncertainty(torch.zeros(1, 8000), torch.tensor([0.05]), stft) == 0).all()
 
 
 # Files ------------------------------------------------------------------------------------------
