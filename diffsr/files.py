@@ -75,7 +75,10 @@ def list_recordings(source: str | Path) -> list[Recording]:
         relative = [path.relative_to(source) for path in find_audio(source)]
         return [Recording(path.with_suffix("").as_posix(), source / path) for path in relative]
     if not os.path.exists(source):
-        raise AudioError(f"{source} does not exist; expected a recording or a folder. Correct the path.")
+        raise AudioError(
+            f"{source} does not exist, or this user may not enter its folder; expected a recording or a "
+            "folder. Correct the path."
+        )
     return [Recording(source.stem, source)]
 
 

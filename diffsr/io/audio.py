@@ -173,15 +173,22 @@ def find_audio(folder: str | Path) -> list[Path]:
     """All recordings below a folder, sorted; hidden files and folders are left out.
 
     Raises:
-        DataError: The folder is missing, is not a folder, or holds no recording.
+        DataError: The folder is missing, is not a folder, may not be read, or holds no recording.
     """
     folder = Path(folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {found}, expected a folder with recordings. Correct the path.")
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"The folder {error.filename} cannot be read ({error.strerror}). Change its permissions "
+            "(chmod u+rx) or move it elsewhere."
+        ) from error
+
     found_files: list[Path] = []
     seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         # Links to folders are followed, as corpora are often linked in; a loop must not go on for ever.
         real = os.path.realpath(parent)
         if real in seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,21 +17,24 @@ from diffsr.io.atomic import replacing
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write a safetensors file, completely or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with replacing(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.write_bytes(content)  # not save_file, which hides the file from all other users
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        CheckpointError: It is not one, or it is cut short.
+        CheckpointError: It is not one, it is cut short, or it may not be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if not os.access(path, os.R_OK):  # safetensors would say that it does not exist
+        raise CheckpointError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

@@ -213,6 +213,19 @@ def test_a_folder_that_this_user_may_not_enter(noisy, tmp_path, restorer, monkey
     assert reports[1].message == f"{noisy / 'deep' / 'b.flac'}: Permission denied."
 
 
+def test_a_locked_folder_is_not_passed_over(noisy, tmp_path, restorer, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "er":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="deep/er cannot be read .Permission denied"):
+        restore_path(noisy, tmp_path / "out", restorer)
+
+
 @pytest.mark.parametrize("source", ["gone.wav", "gone", "n" * 300])
 def test_missing_sources_are_found_before_anything_is_done(tmp_path, restorer, source):
     (tmp_path / "out").mkdir()

@@ -236,6 +236,17 @@ def test_priors_that_cannot_be_loaded(shell, work: Path, spoil, words: str, verb
     assert files_in(work) == before
 
 
+def test_a_prior_that_may_not_be_read(shell, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "model" not in str(path) and allowed(path, mode))
+    assert "model.safetensors may not be read by this user" in shell.fails(*restore("noisy", "out"))
+
+
+def test_a_saved_prior_is_for_everybody_who_may_read_its_folder(work: Path) -> None:
+    modes = {(work / "prior" / name).stat().st_mode & 0o777 for name in ("config.yaml", "model.safetensors")}
+    assert len(modes) == 1
+
+
 def test_a_checkpoint_of_something_else(shell, work: Path) -> None:
     import torch
 
