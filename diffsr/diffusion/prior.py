@@ -147,7 +147,8 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{folder / 'config.yaml'} is not valid YAML ({error}).") from error
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder / 'config.yaml'} is not valid YAML ({reason}).") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / 'config.yaml'} is empty or not a mapping; export the prior again.")
     return config, load_tensors(folder / "model.safetensors")
