@@ -52,19 +52,20 @@ def variants(n_steps: int) -> dict[str, Recipe]:
 
     always = UpdateNoise(sigma_start=10.0)
     return {
-        "noise_perturbed 1.5, churn .5 (default)": Recipe(sampler(NoisePerturbed(), churn=0.5)),
-        "noise_perturbed 1.5, churn .25": Recipe(sampler(NoisePerturbed(), churn=0.25)),
+        "noise_perturbed 1.5, churn 2 (default)": Recipe(sampler(NoisePerturbed(), churn=2.0)),
+        "noise_perturbed 1.5, churn 1": Recipe(sampler(NoisePerturbed(), churn=1.0)),
+        "noise_perturbed 1.5, churn 4": Recipe(sampler(NoisePerturbed(), churn=4.0)),
         "noise_perturbed 1.5, ODE": Recipe(sampler(NoisePerturbed())),
-        "noise_perturbed 1, churn .5": Recipe(sampler(NoisePerturbed(1.0), churn=0.5)),
+        "noise_perturbed 1, churn 2": Recipe(sampler(NoisePerturbed(1.0), churn=2.0)),
         "proximal, ODE": Recipe(sampler(Proximal())),
-        "proximal, churn .5": Recipe(sampler(Proximal(), churn=0.5)),
+        "proximal, churn 2": Recipe(sampler(Proximal(), churn=2.0)),
         "proximal, mean re-noising": Recipe(sampler(Proximal(), solver=Renoise(sampled=False))),
         "proximal, sampled re-noising": Recipe(sampler(Proximal(), solver=Renoise(sampled=True))),
-        "default, noise model as it starts": Recipe(sampler(NoisePerturbed(), churn=0.5, estimators=[])),
+        "default, noise model as it starts": Recipe(sampler(NoisePerturbed(), churn=2.0, estimators=[])),
         "default, noise updated at all levels": Recipe(
-            sampler(NoisePerturbed(), churn=0.5, estimators=[always])
+            sampler(NoisePerturbed(), churn=2.0, estimators=[always])
         ),
-        "default, known noise (oracle)": Recipe(sampler(NoisePerturbed(), churn=0.5), KnownNoise()),
+        "default, known noise (oracle)": Recipe(sampler(NoisePerturbed(), churn=2.0), KnownNoise()),
         "proximal, mean re-noising, known noise (oracle)": Recipe(
             sampler(Proximal(), solver=Renoise(sampled=False)), KnownNoise()
         ),
@@ -79,9 +80,11 @@ def main() -> None:
     parser.add_argument("prior")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=None)
     options = parser.parse_args()
 
+    torch.set_num_threads(options.threads)
     prior = Prior.from_pretrained(options.prior)
     files = sorted((options.mixtures / "noisy").glob("*.wav"))[: options.count]
     pairs = [(read_audio(f)[0], read_audio(options.mixtures / "clean" / f.name)[0]) for f in files]

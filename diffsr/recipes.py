@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from diffsr.degradations import Mixing
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import NMFNoise
+from diffsr.likelihoods import Likelihood, NMFNoise
 from diffsr.samplers import AnnealedSampler, NoisePerturbed
-from diffsr.samplers.problem import Degradation, Likelihood
+from diffsr.samplers.problem import Degradation
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> noise levels, which is also calls of the network."""
@@ -23,18 +23,16 @@ class Recipe:
         sampler: The loop with its schedule, guidance, solver and M-steps.
         likelihood: Noise model.
         degradation: From sources to observation.
-        n_sources: Talkers.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
     likelihood: Likelihood = field(default_factory=NMFNoise)
     degradation: Degradation = field(default_factory=Mixing)
-    n_sources: int = 1
 
 
 def enhance(n_steps: int) -> Recipe:
     """One talker in noise, no room. Guidance, solver and churn chosen in docs/results.md."""
-    return Recipe(sampler=AnnealedSampler(NoisePerturbed(), n_steps=n_steps, churn=0.5))
+    return Recipe(sampler=AnnealedSampler(NoisePerturbed(), n_steps=n_steps, churn=2.0))
 
 
 TASKS: dict[str, Callable[[int], Recipe]] = {"enhance": enhance}

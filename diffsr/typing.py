@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
     from diffsr.signal.stft import STFT
 
-Wave: TypeAlias = Float[Tensor, "C T"]
 Observation: TypeAlias = Float[Tensor, "rows C T"]
 Sources: TypeAlias = Float[Tensor, "rows S T"]
-Spectrum: TypeAlias = Complex[Tensor, "*batch F N"]
-Variance: TypeAlias = Float[Tensor, "*batch F N"]
 
 
 class Denoiser(Protocol):

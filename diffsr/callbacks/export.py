@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,7 +10,10 @@ from lightning.pytorch.callbacks import Timer
 
 from diffsr.callbacks.progress import clock
 from diffsr.diffusion.prior import Prior
+from diffsr.diffusion.validation import mean_scores, validation_scores
 from diffsr.report.prior_card import prior_card
+
+BATCH_SIZE = 16
 
 
 class PriorExport(Callback):
@@ -22,14 +24,20 @@ class PriorExport(Callback):
         prior = pl_module.prior
         if not trainer.is_global_zero or trainer.fast_dev_run or not isinstance(prior, Prior):  # type: ignore[attr-defined]
             return
-        card = prior_card(prior, _facts(trainer), latest_scores(trainer.callback_metrics))
+        card = prior_card(prior, _facts(trainer), _final_scores(trainer, prior.cpu().eval()))
         prior.save_pretrained(Path(trainer.default_root_dir) / "prior", card)
 
 
-def latest_scores(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """The scores of the last validation by their bare names."""
-    prefix = "valid/"
-    return {name.removeprefix(prefix): float(v) for name, v in metrics.items() if name.startswith(prefix)}
+def _final_scores(trainer: Trainer, prior: Prior) -> dict[str, float]:
+    """Scores of the weights that are exported; the last validation may be many steps old."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if not hasattr(data, "valid_crops"):
+        return {}
+    parts = [
+        validation_scores(prior, wave, seed) for seed, wave in enumerate(data.valid_crops().split(BATCH_SIZE))
+    ]
+    scores = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: mean for name, (mean, _) in mean_scores(scores).items()}
 
 
 def _facts(trainer: Trainer) -> dict[str, str]:

@@ -52,10 +52,12 @@ class LogNormalLevels:
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw by the inverse distribution function of the truncated normal."""
-        normal = torch.distributions.Normal(math.log(self.median), self.spread)
-        low, high = (normal.cdf(torch.tensor(s).log()) for s in (self.sigma_min, self.sigma_max))
-        u = torch.rand(n, generator=rng, device=rng.device).cpu()
-        return normal.icdf(low + u * (high - low)).exp().to(rng.device)
+        low, high = (
+            0.5 * math.erfc(math.log(self.median / s) / self.spread / math.sqrt(2))
+            for s in (self.sigma_min, self.sigma_max)
+        )
+        u = low + (high - low) * torch.rand(n, generator=rng, device=rng.device, dtype=torch.float32)
+        return (math.log(self.median) + self.spread * torch.special.ndtri(u)).exp()
 
 
 class RhoUniformLevels:

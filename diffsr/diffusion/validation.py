@@ -42,3 +42,19 @@ def denoising_gains(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
         estimate = prior.denoise(z, sigma)
         gains[f"gain_db_at_{snr_db:+g}_db"] = si_sdr_db(estimate, wave) - si_sdr_db(z, wave)
     return gains
+
+
+def validation_scores(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
+    """All scores of each item of `wave [B, T]`; `loss` is the mean over the noise bands."""
+    losses = band_losses(prior, wave, seed)
+    return {
+        "loss": torch.stack(list(losses.values())).mean(0),
+        **losses,
+        **denoising_gains(prior, wave, seed),
+    }
+
+
+def mean_scores(scores: dict[str, Tensor]) -> dict[str, tuple[float, int]]:
+    """Name -> mean over the items that have a score, and their number; names without any are left out."""
+    finite = {name: values[values.isfinite()] for name, values in scores.items()}
+    return {name: (float(values.mean()), len(values)) for name, values in finite.items() if len(values)}

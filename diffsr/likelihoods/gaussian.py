@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffsr.signal.stft import STFT
+from diffsr.likelihoods.base import Likelihood
 
 
-class WhiteNoise(nn.Module):
+class WhiteNoise(Likelihood):
     """`y - A(x) ~ N(0, level^2 I)`: for noise known to be white, and for checks of samplers.
 
     Args:
@@ -18,8 +18,7 @@ class WhiteNoise(nn.Module):
     """
 
     def __init__(self, level: float, n_fft: int = 512, hop_samples: int = 128) -> None:
-        super().__init__()
-        self.stft = STFT(n_fft, hop_samples)
+        super().__init__(n_fft, hop_samples)
         self.level = level
 
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
@@ -29,12 +28,6 @@ class WhiteNoise(nn.Module):
     def variance(self) -> Tensor:
         """Noise power in every bin, `[1, 1, 1]`."""
         return self.stft.bin_variance(torch.full((1,), self.level**2, device=self.stft.window.device))
-
-    def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
-        """`log p(y | A x)` up to a constant, `[rows]`, for observations `[rows, 1, T]`."""
-        variance = self.variance + extra_variance
-        residual = self.stft((y - y_hat)[:, 0]).abs().square()
-        return -(residual / variance + variance.log()).sum((-2, -1))
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
         """Nothing to estimate."""

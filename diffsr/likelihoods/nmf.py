@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from diffsr.likelihoods.base import Likelihood
 from diffsr.signal.noise_floor import noise_floor
-from diffsr.signal.stft import STFT
 
 FLOOR = 1e-10
-"""Least variance of a bin: 100 dB below full scale, so that digital silence divides safely."""
+"""Least variance of a bin, about 120 dB below full scale, so that digital silence divides safely."""
 
 LONG_FRAMES = 1000
 """8 s at 16 kHz and a hop of 128."""
 
 
-class NMFNoise(nn.Module):
+class NMFNoise(Likelihood):
     """`Y - A(X) ~ CN(0, v)`, `v = W H`: Gaussian noise with a non-negative factorisation of its power.
 
     One factorisation for each item; its restarts share it. W and H start from the noise floor of the
@@ -33,8 +33,7 @@ class NMFNoise(nn.Module):
     def __init__(
         self, rank: int = 4, n_fft: int = 512, hop_samples: int = 128, exponent: float = 0.5
     ) -> None:
-        super().__init__()
-        self.stft = STFT(n_fft, hop_samples)
+        super().__init__(n_fft, hop_samples)
         self.rank, self.exponent = rank, exponent
         self.spectra = torch.empty(0)  # W [B, F, K]
         self.activations = torch.empty(0)  # H [B, K, N]
@@ -60,12 +59,6 @@ class NMFNoise(nn.Module):
     def variance(self) -> Tensor:
         """Noise power v of each row, `[rows, F, N]`."""
         return (self.spectra @ self.activations).clamp_min(FLOOR)[self.item_of_row]
-
-    def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
-        """`log p(y | A x)` up to a constant, `[rows]`, for observations `[rows, 1, T]`."""
-        variance = self.variance + extra_variance
-        residual = self.stft((y - y_hat)[:, 0]).abs().square()
-        return -(residual / variance + variance.log()).sum((-2, -1))
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
         """One M-step on the noise (explicit noise posterior of DiffUSEEN, arXiv 2601.09931).

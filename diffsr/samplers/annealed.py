@@ -14,6 +14,7 @@ from diffsr.samplers.estimation import Estimator, UpdateNoise
 from diffsr.samplers.guidance import Guidance, Proximal
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.solvers import Euler, Solver
+from diffsr.typing import Sources
 
 OnStep = Callable[[int, int], None]
 
@@ -27,8 +28,34 @@ class Samples:
         n_calls: Calls of the prior for each row.
     """
 
-    x: Tensor
+    x: Sources
     n_calls: int
+
+
+class Posterior:
+    """Prior and guidance together, as solvers see them: `E[x | z, y]` at a noise level. Counts its calls.
+
+    Args:
+        guidance: How the observation enters.
+        problem: What is to be explained.
+    """
+
+    def __init__(self, guidance: Guidance, problem: Problem) -> None:
+        self.guidance, self.problem = guidance, problem
+        self.n_calls = 0
+
+    def __call__(self, z: Sources, sigma: Tensor, estimators: Sequence[Estimator] = ()) -> Sources:
+        """`z [rows, S, T]`, `sigma [rows]` -> corrected estimate `[rows, S, T]`, without gradient.
+
+        M-steps, where given, see the prior's estimate before guidance corrects it.
+        """
+        self.n_calls += 1
+        with torch.set_grad_enabled(self.guidance.needs_gradient):
+            z = z.detach().requires_grad_(self.guidance.needs_gradient)
+            x0 = self.problem.prior.denoise(z, sigma[:, None].expand(z.shape[:2]))
+            for estimator in estimators:
+                estimator.update(x0.detach(), sigma, self.problem)
+            return self.guidance.correct(z, x0, sigma, self.problem).detach()
 
 
 class AnnealedSampler:
@@ -45,7 +72,9 @@ class AnnealedSampler:
         sigma_max: First noise level; the state starts from the observation plus noise of this level.
         sigma_min: Last noise level before 0.
         rho: Curvature of the schedule; larger means more steps at small noise.
-        churn: Relative noise added before each step (EDM's gamma); 0 is the ODE.
+        churn: Fresh noise before each step, in units of the step: the level is raised by the factor
+            `(sigma / sigma_next) ** churn`, so that its total does not depend on the number of steps; 0 is
+            the ODE.
     """
 
     def __init__(
@@ -57,7 +86,7 @@ class AnnealedSampler:
         sigma_max: float = 0.5,
         sigma_min: float = 1e-4,
         rho: float = 7.0,
-        churn: float = 0.25,
+        churn: float = 1.0,
     ) -> None:
         self.guidance = guidance or Proximal()
         self.solver = solver or Euler()
@@ -66,7 +95,7 @@ class AnnealedSampler:
         self.churn = churn
 
     @torch.no_grad()
-    def sample(self, problem: Problem, z: Tensor, on_step: OnStep | None = None) -> Samples:
+    def sample(self, problem: Problem, z: Sources, on_step: OnStep | None = None) -> Samples:
         """Run the loop from the state `z [rows, S, T]` at the first noise level.
 
         Args:
@@ -77,15 +106,13 @@ class AnnealedSampler:
         Raises:
             DiffsrError: The state is not finite any more.
         """
+        posterior = Posterior(self.guidance, problem)
         n_steps = len(self.sigmas) - 1
         for index in range(n_steps):
             sigma, sigma_next = (self.sigmas[index + k].to(z.device).expand(z.shape[0]) for k in (0, 1))
-            z, sigma = self._churn(z, sigma, problem)
-            x0 = problem.prior.denoise(z, sigma[:, None].expand(z.shape[:2]))
-            for estimator in self.estimators:
-                estimator.update(x0, sigma, problem)
-            x0 = self.guidance.correct(z, x0, sigma, problem)
-            z = self.solver.step(z, x0, sigma, sigma_next, problem)
+            z, sigma = self._churn(z, sigma, sigma_next, problem)
+            x0 = posterior(z, sigma, self.estimators)
+            z = self.solver.step(z, x0, sigma, sigma_next, posterior, problem)
             if on_step is not None:
                 on_step(index + 1, n_steps)
         if not bool(torch.isfinite(z).all()):
@@ -93,12 +120,12 @@ class AnnealedSampler:
                 "The sampler diverged: its result holds NaN or infinite values. "
                 "Expected finite audio; check the prior with `diffsr validate` or use another preset."
             )
-        return Samples(z, n_steps)
+        return Samples(z, posterior.n_calls)
 
-    def _churn(self, z: Tensor, sigma: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Raise the noise level a little (EDM, arXiv 2206.00364, Alg. 2, lines 5 and 6)."""
-        if self.churn == 0:
+    def _churn(self, z: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Raise the noise level a little (EDM, arXiv 2206.00364, Alg. 2, lines 5 and 6); not before 0."""
+        if self.churn == 0 or not bool((sigma_next > 0).all()):
             return z, sigma
-        raised = sigma * (1 + self.churn)
+        raised = sigma * (sigma / sigma_next) ** self.churn
         extra = (raised.square() - sigma.square()).sqrt()
         return z + extra[:, None, None] * problem.noise.normal_like(z), raised

@@ -7,12 +7,13 @@ from typing import Protocol
 from torch import Tensor
 
 from diffsr.samplers.problem import Problem
+from diffsr.typing import Sources
 
 
 class Estimator(Protocol):
     """One update of parameters at each noise level."""
 
-    def update(self, x0: Tensor, sigma: Tensor, problem: Problem) -> None:
+    def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:
         """`x0 [rows, S, T]`: the prior's estimate, before guidance; `sigma [rows]`."""
         ...
 
@@ -30,7 +31,7 @@ class UpdateNoise:
     def __init__(self, sigma_start: float = 0.05, sigma_freeze: float = 0.005, n_updates: int = 1) -> None:
         self.sigma_start, self.sigma_freeze, self.n_updates = sigma_start, sigma_freeze, n_updates
 
-    def update(self, x0: Tensor, sigma: Tensor, problem: Problem) -> None:
+    def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:
         """See class."""
         if not self.sigma_freeze <= float(sigma.max()) <= self.sigma_start:
             return

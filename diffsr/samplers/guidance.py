@@ -11,12 +11,19 @@ from typing import Protocol
 from torch import Tensor
 
 from diffsr.samplers.problem import Problem
+from diffsr.typing import Sources
 
 
 class Guidance(Protocol):
-    """From the prior's denoised estimate to an estimate of the posterior mean."""
+    """From the prior's denoised estimate to an estimate of the posterior mean.
 
-    def correct(self, z: Tensor, x0: Tensor, sigma: Tensor, problem: Problem) -> Tensor:
+    Attributes:
+        needs_gradient: Whether `correct` differentiates `x0` with respect to `z` through the network.
+    """
+
+    needs_gradient: bool
+
+    def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """`z, x0 [rows, S, T]`, `sigma [rows]` -> corrected estimate `[rows, S, T]`."""
         ...
 
@@ -24,7 +31,9 @@ class Guidance(Protocol):
 class Unguided:
     """The prior alone: unconditional sampling."""
 
-    def correct(self, z: Tensor, x0: Tensor, sigma: Tensor, problem: Problem) -> Tensor:
+    needs_gradient = False
+
+    def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """The estimate as it is."""
         return x0
 
@@ -38,7 +47,9 @@ class Proximal:
     PiGDM in place of a free weight).
     """
 
-    def correct(self, z: Tensor, x0: Tensor, sigma: Tensor, problem: Problem) -> Tensor:
+    needs_gradient = False
+
+    def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class."""
         stft = problem.likelihood.stft
         residual = stft(problem.residual(x0))
@@ -57,10 +68,12 @@ class NoisePerturbed:
         weight: Strength of the likelihood; 1 is Bayes' rule for this approximation, 1.5 is published.
     """
 
+    needs_gradient = False
+
     def __init__(self, weight: float = 1.5) -> None:
         self.weight = weight
 
-    def correct(self, z: Tensor, x0: Tensor, sigma: Tensor, problem: Problem) -> Tensor:
+    def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class."""
         stft = problem.likelihood.stft
         residual = stft(problem.residual(z))

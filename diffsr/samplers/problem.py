@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from diffsr.likelihoods import Likelihood
 from diffsr.samplers.randomness import RowNoise
-from diffsr.signal.stft import STFT
-from diffsr.typing import Denoiser
+from diffsr.typing import Denoiser, Observation, Sources
 
 
 class Degradation(Protocol):
@@ -20,27 +20,8 @@ class Degradation(Protocol):
         """Create the parameters of these observations."""
         ...
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Sources) -> Observation:
         """`[rows, S, T] -> [rows, C, T]`."""
-        ...
-
-
-class Likelihood(Protocol):
-    """The noise model, with its variance in STFT bins."""
-
-    stft: STFT
-
-    @property
-    def variance(self) -> Tensor:
-        """Noise power, broadcastable to `[rows, F, N]`."""
-        ...
-
-    def reset(self, y: Tensor, item_of_row: Tensor) -> None:
-        """Start from these observations."""
-        ...
-
-    def update(self, residual: Tensor, extra_variance: Tensor) -> None:
-        """One M-step."""
         ...
 
 
@@ -58,7 +39,7 @@ class Problem:
         n_sources: Talkers S.
     """
 
-    y: Tensor
+    y: Observation
     prior: Denoiser
     degradation: Degradation
     likelihood: Likelihood
@@ -84,7 +65,7 @@ class Problem:
         likelihood.reset(rows, item_of_row)
         return cls(rows, prior, degradation, likelihood, noise, item_of_row, n_sources)
 
-    def residual(self, x: Tensor) -> Tensor:
+    def residual(self, x: Sources) -> Observation:
         """`y - A(x)`, `[rows, C, T]`."""
         return self.y - self.degradation(x)
 

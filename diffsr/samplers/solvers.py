@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
 from diffsr.samplers.problem import Problem
+from diffsr.typing import Sources
+
+PosteriorMean: TypeAlias = Callable[[Sources, Tensor], Sources]
+"""`(z [rows, S, T], sigma [rows]) -> [rows, S, T]`: prior and guidance together."""
 
 
 class Solver(Protocol):
     """One move of the state."""
 
-    def step(self, z: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> Tensor:
+    def step(
+        self,
+        z: Sources,
+        x0: Sources,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        posterior: PosteriorMean,
+        problem: Problem,
+    ) -> Sources:
         """`z, x0 [rows, S, T]`, `sigma, sigma_next [rows]` -> state at sigma_next."""
         ...
 
@@ -20,7 +33,15 @@ class Solver(Protocol):
 class Euler:
     """First-order step of the probability-flow ODE (EDM, arXiv 2206.00364, Alg. 1)."""
 
-    def step(self, z: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> Tensor:
+    def step(
+        self,
+        z: Sources,
+        x0: Sources,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        posterior: PosteriorMean,
+        problem: Problem,
+    ) -> Sources:
         """`x0 + sigma_next / sigma (z - x0)`."""
         return x0 + (sigma_next / sigma)[:, None, None] * (z - x0)
 
@@ -37,7 +58,15 @@ class Renoise:
     def __init__(self, sampled: bool = True) -> None:
         self.sampled = sampled
 
-    def step(self, z: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> Tensor:
+    def step(
+        self,
+        z: Sources,
+        x0: Sources,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        posterior: PosteriorMean,
+        problem: Problem,
+    ) -> Sources:
         """See class. The last move, to sigma 0, returns the mean."""
         if not bool((sigma_next > 0).any()):
             return x0

@@ -8,6 +8,7 @@ in than their median when there is little noise.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,7 +33,16 @@ def noise_floor(power: Tensor, window_frames: int = 500, quantile: float = 0.25,
     smooth = F.avg_pool1d(power, SMOOTH_FRAMES, stride=1, padding=SMOOTH_FRAMES // 2, count_include_pad=False)
     thin = smooth[..., ::STEP_FRAMES]
     size = min(window_frames // STEP_FRAMES, thin.shape[-1])
-    windows = thin.unfold(-1, size, max(size // 4, 1))  # [rows, F, windows, size]
+    stride = max(size // 4, 1)
+    windows = thin.unfold(-1, size, stride)  # [rows, F, windows, size]
     floor = bias * windows.kthvalue(max(round(quantile * size), 1), dim=-1).values
-    # Windows lie inside the recording: their values hold from the centre of the first to that of the last.
-    return F.interpolate(floor, size=n_frames, mode="linear", align_corners=True)
+    return _from_centres(floor, STEP_FRAMES * (size - 1) / 2, STEP_FRAMES * stride, n_frames)
+
+
+def _from_centres(values: Tensor, first: float, distance: float, n_frames: int) -> Tensor:
+    """Values at the centres of windows -> values at every frame, linear between and constant outside."""
+    place = (torch.arange(n_frames, device=values.device) - first) / distance
+    place = place.clamp(0, values.shape[-1] - 1)
+    below = place.floor().long()
+    above = (below + 1).clamp_max(values.shape[-1] - 1)
+    return torch.lerp(values[..., below], values[..., above], place - below)

@@ -27,16 +27,13 @@ class STFT(nn.Module):
             raise ValueError(f"window is {window!r}; expected one of {sorted(shapes)}.")
         self.n_fft, self.hop_samples = n_fft, hop_samples
         self.register_buffer("window", shapes[window], persistent=False)
+        # The factor from variance per sample to variance per bin; a float, so that no device waits for it.
+        self.window_energy = float(shapes[window].square().sum())
 
     @property
     def n_bins(self) -> int:
         """Number of frequency bins F."""
         return self.n_fft // 2 + 1
-
-    @property
-    def window_energy(self) -> float:
-        """Sum of the squared window: the factor from variance per sample to variance per bin."""
-        return float(self.window.square().sum())
 
     def bin_variance(self, sample_variance: Tensor) -> Tensor:
         """`E|W|^2` in a bin of white noise with this variance per sample, `[...] -> [..., 1, 1]`."""

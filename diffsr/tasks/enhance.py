@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffsr.likelihoods import NMFNoise
+from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler
 from diffsr.tasks.restoration import RestorationModule
@@ -25,7 +25,7 @@ class EnhanceModule(RestorationModule):
         self,
         prior: str,
         sampler: AnnealedSampler,
-        likelihood: NMFNoise,
+        likelihood: Likelihood,
         output: str = "restored",
         seed: int = 0,
         overwrite: bool = False,

@@ -16,7 +16,7 @@ from diffsr.callbacks.listening import PriorSamples
 from diffsr.diffusion import LogNormalLevels, Prior
 from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.schedule import NoiseLevels
-from diffsr.diffusion.validation import band_losses, denoising_gains
+from diffsr.diffusion.validation import mean_scores, validation_scores
 
 
 class PriorModule(LightningModule):
@@ -52,23 +52,22 @@ class PriorModule(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of clean speech, `batch["wave"] [B, T]`."""
         wave = batch["wave"]
-        rng = torch.Generator(wave.device).manual_seed(self._step_seed())
+        rng = torch.Generator(wave.device).manual_seed(self._step_seed(batch_idx))
         loss = denoising_loss(self.prior, wave, self.levels.sample(wave.shape[0], rng), rng).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=wave.shape[0])
         return loss
 
-    def _step_seed(self) -> int:
-        """A seed of its own for each step and each device."""
-        return (self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
+    def _step_seed(self, batch_idx: int) -> int:
+        """A seed of its own for each step, each batch that is accumulated in a step, and each device."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        return ((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank) * 1_021 + part
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss in each noise band and gain of plain denoising, on fixed items with fixed noise."""
         wave = batch["wave"]
-        losses = band_losses(self.prior, wave, seed=batch_idx)
-        scores = {"loss": torch.stack(list(losses.values())).mean(0), **losses}
-        scores |= denoising_gains(self.prior, wave, seed=batch_idx)
-        means = {f"valid/{name}": values.nanmean() for name, values in scores.items()}
-        self.log_dict(means, batch_size=wave.shape[0], sync_dist=True)
+        means = mean_scores(validation_scores(self.prior, wave, seed=batch_idx))
+        for name, (mean, count) in means.items():
+            self.log(f"valid/{name}", mean, batch_size=count, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, warm-up and cosine."""
@@ -83,16 +82,17 @@ class PriorModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _progress(self, step: int) -> float:
-        """Share of the training budget that is used, 0..1."""
-        max_steps = self.trainer.max_steps
-        if max_steps <= 0:
-            max_steps = int(self.trainer.estimated_stepping_batches)
-        shares = [step / max_steps]
-        for timer in self.trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
+        """Share of the training budget that is used, 0..1, the same on every device."""
+        trainer = self.trainer
+        n_steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+        shares = [step / float(n_steps)]  # 0 where only time ends the training
+        for timer in trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
             if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
                 elapsed = timer.time_elapsed()
                 shares.append(elapsed / (elapsed + left) if elapsed + left > 0 else 1.0)
-        return min(max(shares), 1.0)
+        progress = min(max(shares), 1.0)
+        # Clocks differ between devices, and so would their learning rates.
+        return progress if trainer.world_size == 1 else trainer.strategy.broadcast(progress)
 
     def configure_callbacks(self) -> list[Callback]:
         """What a finished training leaves behind: the exported prior and what it sounds like."""

@@ -61,6 +61,14 @@ def test_the_noise_floor_follows_a_slow_change_of_level():
     assert floor[2000] > 5 * floor[300]
 
 
+def test_the_noise_floor_changes_where_the_noise_does():
+    level = torch.where(torch.arange(320_000) < 160_000, 0.1, 1.0)  # a step after 10 of 20 s
+    power = STFT()(level * torch.randn(1, 320_000, generator=torch.Generator().manual_seed(0))).abs().square()
+    floor = noise_floor(power).mean(1)[0]
+    half = (floor[0] * floor[-1]).sqrt()
+    assert abs(int((floor > half).nonzero()[0]) - 1250) < 150  # the window is 500 frames
+
+
 @pytest.mark.parametrize("n_frames", [1, 2, 5, 40])
 def test_short_recordings_have_a_noise_floor_too(n_frames):
     floor = noise_floor(torch.rand(1, 257, n_frames))

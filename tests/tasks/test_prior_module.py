@@ -86,6 +86,32 @@ def test_it_learns_and_leaves_a_prior_card_and_samples(corpus, tmp_path):
 
 
 @pytest.mark.usefixtures("few_samples")
+def test_a_short_run_has_a_card_with_the_scores_of_what_it_exports(corpus, tmp_path):
+    train(corpus, tmp_path, max_steps=2, val_check_interval=5)
+    card = (tmp_path / "prior" / "README.md").read_text()
+    assert "| +0 dB |" in card
+    assert "| 0.1 |" in card
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_time_alone_can_end_the_training(corpus, tmp_path):
+    trainer, _ = train(corpus, tmp_path, max_steps=-1, max_epochs=-1, max_time=timedelta(seconds=1))
+    assert trainer.global_step > 0
+    assert trainer.optimizers[0].param_groups[0]["lr"] < 0.3 * 3e-3
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_accumulated_batches_see_different_noise(corpus, tmp_path, monkeypatch):
+    seeds = []
+    step_seed = PriorModule._step_seed
+    monkeypatch.setattr(
+        PriorModule, "_step_seed", lambda self, i: (seeds.append(step_seed(self, i)), seeds[-1])[1]
+    )
+    train(corpus, tmp_path, max_steps=3, accumulate_grad_batches=2)
+    assert len(seeds) == len(set(seeds)) == 6
+
+
+@pytest.mark.usefixtures("few_samples")
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(corpus, tmp_path, monkeypatch):
     # Every epoch has the same crops here: this is about weights, average, optimizer, schedule and noise.
     monkeypatch.setattr(EpochSampler, "set_epoch", lambda self, epoch: None)

@@ -1,0 +1,39 @@
+"""What every noise model offers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from diffsr.signal.stft import STFT
+
+
+class Likelihood(nn.Module):
+    """`Y - A(X) ~ CN(0, v)` in STFT bins, with parameters of each recording in v.
+
+    Args:
+        n_fft: STFT window in samples.
+        hop_samples: STFT hop in samples.
+    """
+
+    def __init__(self, n_fft: int = 512, hop_samples: int = 128) -> None:
+        super().__init__()
+        self.stft = STFT(n_fft, hop_samples)
+
+    @property
+    def variance(self) -> Tensor:
+        """Noise power v, broadcastable to `[rows, F, N]`."""
+        raise NotImplementedError
+
+    def reset(self, y: Tensor, item_of_row: Tensor) -> None:
+        """Start from observations `[rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
+        raise NotImplementedError
+
+    def update(self, residual: Tensor, extra_variance: Tensor) -> None:
+        """One M-step on the residual `[rows, 1, T]` of an estimate whose own variance is `extra_variance`."""
+        raise NotImplementedError
+
+    def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
+        """`log p(y | A x)` up to a constant, `[rows]`, for observations `[rows, 1, T]`."""
+        variance = self.variance + extra_variance
+        residual = self.stft((y - y_hat)[:, 0]).abs().square()
+        return -(residual / variance + variance.log()).sum((-2, -1))
