@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,21 +110,20 @@ class Restorer:
         """
         started = time.perf_counter()
         _check_shape(wave, rate_hz)
-        wave = _choose_channels(wave.float(), self.channels)
+        wave, numbers = _choose_channels(wave.float(), self.channels)
         _check_content(wave, rate_hz)
         y = resample(wave, rate_hz, self.prior.rate_hz).to(self.device)
-        restored, n_calls = self._restore_channels(y, item_id, on_step)
+        restored, n_calls = self._restore_channels(y, [f"{item_id}/{n}" for n in numbers], on_step)
         out = resample(restored.cpu(), self.prior.rate_hz, rate_hz, n_samples=wave.shape[-1])
         return Restoration(out, rate_hz, n_calls, time.perf_counter() - started)
 
-    def _restore_channels(self, y: Tensor, item_id: str, on_step: OnStep | None) -> tuple[Tensor, int]:
+    def _restore_channels(self, y: Tensor, ids: Sequence[str], on_step: OnStep | None) -> tuple[Tensor, int]:
         """`y [C, T]` at the prior's rate -> the same restored; silent channels stay silent."""
         level = speech_level(y, self.prior.rate_hz)
         sounding = level > 0
         if not bool(sounding.any()):  # the little that was there lies above the prior's band
             return torch.zeros_like(y), 0
         scale = self.prior.sigma_data / level[sounding, None]
-        ids = [f"{item_id}/{channel}" for channel in sounding.nonzero()[:, 0].tolist()]
         prior = WindowedPrior(
             self.prior, self.prior.window_s, overlap_s=min(OVERLAP_S, self.prior.window_s / 4)
         )
@@ -134,8 +133,7 @@ class Restorer:
             prior,
             recipe.degradation,
             recipe.likelihood,
-            RowNoise(self.seed, ids),
-            n_sources=recipe.n_sources,
+            RowNoise(self.seed, [ids[row] for row in sounding.nonzero()[:, 0].tolist()]),
         )
         sampler = recipe.sampler
         samples = sampler.sample(problem, from_observation(problem, float(sampler.sigmas[0])), on_step)
@@ -243,13 +241,14 @@ def _check_content(wave: Tensor, rate_hz: int) -> None:
         )
 
 
-def _choose_channels(wave: Tensor, channels: str) -> Tensor:
+def _choose_channels(wave: Tensor, channels: str) -> tuple[Tensor, Sequence[int]]:
+    """The channels to restore and their numbers in the recording; the mean counts as channel 0."""
     if channels == "each":
-        return wave
+        return wave, range(wave.shape[0])
     if channels == "mean":
-        return wave.mean(0, keepdim=True)
+        return wave.mean(0, keepdim=True), [0]
     if channels.isdecimal() and int(channels) < wave.shape[0]:
-        return wave[int(channels) : int(channels) + 1]
+        return wave[[int(channels)]], [int(channels)]
     raise ConfigError(
         f"channel {channels!r} was asked for and the recording has {wave.shape[0]}; "
         f"expected each, mean or a number from 0 to {wave.shape[0] - 1}."
