@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio, write_audio
+from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe, make_recipe
 from diffsr.samplers import Problem, RowNoise
 from diffsr.samplers.initialise import from_observation, speech_level
@@ -163,8 +165,9 @@ def load_prior(source: str | Path) -> Prior:
         CheckpointError: Nothing there, parts missing, or weights that do not fit.
     """
     path = Path(source).expanduser()
-    parts = (path / "prior", path / "checkpoints" / "last.ckpt")
-    return Prior.from_pretrained(next((part for part in parts if part.exists()), path))
+    parts = (exported_prior(path), last_checkpoint(path))
+    # os.path: unlike Path.exists, false where a folder above may not be entered
+    return Prior.from_pretrained(next((part for part in parts if os.path.exists(part)), path))
 
 
 def restore(

@@ -12,11 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from diffsr.errors import CheckpointError
-
-
-def last_checkpoint(run: str | Path) -> Path:
-    """Path of the checkpoint that a run continues from."""
-    return Path(run) / "checkpoints" / "last.ckpt"
+from diffsr.io.atomic import replacing
+from diffsr.io.run_layout import last_checkpoint
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -33,18 +30,14 @@ class AtomicCheckpoints(TorchCheckpointIO):
         storage_options: Any | None = None,  # noqa: ANN401 - Lightning's signature
     ) -> None:
         """Write `checkpoint` to `path`; on failure `path` is left as it was."""
-        target = Path(path)
-        part = target.with_name(f".{target.name}.part")
         try:
-            super().save_checkpoint(checkpoint, part, storage_options)
-            part.replace(target)
+            with replacing(Path(path)) as temporary:
+                super().save_checkpoint(checkpoint, temporary, storage_options)
         except OSError as error:
             raise CheckpointError(
-                f"{target}: the checkpoint cannot be written ({error}). Free some disk space or choose "
+                f"{path}: the checkpoint cannot be written ({error}). Free some disk space or choose "
                 "another place with --runs DIR."
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class LastCheckpoint(Checkpoint):

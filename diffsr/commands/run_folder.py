@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from diffsr.errors import CheckpointError, ConfigError
+from diffsr.io.atomic import replacing
+from diffsr.io.run_layout import exported_prior, last_checkpoint
 
 NOT_IN_HASH = {
     # this command's own
@@ -50,12 +52,12 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """The checkpoint that training continues from."""
-        return self.path / "checkpoints" / "last.ckpt"
+        return last_checkpoint(self.path)
 
     @property
     def prior(self) -> Path:
         """The exported prior of a finished training."""
-        return self.path / "prior"
+        return exported_prior(self.path)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -175,10 +177,8 @@ class Reached:
     def write(self, run: Run) -> None:
         """Mark the run as finished."""
         record = {**vars(self), "budget": vars(self.budget)}
-        target = run.path / "finished.json"
-        part = target.with_name(".finished.json.part")
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        part.replace(target)
+        with replacing(run.path / "finished.json") as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def finished(run: Run, budget: Budget) -> str | None:

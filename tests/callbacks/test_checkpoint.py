@@ -93,8 +93,9 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     target = tmp_path / "checkpoints" / "last.ckpt"
     AtomicCheckpoints().save_checkpoint({"step": 1}, target)
 
-    def full(*_: object) -> None:
-        (target.parent / ".last.ckpt.part").write_bytes(b"half")
+    def full(_: object, path: Path) -> None:
+        assert path.parent == target.parent  # so that it can be renamed
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lightning.fabric.plugins.io.torch_io._atomic_save", full)

@@ -84,6 +84,7 @@ def test_finished(now: dict, reason: str | None, tmp_path: Path) -> None:
     run = Run(tmp_path, "prior/x", "0")
     assert finished(run, budget(**now)) is None
     Reached(100, 2, 60.5, budget(max_steps=200, max_epochs=7)).write(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["finished.json"]
     assert finished(run, budget(**now)) is None  # without its checkpoint it cannot be used
     run.checkpoint.parent.mkdir()
     run.checkpoint.touch()
