@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from diffsr.diffusion.precondition import precondition
 from diffsr.errors import CheckpointError
+from diffsr.io.atomic import replacing
 from diffsr.io.weights import load_checkpoint, load_tensors, save_tensors
 from diffsr.networks import NETWORKS, Backbone
 from diffsr.signal.stft import STFT
@@ -27,12 +30,18 @@ class Prior(nn.Module):
         rate_hz: Sampling rate of the speech it knows.
         sigma_data: RMS of active speech it expects.
         window_s: Longest context it was trained on; longer signals are denoised in overlapping windows.
+
+    Raises:
+        ValueError: One of the numbers is none, or not above 0.
     """
 
     def __init__(
         self, network: Backbone, rate_hz: int = 16_000, sigma_data: float = 0.05, window_s: float = 4.096
     ) -> None:
         super().__init__()
+        for name, value in {"rate_hz": rate_hz, "sigma_data": sigma_data, "window_s": window_s}.items():
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value!r}; expected a number above 0")
         self.network = network
         self.rate_hz, self.sigma_data, self.window_s = rate_hz, sigma_data, window_s
 
@@ -93,19 +102,35 @@ class Prior(nn.Module):
             network = dict(config["network"])
             backbone = NETWORKS[network.pop("name")]
             return cls(backbone(**network), config["rate_hz"], config["sigma_data"], config["window_s"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise CheckpointError(
                 f"{origin} does not describe a prior ({type(error).__name__}: {error}). "
                 f"Known networks: {', '.join(sorted(NETWORKS))}."
             ) from error
 
     def save_pretrained(self, folder: str | Path, card: str = "") -> Path:
-        """Write a prior folder: `config.yaml`, `model.safetensors` and the card `README.md`."""
+        """Write a prior folder: `model.safetensors`, the card `README.md` and, last, `config.yaml`.
+
+        Each file is written completely or not at all, and a folder without `config.yaml` is no prior.
+
+        Raises:
+            CheckpointError: The folder cannot be written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(self.state_dict(), folder / "model.safetensors")
-        (folder / "README.md").write_text(card or f"# Speech prior\n\n{self.rate_hz} Hz.\n", encoding="utf-8")
-        (folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        texts = {
+            "README.md": card or f"# Speech prior\n\n{self.rate_hz} Hz.\n",
+            "config.yaml": yaml.safe_dump(self.config, sort_keys=False),
+        }
+        try:
+            save_tensors(self.state_dict(), folder / "model.safetensors")
+            for name, text in texts.items():
+                with replacing(folder / name) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise CheckpointError(
+                f"{folder}: the prior cannot be written ({error}). Free some disk space or "
+                "choose another place."
+            ) from error
         return folder
 
     @classmethod
@@ -116,14 +141,15 @@ class Prior(nn.Module):
             CheckpointError: Nothing there, parts missing, or weights that do not fit.
         """
         path = Path(source).expanduser()
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir, false where a folder above may not be entered
             config, weights = _read_folder(path)
-        elif path.is_file():
+        elif os.path.isfile(path):
             config, weights = _read_checkpoint(path)
         else:
             raise CheckpointError(
-                f"No prior at {path}. Expected a folder with config.yaml and model.safetensors, or a .ckpt; "
-                "`make train` writes one to runs/prior/starter/*/prior."
+                f"No prior at {path}, or this user may not enter its folder. Expected a folder with "
+                "config.yaml and model.safetensors, or a .ckpt; `make train` writes one to "
+                "runs/prior/starter/*/prior."
             )
         prior = cls.from_config(config, origin=str(path))
         _load_strictly(prior, weights, path)
@@ -138,14 +164,19 @@ def _smooth(power: Tensor, size: int = 3) -> Tensor:
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    missing = [name for name in ("config.yaml", "model.safetensors") if not (folder / name).is_file()]
+    missing = [name for name in ("config.yaml", "model.safetensors") if not os.path.isfile(folder / name)]
     if missing:
         raise CheckpointError(
-            f"{folder} is not a prior folder: {' and '.join(missing)} missing. "
+            f"{folder} is not a prior folder: {' and '.join(missing)} missing, or not for this user. "
             "Expected config.yaml and model.safetensors, as `diffsr fit` exports them."
         )
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder / 'config.yaml'} cannot be read ({error.strerror}). Change its permissions (chmod +r) "
+            "or export the prior again."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / 'config.yaml'} is not valid YAML ({reason}).") from error

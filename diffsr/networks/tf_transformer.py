@@ -43,9 +43,14 @@ class TFTransformer(Backbone):
         hop_samples: int = 256,
     ) -> None:
         super().__init__()
-        if width % (2 * heads) or taps % 2 == 0:
+        if min(width, depth, heads, taps) < 1 or width % (2 * heads) or taps % 2 == 0:
             raise ValueError(
-                f"width={width}, heads={heads}, taps={taps}; expected width/heads even, taps odd."
+                f"width={width}, depth={depth}, heads={heads}, taps={taps}; expected at least 1, width/heads "
+                "even, taps odd."
+            )
+        if not 0 < 2 * hop_samples <= n_fft:
+            raise ValueError(
+                f"n_fft={n_fft}, hop_samples={hop_samples}; expected n_fft >= 2 hop_samples > 0."
             )
         self.config = {
             "width": width,

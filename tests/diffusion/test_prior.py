@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from diffsr import load_prior
 from diffsr.diffusion import LogNormalLevels, Prior, RhoUniformLevels, WindowedPrior, rho_schedule
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.diffusion.loss import denoising_loss
@@ -150,6 +154,54 @@ def test_weights_of_another_shape_are_refused(tmp_path):
         Prior.from_pretrained(folder)
 
 
+def test_a_configuration_that_may_not_be_read(tmp_path, monkeypatch):
+    folder = tiny_prior().save_pretrained(tmp_path)
+
+    def refuse(path, **_):  # root may read everything: pretend
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(CheckpointError, match="config.yaml cannot be read .Permission denied"):
+        Prior.from_pretrained(folder)
+
+
+def test_a_prior_in_a_locked_folder(tmp_path, monkeypatch):
+    folder = tiny_prior().save_pretrained(tmp_path / "locked" / "run" / "prior")
+    stat = os.stat
+
+    def refuse(path, **options):
+        if "locked/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    for load, source in ((Prior.from_pretrained, folder), (load_prior, folder), (load_prior, folder.parent)):
+        with pytest.raises(CheckpointError, match="this user may not enter its folder"):
+            load(source)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "README.md", "config.yaml"])
+def test_a_full_disk_leaves_whole_files_and_config_last(tmp_path, monkeypatch, name):
+    replace = os.replace
+
+    def fill(source, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fill)
+    with pytest.raises(CheckpointError, match="prior cannot be written .*No space left on device"):
+        tiny_prior().save_pretrained(tmp_path / "prior")
+    written = ["model.safetensors", "README.md", "config.yaml"]
+    assert {path.name for path in (tmp_path / "prior").iterdir()} == set(written[: written.index(name)])
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path):
+    (tmp_path / "prior").touch()
+    with pytest.raises(CheckpointError, match="prior cannot be written"):
+        tiny_prior().save_pretrained(tmp_path / "prior")
+
+
 def test_truncated_weights_are_refused(tmp_path):
     folder = tiny_prior().save_pretrained(tmp_path)
     weights = folder / "model.safetensors"
@@ -164,6 +216,15 @@ def test_truncated_weights_are_refused(tmp_path):
         ({"format": "other/9"}, "format"),
         ({"network": {"name": "os.system"}}, "Known networks"),
         ({"network": {"name": "tf_transformer", "wdith": 3}}, "wdith"),
+        ({"network": {"name": "tf_transformer", "heads": 0}}, "heads=0.*expected at least 1"),
+        ({"network": {"name": "tf_transformer", "width": -256}}, "width=-256.*expected at least 1"),
+        ({"network": {"name": "tf_transformer", "ffn_ratio": -2.0}}, "RuntimeError"),
+        ({"network": {"name": "tf_transformer", "n_fft": 0}}, "n_fft=0.*expected n_fft >= 2 hop_samples"),
+        ({"network": {"name": "tf_transformer", "hop_samples": 0}}, "hop_samples=0.*expected"),
+        ({"rate_hz": "abc"}, "rate_hz is 'abc'; expected a number above 0"),
+        ({"sigma_data": 0}, "sigma_data is 0; expected a number above 0"),
+        ({"window_s": -1.0}, "window_s is -1.0; expected a number above 0"),
+        ({"window_s": math.nan}, "window_s is nan; expected a number above 0"),
     ],
 )
 def test_a_strange_configuration_is_refused(tmp_path, change, match):
