@@ -82,6 +82,27 @@ def list_recordings(source: str | Path) -> list[Recording]:
     return [Recording(source.stem, source)]
 
 
+def recordings_outside(source: str | Path, target: str | Path) -> list[Recording]:
+    """The recordings of `source`, without the earlier results among them when `target` is in that folder.
+
+    Raises:
+        AudioError: Nothing is there, or nothing outside `target`.
+        DataError: The folder holds no recording.
+        ConfigError: The folder is `target`.
+    """
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    recordings = list_recordings(source)
+    if not os.path.isdir(source):
+        return recordings
+    _refuse_same(source, target)
+    recordings = [r for r in recordings if target.resolve() not in r.path.resolve().parents]
+    if not recordings:
+        raise AudioError(
+            f"{source} holds no recordings outside {target}; expected {', '.join(sorted(AUDIO_SUFFIXES))}."
+        )
+    return recordings
+
+
 def restore_path(
     source: str | Path,
     target: str | Path,
@@ -133,18 +154,30 @@ def restore_one(
         info = probe(path)
         result = restorer.restore_file(path, recording.id, on_step)
         result.save(output, info.subtype if can_hold(output, info.subtype) else None)
-    except (DiffsrError, OSError) as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _ENDS_THE_RUN:
+    except (DiffsrError, OSError, MemoryError, RuntimeError) as error:
+        message = _what_is_wrong(error, path)
+        if message is None:
             raise
-        message = f"{path}: {error.strerror}." if isinstance(error, OSError) else str(error)
         return FileReport(path, output, "failed", message, time.perf_counter() - started)
     seconds = time.perf_counter() - started
     return FileReport(path, output, "restored", "", seconds, info.duration_s, result.n_calls)
 
 
-def is_below(path: Path, folder: Path) -> bool:
-    """Whether a file lies in a folder or its sub-folders."""
-    return folder.resolve() in path.resolve().parents
+def _what_is_wrong(error: BaseException, path: Path) -> str | None:
+    """What to tell about this file; None for an error that the next file would find as well."""
+    if _is_out_of_memory(error):
+        return f"{path} is too long for this device's memory: use --device cpu or cut it."
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in _ENDS_THE_RUN:
+        return None
+    if isinstance(error, OSError):
+        return f"{path}: {error.strerror}."
+    return str(error) if isinstance(error, DiffsrError) else None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError):  # PyTorch has a class of it for CUDA and words for CPU and MPS
+        return "out of memory" in str(error) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError)
 
 
 def check_writable(target: Path) -> None:
@@ -189,7 +222,7 @@ class _Progress:
 
 def _plan(source: Path, target: Path) -> list[tuple[Recording, Path]]:
     """What is to be restored, and where to."""
-    recordings = list_recordings(source)
+    recordings = recordings_outside(source, target)
     if not os.path.isdir(source):
         output = _output_of_file(recordings[0], target)
         _refuse_same(source, output)
@@ -197,13 +230,7 @@ def _plan(source: Path, target: Path) -> list[tuple[Recording, Path]]:
         return [(recordings[0], output)]
     if target.is_file() or target.suffix.lower() in AUDIO_SUFFIXES:
         raise ConfigError(f"{source} is a folder and {target} is a file; give a folder for the results.")
-    _refuse_same(source, target)
     check_writable(target)
-    recordings = [recording for recording in recordings if not is_below(recording.path, target)]
-    if not recordings:
-        raise AudioError(
-            f"{source} holds no recordings outside {target}; expected {', '.join(sorted(AUDIO_SUFFIXES))}."
-        )
     return [(recording, recording.output(target)) for recording in recordings]
 
 

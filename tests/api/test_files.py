@@ -147,6 +147,8 @@ def test_the_results_may_lie_among_the_recordings(noisy, restorer):
     assert {report.status for report in again} == {"skipped"}
     with pytest.raises(AudioError, match="holds no recordings outside"):
         restore_path(noisy / "deep", noisy, restorer)
+    [report] = restore_path(noisy / "deep" / "er" / "c.wav", noisy, restorer)  # a file is what was asked for
+    assert report.output == noisy / "c.wav"
 
 
 def test_a_file_or_a_folder_to_write_to(noisy, tmp_path, restorer):
@@ -189,6 +191,39 @@ def test_a_bad_file_among_good_ones(noisy, tmp_path, restorer, monkeypatch):
         assert message.count(str(noisy)) == 1
         assert "\n" not in message
     assert files_in(tmp_path / "out") == ["a.wav", "deep/b.flac", "deep/er/c.wav"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB."),
+        RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+        MemoryError(),
+    ],
+)
+def test_a_file_too_long_for_the_memory_among_good_ones(noisy, tmp_path, restorer, monkeypatch, error):
+    restore = restorer.restore
+
+    def restore_short(wave, rate_hz, item_id, on_step):
+        if item_id == "deep/b":
+            raise error
+        return restore(wave, rate_hz, item_id, on_step)
+
+    monkeypatch.setattr(restorer, "restore", restore_short)
+    reports = restore_path(noisy, tmp_path / "out", restorer)
+    assert statuses(reports) == {"a.wav": "restored", "b.flac": "failed", "c.wav": "restored"}
+    assert reports[1].message.endswith(
+        "b.flac is too long for this device's memory: use --device cpu or cut it."
+    )
+
+
+def test_an_error_of_ours_is_not_taken_for_a_bad_file(noisy, tmp_path, restorer, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(restorer, "restore", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        restore_path(noisy, tmp_path / "out", restorer)
 
 
 def test_files_that_this_user_may_not_read(noisy, tmp_path, restorer, monkeypatch):
