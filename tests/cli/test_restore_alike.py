@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,50 @@ def test_predict_of_one_file_one_channel_and_again(shell, work: Path) -> None:
     assert "restored 0 of 1 into noisy/out, 1 skipped, there already" in shell.out
     assert shell(*predict("--data.init_args.input=noisy", "--model.init_args.output=noisy/out")) == 0
     assert "restored 4 of 4" in shell.out  # not what earlier runs wrote there
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("noisy/deep", "noisy", "noisy/deep holds no recordings outside noisy"),
+        ("noisy", "noisy", "noisy would be overwritten by its own restoration"),
+        ("noisy/a.wav", "noisy", "noisy/a.wav would be overwritten by its own restoration"),
+    ],
+)
+def test_recordings_that_lie_in_the_output_folder(
+    shell, work: Path, source: str, target: str, words: str
+) -> None:
+    before = audio(work)
+    assert words in shell.fails("restore", source, target, "--prior=run")
+    options = (f"--data.init_args.input={source}", f"--model.init_args.output={target}")
+    assert words in shell.fails(*predict(*options))
+    assert audio(work / "noisy") == {k.removeprefix("noisy/"): v for k, v in before.items() if k[0] == "n"}
+
+
+def test_predict_of_one_file_into_a_folder_above(shell, work: Path) -> None:
+    assert shell("restore", "noisy/deep/b.flac", ".", "--prior=run") == 0
+    (work / "b.flac").rename(work / "expected.flac")
+    assert shell(*predict("--data.init_args.input=noisy/deep/b.flac", "--model.init_args.output=.")) == 0
+    assert (work / "b.flac").read_bytes() == (work / "expected.flac").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path) -> None:
+    for name in ("a.ogg", "ab.wav"):  # second and fourth by path: both are the second device's
+        (work / "noisy" / name).write_text("no recording")
+    assert shell("restore", "noisy", "one", "--prior=run") == 2
+    command = predict("--data.init_args.input=noisy", "--model.init_args.output=two")
+    devices = ("--trainer.devices=2", "--trainer.strategy=ddp")
+    done = subprocess.run(
+        [sys.executable, "-m", "diffsr", *command, *devices], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("restored 4 of 6 into two\n") == 1
+    assert "2 of 6 files failed:" in done.stderr
+    for name in ("a.ogg", "ab.wav"):
+        assert f"noisy/{name}" in done.stderr
+    assert audio(work / "one") == audio(work / "two")
 
 
 def test_python_and_the_command_line_agree(shell, work: Path) -> None:
