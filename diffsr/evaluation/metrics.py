@@ -163,15 +163,22 @@ def _undefined(est: Tensor, ref: Tensor) -> Tensor:
 
 
 def _unusable(wave: Tensor) -> Tensor:
+    wave = _double(wave)
     finite = wave.isfinite().all(-1)
-    centred = wave.double() - wave.double().mean(-1, keepdim=True)
+    centred = wave - wave.mean(-1, keepdim=True)
     return ~finite | ~(rms(centred) > from_db(SILENCE_DB))
 
 
 def _unit_level(wave: Tensor) -> Tensor:
-    wave = wave.detach().double()
+    wave = _double(wave)
     wave = wave - wave.mean(-1, keepdim=True)
     return wave / rms(wave).clamp_min(torch.finfo(torch.float64).tiny)[..., None]
+
+
+def _double(wave: Tensor) -> Tensor:
+    """In float64, which MPS does not have: on the CPU there."""
+    wave = wave.detach()
+    return (wave.cpu() if wave.device.type == "mps" else wave).double()
 
 
 def _by_row(score: Callable[[Tensor, Tensor], float], est: Tensor, ref: Tensor, undefined: Tensor) -> Tensor:
