@@ -169,6 +169,15 @@ def test_make_hands_its_variables_on(arguments: list[str], expected: str) -> Non
     assert expected in shown
 
 
+def test_python_of_the_install_workflow_runs(tmp_path: Path) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/install.yml").read_text(encoding="utf-8"))
+    commands = [step.get("run", "") for step in workflow["jobs"]["wheel"]["steps"]]
+    [script] = re.findall(r"<<'END'\n(.*?)^END$", "\n".join(commands), re.DOTALL | re.MULTILINE)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "prior" / "config.yaml").is_file()
+
+
 @pytest.mark.slow
 def test_wheel_holds_the_code_and_the_assets(tmp_path: Path) -> None:
     source = tmp_path / "source"
