@@ -28,7 +28,7 @@ class AveragedWeights(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
         super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
-        self._kwargs["avg_fn"] = _ramped_average(decay)
+        self._kwargs["avg_fn"] = _RampedAverage(decay)
         self._swapped = False
         self._raw: dict[str, Tensor] | None = None
 
@@ -59,12 +59,13 @@ class AveragedWeights(EMAWeightAveraging):
             checkpoint["state_dict"], checkpoint["current_model_state"] = average, raw
 
 
-def _ramped_average(decay: float) -> Any:  # noqa: ANN401 - the signature is torch's
-    """Averaging function for `torch.optim.swa_utils.AveragedModel`."""
+class _RampedAverage:
+    """Averaging function for `torch.optim.swa_utils.AveragedModel`; a class, so that it can be pickled."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
 
     @torch.no_grad()
-    def average(old: Tensor, new: Tensor, n_averaged: Tensor | int) -> Tensor:
+    def __call__(self, old: Tensor, new: Tensor, n_averaged: Tensor | int) -> Tensor:
         n = float(n_averaged)
-        return torch.lerp(new, old, min(decay, (1 + n) / (10 + n)))
-
-    return average
+        return torch.lerp(new, old, min(self.decay, (1 + n) / (10 + n)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
@@ -11,6 +9,7 @@ from lightning.pytorch.callbacks import Timer
 from diffsr.callbacks.progress import clock
 from diffsr.diffusion.prior import Prior
 from diffsr.diffusion.validation import mean_scores, validation_scores
+from diffsr.io.run_layout import exported_prior
 from diffsr.report.prior_card import prior_card
 
 BATCH_SIZE = 16
@@ -25,7 +24,7 @@ class PriorExport(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run or not isinstance(prior, Prior):  # type: ignore[attr-defined]
             return
         card = prior_card(prior, _facts(trainer), _final_scores(trainer, prior.cpu().eval()))
-        prior.save_pretrained(Path(trainer.default_root_dir) / "prior", card)
+        prior.save_pretrained(exported_prior(trainer.default_root_dir), card)
 
 
 def _final_scores(trainer: Trainer, prior: Prior) -> dict[str, float]:
