@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export; returns the exit code."""
-    from diffsr.commands.run_folder import Run
     from diffsr.diffusion import Prior
+    from diffsr.io.run_layout import last_checkpoint
 
     source, output = Path(options.checkpoint), Path(options.output)
-    if source.is_dir() and Run(source, "", "").checkpoint.is_file():
-        source = Run(source, "", "").checkpoint
+    if source.is_dir() and last_checkpoint(source).is_file():
+        source = last_checkpoint(source)
     if output.exists() and not output.is_dir():
         raise CheckpointError(f"{output} is a file; expected the name of a folder for the prior.")
     if output.is_dir() and any(output.iterdir()) and not options.overwrite:
@@ -34,9 +34,6 @@ def run(options: argparse.Namespace) -> int:
             f"{output} is not empty. Choose another folder, or replace it with --overwrite."
         )
     prior = Prior.from_pretrained(source)
-    try:
-        prior.save_pretrained(output)
-    except OSError as error:
-        raise CheckpointError(f"{output}: the prior cannot be written ({error}).") from error
+    prior.save_pretrained(output)
     say(f"{output}: prior exported from {source}")
     return 0
