@@ -65,6 +65,9 @@ def variants(n_steps: int) -> dict[str, Recipe]:
         "default, noise updated at all levels": Recipe(
             sampler(NoisePerturbed(), churn=2.0, estimators=[always])
         ),
+        "default, noise from the 10 % quantile": Recipe(
+            sampler(NoisePerturbed(), churn=2.0), NMFNoise(quantile=0.1, bias=1.5)
+        ),
         "default, known noise (oracle)": Recipe(sampler(NoisePerturbed(), churn=2.0), KnownNoise()),
         "proximal, mean re-noising, known noise (oracle)": Recipe(
             sampler(Proximal(), solver=Renoise(sampled=False)), KnownNoise()

@@ -26,15 +26,24 @@ class NMFNoise(Likelihood):
         rank: Number of components K; recordings of more than `LONG_FRAMES` frames get twice as many.
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
+        quantile: Of the power over time that W and H start from; lower for nearly clean recordings.
+        bias: By what the quantile of white noise lies below its mean.
         exponent: Of the multiplicative update; 1/2 never raises the objective (arXiv 1010.1763, the
             majorisation-minimisation algorithm), 1 is the usual heuristic.
     """
 
     def __init__(
-        self, rank: int = 4, n_fft: int = 512, hop_samples: int = 128, exponent: float = 0.5
+        self,
+        rank: int = 4,
+        n_fft: int = 512,
+        hop_samples: int = 128,
+        quantile: float = 0.25,
+        bias: float = 1.3,
+        exponent: float = 0.5,
     ) -> None:
         super().__init__(n_fft, hop_samples)
         self.rank, self.exponent = rank, exponent
+        self.quantile, self.bias = quantile, bias
         self.spectra = torch.empty(0)  # W [B, F, K]
         self.activations = torch.empty(0)  # H [B, K, N]
         self.item_of_row = torch.empty(0, dtype=torch.long)
@@ -43,7 +52,7 @@ class NMFNoise(Likelihood):
         """Start W and H from the noise floor of `y [rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
         self.item_of_row = item_of_row
         power = self._mean_over_restarts(self.stft(y[:, 0]).abs().square())
-        floor = noise_floor(power).clamp_min(FLOOR)
+        floor = noise_floor(power, quantile=self.quantile, bias=self.bias).clamp_min(FLOOR)
         n_frames = floor.shape[-1]
         rank = self.rank if n_frames <= LONG_FRAMES else 2 * self.rank
         centres = torch.linspace(0, n_frames - 1, rank, device=y.device)

@@ -100,3 +100,11 @@ def test_long_recordings_get_more_components(seconds, rank):
     model = NMFNoise()
     model.reset(noisy(1, seconds * 16_000), torch.arange(1))
     assert model.spectra.shape[-1] == rank
+
+
+def test_a_lower_quantile_starts_lower_when_the_noise_is_unsteady():
+    level = torch.linspace(0.01, 0.1, 64_000)
+    low, usual = NMFNoise(quantile=0.1, bias=1.3), NMFNoise()
+    for model in (low, usual):
+        model.reset(level * noisy(1, 64_000), torch.arange(1))
+    assert low.variance.mean() < 0.8 * usual.variance.mean()
