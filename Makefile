@@ -73,7 +73,7 @@ endif
 $(STAMP): pyproject.toml constraints.txt
 	@$(check_environment)
 	@echo "Installing diffsr and the versions of constraints.txt into $(VENV) (the first time: 2 GB or more)"
-	@$(install) -c constraints.txt -e '.[dev,tensorboard]'
+	@$(install) -c constraints.txt -e '.[dev,tensorboard,evaluation,baselines]'
 	@$(check_gpu)
 	@echo "$(CURDIR)" > $@
 

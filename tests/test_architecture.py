@@ -24,7 +24,10 @@ LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 # The layer below which a package is not imported at all.
 LOWEST_LAYER = {"lightning": 5, "pytorch_lightning": 5, "lightning_fabric": 5, "wandb": 5}
 # Slow to import or needed by a few users only: imported inside functions, everywhere.
-NEVER_AT_TOP = {"librosa", "matplotlib", "pesq", "pystoi", "torchaudio", "torchmetrics"}
+NEVER_AT_TOP = {
+    *("librosa", "matplotlib", "pesq", "pyloudnorm", "pyroomacoustics", "pystoi", "scipy", "torchaudio"),
+    *("torchmetrics", "nara_wpe", "noisereduce", "onnxruntime", "pyrnnoise", "speechmos"),
+}
 # These answer `diffsr --help`; what they hand on to is imported late.
 LIGHT = {"cli", "__main__", "errors"}
 TORCHAUDIO_HOME = ROOT / "diffsr" / "signal" / "torchaudio_home.py"

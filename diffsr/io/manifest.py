@@ -1,8 +1,8 @@
 """Manifests: lists of utterances as a folder, a csv or a jsonl.
 
-Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `split` (train, valid or test),
-`speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`; others are ignored and an empty cell
-means unknown. Relative paths are relative to the manifest.
+Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `corpus`, `category`, `room`, `split`
+(train, valid or test), `duration_s`, `speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`,
+`sha1`; others are ignored and an empty cell means unknown. Relative paths are relative to the manifest.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ class Utterance:
         text: What is said.
         rate_hz: Sample rate of the file.
         n_samples: Its length.
+        duration_s: Its length in seconds.
+        corpus: Where the recording comes from.
+        category: Kind of a noise.
+        room: Room or building of an impulse response.
+        sha1: Checksum of the file, hexadecimal.
     """
 
     id: str
@@ -61,6 +66,18 @@ class Utterance:
     text: str | None = None
     rate_hz: int | None = None
     n_samples: int | None = None
+    duration_s: float | None = None
+    corpus: str | None = None
+    category: str | None = None
+    room: str | None = None
+    sha1: str | None = None
+
+    @property
+    def length_s(self) -> float | None:
+        """Length of the file, from whichever of its columns is there."""
+        if self.n_samples and self.rate_hz:
+            return self.n_samples / self.rate_hz
+        return self.duration_s
 
 
 def read_manifest(source: str | Path) -> list[Utterance]:
@@ -110,8 +127,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
             for utterance in utterances:
                 row = asdict(utterance)
                 row["path"] = _portable(utterance.path, folder)
-                if utterance.text is None:
-                    del row["text"]
+                row = {key: value for key, value in row.items() if value is not None}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
         raise DataError(
@@ -189,7 +205,9 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
             f"{where}: speech_start_s {start_s} is not before speech_end_s {end_s}. Correct the times."
         )
     split = _text(row.get("split"))
-    rate_hz, n_samples = (_number(where, row, key) for key in ("rate_hz", "n_samples"))
+    rate_hz, n_samples, duration_s = (
+        _number(where, row, key) for key in ("rate_hz", "n_samples", "duration_s")
+    )
     return Utterance(
         id=_text(row.get("id")) or Path(name).with_suffix("").as_posix(),
         path=source.parent / Path(name).expanduser(),
@@ -200,6 +218,11 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         text=_text(row.get("text")),
         rate_hz=None if rate_hz is None else int(rate_hz),
         n_samples=None if n_samples is None else int(n_samples),
+        duration_s=duration_s,
+        corpus=_text(row.get("corpus")),
+        category=_text(row.get("category")),
+        room=_text(row.get("room")),
+        sha1=_text(row.get("sha1")),
     )
 
 
