@@ -83,21 +83,21 @@ def image_response(
 
 def _images(
     size_m: Point, source_m: Point, microphone_m: Point, max_order: int, reach_m: float
-) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
     """Distances and numbers of reflections of the images within reach of the microphone."""
     axes = zip(size_m, source_m, microphone_m, strict=True)
     (total, order), *others = [_axis(*axis, max_order, reach_m) for axis in axes]
     for square, count in others:
-        totals: NDArray[np.float64] = np.add.outer(total, square)
-        counts: NDArray[np.int_] = np.add.outer(order, count)
+        totals: NDArray[np.floating] = np.add.outer(total, square)
+        counts: NDArray[np.integer] = np.add.outer(order, count)
         kept = (totals < reach_m**2) & (counts <= max_order)
         total, order = totals[kept], counts[kept]
-    return np.asarray(np.sqrt(total), dtype=np.float64), order
+    return np.sqrt(total), order
 
 
 def _axis(
     length_m: float, source_m: float, microphone_m: float, max_order: int, reach_m: float
-) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
     """Squared distances to the images along one axis, and the reflections that make them."""
     most = min(max_order, int(np.ceil(reach_m / length_m)) + 1)
     cells = np.arange(-most, most + 1)

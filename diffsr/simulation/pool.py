@@ -1,0 +1,136 @@
+"""Rooms that were rendered once and lie on disk, for scenes that must be quick."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffsr.errors import DataError
+from diffsr.signal.resampling import resample
+from diffsr.simulation.image_source import arrival_samples
+from diffsr.simulation.plan import Room, RoomPlan
+from diffsr.simulation.pool_building import build_pool
+from diffsr.simulation.pool_folder import PoolSettings, read_index, read_state, room_path
+from diffsr.simulation.responses import Responses
+from diffsr.simulation.room_file import read_room, room_from_text
+from diffsr.simulation.rooms import unit_direct
+
+__all__ = ["RoomPool", "build_pool"]
+_RINGING_SAMPLES = 256
+"""Zeros after a direct path for the resampling filter to ring in."""
+
+
+class RoomPool:
+    """Rooms of a folder that `build_pool` made; the command is `diffsr prepare rooms FOLDER --count N`.
+
+    Args:
+        folder: The pool.
+
+    Raises:
+        DataError: The folder holds no finished pool.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        state = read_state(self.folder)
+        if state is None:
+            raise DataError(
+                f"{self.folder} holds no pool of rooms. Build one with: "
+                f"{PoolSettings(1000).command(self.folder)}"
+            )
+        self.settings, self.fingerprint = state.settings, state.fingerprint
+        # Kept as text: the list of thousands of rooms is handed to every worker of a loader.
+        self._rooms = read_index(self.folder)
+        if not state.complete or len(self._rooms) != self.settings.count:
+            raise DataError(
+                f"The pool {self.folder} is not finished. Continue with: {self.settings.command(self.folder)}"
+            )
+
+    def __len__(self) -> int:
+        """Number of rooms."""
+        return self.settings.count
+
+    def room(self, number: int) -> Room:
+        """The numbers of a room, with all its talkers and microphones."""
+        return room_from_text(self._rooms[number])
+
+    def draw(self, rng: np.random.Generator, n_talkers: int, n_microphones: int) -> Room:
+        """A room of the pool with one of its positions for each talker, and its first microphones.
+
+        Raises:
+            DataError: The rooms of the pool have fewer positions or microphones.
+        """
+        have = self.settings
+        if n_talkers > have.n_talkers or n_microphones > have.n_microphones:
+            raise self._too_small(n_talkers, n_microphones)
+        room = self.room(int(rng.integers(have.count)))
+        return _part(room, tuple(rng.permutation(have.n_talkers).tolist()[:n_talkers]), n_microphones)
+
+    def responses(self, room: RoomPlan, rate_hz: int) -> Responses:
+        """Responses of a room that was drawn here; resampled if the pool has another rate.
+
+        Raises:
+            DataError: The room is not one of this pool, or its file is missing or damaged.
+        """
+        if not isinstance(room, Room) or room.number is None or room.positions is None:
+            raise DataError(f"The room is not one of the pool {self.folder}. Use the source that drew it.")
+        self._check_known(room, room.number, room.positions)
+        try:
+            _, stored, stored_hz = read_room(room_path(self.folder, room.number))
+        except DataError as error:
+            raise DataError(f"{error}. Make it anew with: {self.settings.command(self.folder)}") from error
+        full, direct = (
+            response[list(room.positions), : len(room.microphones_m)]
+            for response in (stored.full, stored.direct)
+        )
+        onsets = tuple(stored.onset_samples[position] for position in room.positions)
+        chosen = Responses(full, direct, onsets)
+        return chosen if stored_hz == rate_hz else _at_rate(chosen, room, stored_hz, rate_hz)
+
+    def _check_known(self, room: Room, number: int, positions: tuple[int, ...]) -> None:
+        inside = number < len(self) and max(positions) < self.settings.n_talkers
+        if not inside or _part(self.room(number), positions, len(room.microphones_m)) != room:
+            raise DataError(
+                f"Room {number} of the scene is not that of the pool {self.folder}: the scene was drawn from "
+                "another pool. Name that one, or draw the scenes again."
+            )
+
+    def _too_small(self, n_talkers: int, n_microphones: int) -> DataError:
+        have = self.settings
+        wanted = replace(
+            have,
+            n_talkers=max(n_talkers, have.n_talkers),
+            n_microphones=max(n_microphones, have.n_microphones),
+        )
+        beside = self.folder.with_name(f"{self.folder.name}-larger")
+        return DataError(
+            f"The rooms of the pool {self.folder} have {have.n_talkers} talkers and {have.n_microphones} "
+            f"microphones, expected at least {n_talkers} and {n_microphones}. Build another one with: "
+            f"{wanted.command(beside)}"
+        )
+
+
+def _part(room: Room, positions: tuple[int, ...], n_microphones: int) -> Room:
+    return replace(
+        room,
+        talkers_m=tuple(room.talkers_m[position] for position in positions),
+        microphones_m=room.microphones_m[:n_microphones],
+        positions=positions,
+    )
+
+
+def _at_rate(responses: Responses, room: Room, from_hz: int, to_hz: int) -> Responses:
+    """At another rate, where the direct path at the first microphone has unit energy again."""
+
+    def convert(response: Tensor) -> Tensor:
+        return resample(F.pad(response, (0, _RINGING_SAMPLES)), from_hz, to_hz)
+
+    first = room.microphones_m[0]
+    onsets = tuple(
+        round(arrival_samples(talker, first, from_hz) * to_hz / from_hz) for talker in room.talkers_m
+    )
+    return unit_direct(Responses(convert(responses.full), convert(responses.direct), onsets))
