@@ -111,7 +111,7 @@ def read_manifest(source: str | Path) -> list[Utterance]:
     if not rows:
         raise DataError(f"{source} lists no recordings, expected at least one row. Fill it or use another.")
     _check_files(source, rows)
-    return _with_unique_ids([utterance for _, utterance in rows])
+    return with_unique_ids([utterance for _, utterance in rows])
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
@@ -149,7 +149,7 @@ def scan_folder(folder: str | Path) -> list[Utterance]:
     for path in find_audio(folder):
         relative = path.relative_to(folder)
         folders = list(relative.parts[:-1])
-        split = _split(folders[0]) if folders else None
+        split = split_of(folders[0]) if folders else None
         if split is not None:
             folders.pop(0)
         utterances.append(
@@ -160,7 +160,7 @@ def scan_folder(folder: str | Path) -> list[Utterance]:
                 split=split,
             )
         )
-    return _with_unique_ids(utterances)
+    return with_unique_ids(utterances)
 
 
 def _jsonl_rows(source: Path) -> Iterator[_Row]:
@@ -214,7 +214,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         speaker=_text(row.get("speaker")),
         speech_start_s=start_s,
         speech_end_s=end_s,
-        split=(_split(split) or split) if split else None,
+        split=(split_of(split) or split) if split else None,
         text=_text(row.get("text")),
         rate_hz=None if rate_hz is None else int(rate_hz),
         n_samples=None if n_samples is None else int(n_samples),
@@ -226,7 +226,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
     )
 
 
-def _split(name: str) -> str | None:
+def split_of(name: str) -> str | None:
     """train, valid or test for the many ways to write it (Dev, dev-clean, test_other), else None."""
     return _SPLITS.get(name.lower().replace("_", "-").split("-")[0])
 
@@ -259,7 +259,7 @@ def _check_files(source: Path, rows: list[tuple[int, Utterance]]) -> None:
         )
 
 
-def _with_unique_ids(utterances: list[Utterance]) -> list[Utterance]:
+def with_unique_ids(utterances: list[Utterance]) -> list[Utterance]:
     """Tell apart utterances that share an id (a.wav and a.mp3) by suffix, then by number."""
     counts = Counter(utterance.id for utterance in utterances)
     if len(counts) == len(utterances):
