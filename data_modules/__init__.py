@@ -2,5 +2,6 @@
 
 from data_modules.clean_speech import CleanSpeech
 from data_modules.folder import Folder
+from data_modules.whamr import Whamr
 
-__all__ = ["CleanSpeech", "Folder"]
+__all__ = ["CleanSpeech", "Folder", "Whamr"]

@@ -11,13 +11,11 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-import diffsr
 from data_modules.corpus import Corpus
-from data_modules.crops import Crop, CropMaker, EpochSampler, TrainCrops, ValidCrops
-from data_modules.splits import train_and_valid
+from data_modules.crops import Crop, CropMaker, TrainCrops, ValidCrops
+from data_modules.samplers import EpochSampler
+from data_modules.splits import STARTER, train_and_valid
 from diffsr.errors import ConfigError
-
-STARTER = Path(diffsr.__file__).parent / "assets" / "starter" / "manifest.jsonl"
 
 
 class CleanSpeech(LightningDataModule):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from data_modules.corpus import Corpus
 from diffsr.signal.levels import active_rms, from_db
@@ -132,31 +132,6 @@ class TrainCrops(Dataset[Crop]):
         """The crop of (epoch, number)."""
         epoch, number = index if isinstance(index, tuple) else (0, index)
         return self.maker.draw(np.random.default_rng((self.seed, epoch, number)), self.gain_db)
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, number) of every crop of the epoch that `set_epoch` named.
-
-    Lightning calls `set_epoch` with the number of finished epochs, also after a resume, and with several
-    devices it deals this sampler's items out among them.
-    """
-
-    def __init__(self, n_crops: int) -> None:
-        """Start at epoch 0."""
-        self.n_crops = n_crops
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Name the epoch of the next iteration."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Crops per epoch."""
-        return self.n_crops
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """The items of the epoch."""
-        return iter([(self.epoch, number) for number in range(self.n_crops)])
 
 
 class ValidCrops(Dataset[Crop]):

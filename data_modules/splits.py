@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+import diffsr
 from diffsr.errors import DataError
 from diffsr.io.manifest import Utterance, read_manifest
 
+_log = logging.getLogger(__name__)
+
+STARTER = Path(diffsr.__file__).parent / "assets" / "starter" / "manifest.jsonl"
+"""The starter corpus that ships with diffsr."""
+
 SHARE = 0.1
 """Share of the talkers (or files) that is held out where the corpus does not say."""
+
+
+class Splits(NamedTuple):
+    """Rows of each split; empty where the corpus has none for it."""
+
+    train: list[Utterance]
+    valid: list[Utterance]
+    test: list[Utterance]
 
 
 def train_and_valid(data: str, valid: str | None) -> tuple[list[Utterance], list[Utterance]]:
@@ -49,5 +67,113 @@ def hold_out(rows: Sequence[Utterance], source: str) -> tuple[list[Utterance], l
     return [r for r in rows if r.id not in held], [r for r in rows if r.id in held]
 
 
-def _first(names: set[str], count: int) -> set[str]:
-    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+def three_ways(data: str, valid: str | None = None, test: str | None = None) -> Splits:
+    """Read speech and split it so that no talker is in two splits of one corpus.
+
+    Args:
+        data: Corpus; rows marked valid or test never train.
+        valid: Corpus of validation speech (its rows marked valid if there are any, else all); None to take
+            it from `data`: the rows marked valid, else talkers held out.
+        test: The same for test.
+
+    Talkers are held out in the order of a hash of their names, 10 % for each split and at least 2 (1 where
+    there are fewer than 6): the first for test, the next for valid. `train_and_valid` holds out the first
+    ones, so a prior trained on the same corpus has not heard the test talkers. Without labels, recordings
+    take the place of talkers. Where the corpus marks a talker for several splits, test goes before valid
+    and valid before train.
+
+    Raises:
+        DataError: A corpus cannot be read.
+    """
+    rows = read_manifest(data)
+    train = [row for row in rows if row.split not in ("valid", "test")]
+    unmarked = _queue(train)
+    taken: set[str] = set()
+    chosen = {}
+    for role, source in (("test", test), ("valid", valid)):
+        if source is not None and Path(source) != Path(data):
+            others = read_manifest(source)
+            chosen[role] = [row for row in others if row.split == role] or others
+            continue
+        marked = [row for row in rows if row.split == role]
+        chosen[role] = _without(marked or next(unmarked), taken, role if marked else None)
+        taken |= {_name(row) for row in chosen[role]}
+        train = _without(train, taken, "train" if marked else None)
+    _tell_shared(train, chosen)
+    return Splits(train, chosen["valid"], chosen["test"])
+
+
+def _queue(rows: Sequence[Utterance]) -> Iterator[list[Utterance]]:
+    """Rows of the first talkers (or recordings, without labels), of the next ones, and so on."""
+    names = {row.speaker for row in rows if row.speaker is not None} or {row.id for row in rows}
+    count = max(2, round(SHARE * len(names))) if len(names) >= 6 else 1
+    ordered = _first(names, len(names))
+    for start in itertools.count(step=count):
+        held = set(ordered[start : start + count])
+        yield [row for row in rows if _name(row) in held]
+
+
+def _without(rows: list[Utterance], taken: set[str], role: str | None) -> list[Utterance]:
+    """The rows of other talkers; says how many are left out where the corpus itself put them here."""
+    left = [row for row in rows if _name(row) not in taken]
+    if role is not None and len(left) < len(rows):
+        _log.warning(
+            "Left out %d of %d rows marked %s: their talkers are also in another split.",
+            len(rows) - len(left),
+            len(rows),
+            role,
+        )
+    return left
+
+
+def _tell_shared(train: Sequence[Utterance], chosen: Mapping[str, Sequence[Utterance]]) -> None:
+    """Warn of talkers of different corpora that have the same name."""
+    talkers = {row.speaker for row in train if row.speaker is not None}
+    for role, rows in chosen.items():
+        shared = sorted(talkers & {row.speaker for row in rows if row.speaker is not None})
+        if shared:
+            _log.warning(
+                "%d talkers of the %s speech have names that also train (%s). If they are the same people, "
+                "give one manifest with a column 'split'.",
+                len(shared),
+                role,
+                ", ".join(shared[:3]),
+            )
+
+
+def _name(row: Utterance) -> str:
+    return row.id if row.speaker is None else row.speaker
+
+
+def _first(names: set[str], count: int) -> list[str]:
+    """The first names in the order of a hash, which is the same everywhere and for every corpus."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count]
+
+
+def split_noise(role: str, data: str | None, other: str | None) -> list[Utterance] | None:
+    """Read the noise of one split.
+
+    Args:
+        role: train, valid or test.
+        data: Noise of training; rows marked valid or test never train.
+        other: Noise of `role`, its rows marked so if there are any, else all; None to take the rows of
+            `data` marked so, else those of training.
+
+    Returns:
+        The rows, or None without noise.
+
+    Raises:
+        DataError: A manifest cannot be read, or has no rows for training.
+    """
+    source = other or data
+    if source is None:
+        return None
+    rows = read_manifest(source)
+    marked = [row for row in rows if row.split == role]
+    train = [row for row in rows if row.split not in ("valid", "test")]
+    found = marked or (rows if other is not None and other != data else train)
+    if not found:
+        raise DataError(
+            f"{source}: all {len(rows)} recordings are marked valid or test, expected noise to train with."
+        )
+    return found

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, DistributedSampler
 
 from data_modules import CleanSpeech
-from data_modules.crops import EpochSampler
+from data_modules.samplers import EpochSampler
 
 
 class Recorder(lightning.LightningModule):
