@@ -10,13 +10,10 @@ from diffsr.commands.terminal import say
 from diffsr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from diffsr.io.manifest import Utterance
-    from diffsr.simulation.draw import SceneMaker
-    from diffsr.simulation.responses import RoomSource
+    from data_modules.whamr import Whamr
 
-STARTER = Path(__file__).parents[1] / "assets" / "starter" / "manifest.jsonl"
-KEY_OF_SPLIT = {"train": (1, 0), "valid": (2,), "test": (3,)}
-"""What comes before the index in the key of a scene, as in `data_modules.whamr`; train is epoch 0."""
+STAGES = {"train": "fit", "valid": "validate", "test": "test"}
+"""What the data module sets up for the scenes of a split."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scene = kinds.add_parser("scene", help="room, responses and spectrograms of one simulated scene")
     add = scene.add_argument
     add("--index", type=int, required=True, help="which scene of the split, from 0 on")
-    add("--data", metavar="DIR", help="folder with speech_SPLIT.csv, noise_SPLIT.csv, rir_SPLIT.csv")
-    add("--split", choices=[*KEY_OF_SPLIT], default="train", help="default: train, epoch 0")
+    add(
+        "--data",
+        metavar="DIR",
+        help="folder with speech_train.csv, noise_train.csv, rir_train.csv and, if there are any, ..._valid.csv and "
+        "..._test.csv",
+    )
+    add("--split", choices=[*STAGES], default="train", help="default: train, epoch 0")
     add("--speech", metavar="MANIFEST", help="default: from --data, else the starter corpus")
     add("--noise", metavar="MANIFEST", help="or none; default: from --data, else none")
     add(
@@ -53,8 +55,10 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     from diffsr.report.scene import scene_facts, scene_picture, write_parts
 
-    maker = _maker(options)
-    scene = maker.scene(*KEY_OF_SPLIT[options.split], options.index)
+    data = _scenes(options)
+    data.setup(STAGES[options.split])
+    maker = data.makers[options.split]
+    scene = maker.scene(*key_of(options.split, options.index))
     say(str(scene_picture(scene, options.output)))
     for name, text in {**scene_facts(scene), "fingerprint": maker.fingerprint}.items():
         say(f"  {name:13s} {text}")
@@ -62,6 +66,13 @@ def run(options: argparse.Namespace) -> int:
         paths = write_parts(scene, options.audio)
         say(f"{options.audio}: {len(paths)} recordings")
     return 0
+
+
+def key_of(split: str, index: int) -> tuple[int, ...]:
+    """Key of a scene in `data_modules.whamr`; of training scenes in epoch 0."""
+    from data_modules.whamr import STREAMS
+
+    return (STREAMS[split], 0, index) if split == "train" else (STREAMS[split], index)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -73,13 +84,15 @@ def _check(options: argparse.Namespace) -> None:
     if options.data and not Path(options.data).is_dir():
         found = "is a file" if Path(options.data).exists() else "does not exist"
         raise DataError(
-            f"--data {options.data} {found}, expected a folder with speech_{options.split}.csv. For single "
+            f"--data {options.data} {found}, expected a folder with speech_train.csv. For single "
             "manifests use --speech, --noise and --rooms."
         )
 
 
-def _maker(options: argparse.Namespace) -> SceneMaker:
-    from diffsr.simulation.draw import SceneMaker, SceneSettings
+def _scenes(options: argparse.Namespace) -> Whamr:
+    """The data module whose scenes are drawn, so that picture and training show the same."""
+    from data_modules.whamr import Whamr
+    from diffsr.simulation.draw import SceneSettings
 
     settings = SceneSettings(
         n_talkers=options.talkers,
@@ -88,62 +101,38 @@ def _maker(options: argparse.Namespace) -> SceneMaker:
         crop_s=options.crop_s,
         rate_hz=options.rate_hz,
     )
-    speech = _rows(options.speech or _of_data(options, "speech") or str(STARTER), options.split)
-    noise = options.noise or _of_data(options, "noise") or "none"
-    return SceneMaker(
-        settings,
-        speech,
-        None if noise == "none" else _rows(noise, options.split),
-        _rooms(options),
+    speech = {"train": options.speech} if options.speech else _of_data(options, "speech")
+    noise = {"train": options.noise} if options.noise else _of_data(options, "noise")
+    rooms = {"train": options.rooms} if options.rooms != "measured" else _of_data(options, "rir")
+    if not rooms:
+        raise ConfigError("--rooms measured takes the responses of --data DIR. Add it, or name a manifest.")
+    return Whamr(
+        speech=speech.get("train"),
+        valid_speech=speech.get("valid"),
+        test_speech=speech.get("test"),
+        noise=noise.get("train"),
+        valid_noise=noise.get("valid"),
+        test_noise=noise.get("test"),
+        rooms=rooms["train"],
+        valid_rooms=rooms.get("valid"),
+        test_rooms=rooms.get("test"),
+        use_noise=options.noise != "none",
+        use_rooms=options.rooms != "none",
+        scene=settings,
+        num_workers=0,
         seed=options.seed,
-        name=options.split,
     )
 
 
-def _rows(source: str, split: str) -> list[Utterance]:
-    """The rows of a manifest that belong to the split; those that name none belong to all."""
-    from diffsr.io.manifest import read_manifest
-
-    rows = read_manifest(source)
-    chosen = [row for row in rows if row.split in (None, split)]
-    if not chosen:
-        found = ", ".join(sorted({str(row.split) for row in rows}))
-        raise DataError(
-            f"{source}: all {len(rows)} rows are marked {found}, expected some of {split}. "
-            "Use another --split."
-        )
-    return chosen
-
-
-def _of_data(options: argparse.Namespace, kind: str) -> str | None:
-    """The manifest of a kind in the folder `--data`; None without that option.
-
-    Validation uses the training noises and rooms where the folder has none for it.
-    """
+def _of_data(options: argparse.Namespace, kind: str) -> dict[str, str]:
+    """The manifests of a kind in the folder `--data`, by split; none without that option."""
     if not options.data:
-        return None
-    splits = ["valid", "train"] if options.split == "valid" and kind != "speech" else [options.split]
-    paths = [Path(options.data, f"{kind}_{split}.csv") for split in splits]
-    found = next((path for path in paths if path.is_file()), None)
-    if found is None:
+        return {}
+    paths = {split: Path(options.data, f"{kind}_{split}.csv") for split in STAGES}
+    if not paths["train"].is_file():
         other = {"speech": "--speech MANIFEST", "noise": "--noise none", "rir": "--rooms simulate"}[kind]
-        raise DataError(
-            f"{options.data} has no {paths[0].name}, expected one. Add it, use another --split, or {other}."
-        )
-    return str(found)
-
-
-def _rooms(options: argparse.Namespace) -> RoomSource | None:
-    if options.rooms == "none":
-        return None
-    from diffsr.simulation.sources import open_rooms
-
-    if options.rooms != "measured":
-        return open_rooms(options.rooms)
-    manifest = _of_data(options, "rir")
-    if manifest is None:
-        raise ConfigError("--rooms measured takes the responses of --data DIR. Add it, or name a manifest.")
-    return open_rooms(manifest)
+        raise DataError(f"{options.data} has no {paths['train'].name}, expected one. Add it, or use {other}.")
+    return {split: str(path) for split, path in paths.items() if path.is_file()}
 
 
 def _seconds_or_none(text: str) -> float | None:

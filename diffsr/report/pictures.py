@@ -1,15 +1,15 @@
-"""Spectrogram pictures. matplotlib is imported on first use and never touches a display."""
+"""Figures, png files and spectrograms. matplotlib is imported on first use and never touches a display."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from diffsr.errors import DataError
+from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
 from diffsr.signal.stft import STFT
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+DOTS_PER_INCH = 100
 N_FFT = 512
 HOP_SAMPLES = 128
 RANGE_DB = 80.0
@@ -48,22 +49,69 @@ def spectrogram_sheet(waves: Mapping[str, Tensor], rate_hz: int, path: str | Pat
 
     Raises:
         ValueError: There is no wave, or one is not [T] with T > 0 finite samples.
+        ConfigError: matplotlib is not installed.
         DataError: The picture cannot be written.
     """
     rows = {title: _checked(title, wave) for title, wave in waves.items()}
     if not rows:
         raise ValueError("No waveform to draw: expected at least one.")
+    return save_png(_sheet(rows, rate_hz), path)
+
+
+def new_figure(width_inch: float, height_inch: float) -> Figure:
+    """An empty figure with 100 pixels an inch that no display is needed for.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError(
+            f"Pictures need matplotlib, which cannot be imported ({error}). Run: pip install matplotlib"
+        ) from error
+    figure = Figure(figsize=(width_inch, height_inch), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_png(figure: Figure, path: str | Path) -> Path:
+    """Write a picture completely or not at all; parent folders are made.
+
+    Raises:
+        DataError: The picture cannot be written.
+    """
     path = Path(path)
     if path.is_dir():
         raise DataError(f"Cannot write {path}: it is a folder, expected the name of a .png file.")
-    figure = _sheet(rows, rate_hz)
     try:
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=100, format="png")
+            figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"Cannot write {path}: {reason}. Choose a folder that you may write to.") from error
     return path
+
+
+def draw_spectrograms(axes: Sequence[Axes], waves: Sequence[Tensor], rate_hz: int) -> AxesImage:
+    """Draw one wave [T] on each axis, all with one colour scale (80 dB) and one time axis.
+
+    Returns:
+        One of the images, which stands for all where a colour bar is wanted.
+    """
+    longest = max(len(wave) for wave in waves)
+    # Long recordings have more frames than the picture has pixels: a wider hop saves memory.
+    hop_samples = HOP_SAMPLES * -(-longest // (_MAX_FRAMES * HOP_SAMPLES))
+    spectra = [spectrogram_db(wave, hop_samples) for wave in waves]
+    top_db = max(_QUIETEST_DB + RANGE_DB, *(float(spectrum.max()) for spectrum in spectra))
+    images = [
+        _draw(axis, spectrum, hop_samples, rate_hz, top_db)
+        for axis, spectrum in zip(axes, spectra, strict=True)
+    ]
+    for axis in axes:
+        axis.set_xlim(0.0, longest / rate_hz)
+    return images[0]
 
 
 def _checked(title: str, wave: Tensor) -> Tensor:
@@ -75,31 +123,18 @@ def _checked(title: str, wave: Tensor) -> Tensor:
 
 
 def _sheet(rows: Mapping[str, Tensor], rate_hz: int) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    longest = max(len(wave) for wave in rows.values())
-    # Long recordings have more frames than the picture has pixels: a wider hop saves memory.
-    hop_samples = HOP_SAMPLES * -(-longest // (_MAX_FRAMES * HOP_SAMPLES))
-    spectra = {title: spectrogram_db(wave, hop_samples) for title, wave in rows.items()}
-    top_db = max(_QUIETEST_DB + RANGE_DB, *(float(spectrum.max()) for spectrum in spectra.values()))
-
-    figure = Figure(figsize=(10.0, 0.6 + 1.9 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    images = [
-        _draw(axis, title, spectrum, hop_samples, rate_hz, top_db)
-        for axis, (title, spectrum) in zip(axes, spectra.items(), strict=True)
-    ]
-    axes[-1].set_xlim(0.0, longest / rate_hz)
+    figure = new_figure(10.0, 0.6 + 1.9 * len(rows))
+    axes = list(figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)[:, 0])
+    image = draw_spectrograms(axes, list(rows.values()), rate_hz)
+    for axis, title in zip(axes, rows, strict=True):
+        axis.set_title(title, loc="left", fontsize=10, parse_math=False)
+        axis.set_ylabel("kHz")
     axes[-1].set_xlabel("time (s)")
-    figure.colorbar(images[0], ax=list(axes), label="dB re full scale", pad=0.01, aspect=12 * len(rows))
+    figure.colorbar(image, ax=axes, label="dB re full scale", pad=0.01, aspect=12 * len(rows))
     return figure
 
 
-def _draw(
-    axis: Axes, title: str, spectrum: Tensor, hop_samples: int, rate_hz: int, top_db: float
-) -> AxesImage:
+def _draw(axis: Axes, spectrum: Tensor, hop_samples: int, rate_hz: int, top_db: float) -> AxesImage:
     hop_s, bin_khz = hop_samples / rate_hz, rate_hz / N_FFT / 1000.0
     n_bins, n_frames = spectrum.shape
     # Frames and bins are centred on their time and frequency, hence the halves.
@@ -114,6 +149,4 @@ def _draw(
         vmax=top_db,
     )
     axis.set_ylim(0.0, rate_hz / 2000.0)
-    axis.set_ylabel("kHz")
-    axis.set_title(title, loc="left", fontsize=10, parse_math=False)
     return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 LINES = ("-", "--", "-.")
 INK = "#222222"
 MARGIN_M = 0.35
+TAG_SHARE = 0.08
+"""Width of a numbered tag in the drawing, as a share of the longer wall."""
 LEAD_S = 0.005
 """How much of a response is shown before the direct path."""
 SHORTEST_S, LONGEST_S = 0.1, 0.3
@@ -47,48 +50,65 @@ def draw_room(axis: Axes, room: Room) -> None:
     from matplotlib.patches import Rectangle
 
     length_m, width_m, height_m = room.size_m
-    axis.add_patch(
-        Rectangle((0, 0), length_m, width_m, facecolor="#F6F4EF", edgecolor=INK, linewidth=3, zorder=0)
-    )
-    axis.set_aspect("equal")
+    floor = Rectangle((0, 0), length_m, width_m, facecolor="#F6F4EF", zorder=0)
+    walls = Rectangle((0, 0), length_m, width_m, fill=False, edgecolor=INK, linewidth=3, zorder=3)
+    axis.add_patch(floor)
+    axis.add_patch(walls)
+    axis.set_aspect("equal", anchor="N")
     axis.set_xlim(-MARGIN_M, length_m + MARGIN_M)
     axis.set_ylim(-MARGIN_M, width_m + MARGIN_M)
     axis.set_xticks(range(math.floor(length_m) + 1))
     axis.set_yticks(range(math.floor(width_m) + 1))
-    axis.grid(color="white", linewidth=1, zorder=0.5)
-    axis.set_axisbelow(False)
+    axis.grid(color="white", linewidth=1)
+    axis.set_axisbelow(True)
     axis.tick_params(labelsize=SMALL, length=0)
     axis.spines[:].set_visible(False)
     axis.set_xlabel("m", fontsize=SMALL)
-    axis.set_title(
-        f"{length_m:.1f} × {width_m:.1f} × {height_m:.1f} m, T60 {room.rt60_s:.2f} s asked for "
-        f"({room.rt60_class})",
-        loc="left",
-        fontsize=MEDIUM,
-    )
+    size = f"{length_m:.1f} × {width_m:.1f} × {height_m:.1f} m"
+    axis.set_title(f"room of {size}, T60 asked for {room.rt60_s:.2f} s", fontsize=MEDIUM)
     _draw_talkers(axis, room)
     _draw_microphones(axis, room)
     axis.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=SMALL, frameon=False,
-        handletextpad=0.4, columnspacing=1.2,
+        loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=3.6, ncols=2, fontsize=SMALL,
+        frameon=False, handletextpad=0.4, columnspacing=1.2, markerscale=0.65,
     )  # fmt: skip
 
 
 def _draw_talkers(axis: Axes, room: Room) -> None:
     x, y, _ = room.array_m
-    for k, (point, distance_m) in enumerate(zip(room.talkers_m, room.distances_m, strict=True)):
+    tags = apart([(p[0], p[1]) for p in room.talkers_m], TAG_SHARE * max(room.size_m[:2]))
+    for k, (point, tag) in enumerate(zip(room.talkers_m, tags, strict=True)):
+        colour, text = colour_of(k), f"{room.distances_m[k]:.2f} m away, {point[2]:.2f} m high"
+        axis.plot([x, point[0]], [y, point[1]], color=colour, linestyle=LINES[k % 3], linewidth=1.4, zorder=4)
+        # The dot is the place; the numbered tag lies on it unless two talkers stand close together.
+        axis.plot([point[0], tag[0]], [point[1], tag[1]], color=colour, linewidth=1.0, zorder=4)
+        axis.plot([point[0]], [point[1]], "o", markersize=5, color=colour, gid=f"talker {k + 1}", zorder=5)
         axis.plot(
-            [x, point[0]], [y, point[1]], color=colour_of(k), linestyle=LINES[k % 3], linewidth=1.2, zorder=2
-        )
-        axis.plot(
-            [point[0]], [point[1]], linestyle="none", marker="o", markersize=16, color=colour_of(k),
-            markeredgecolor="white", label=f"talker {k + 1}: {distance_m:.2f} m away, {point[2]:.2f} m high",
-            zorder=4,
+            [tag[0]], [tag[1]], "o", markersize=15, color=colour, markeredgecolor="white",
+            label=f"talker {k + 1}: {text}", zorder=6,
         )  # fmt: skip
         axis.text(
-            point[0], point[1], str(k + 1), color="white", weight="bold", fontsize=SMALL,
-            ha="center", va="center_baseline", zorder=5,
+            tag[0], tag[1], str(k + 1), color="white", weight="bold", fontsize=SMALL,
+            ha="center", va="center_baseline", zorder=7,
         )  # fmt: skip
+
+
+def apart(points: Sequence[tuple[float, float]], distance_m: float) -> list[tuple[float, float]]:
+    """Places near the points that are at least `distance_m` from each other; points that are stay."""
+    places = np.array(points, dtype=float)
+    for _ in range(100):
+        moved = False
+        for i, j in itertools.combinations(range(len(places)), 2):
+            gap = places[j] - places[i]
+            size = float(np.hypot(*gap))
+            if size < distance_m:
+                way = gap / size if size > 0 else np.array([1.0, 0.0])
+                places[i] -= way * (1.01 * distance_m - size) / 2
+                places[j] += way * (1.01 * distance_m - size) / 2
+                moved = True
+        if not moved:
+            break
+    return [(float(x), float(y)) for x, y in places]
 
 
 def _draw_microphones(axis: Axes, room: Room) -> None:
@@ -96,8 +116,8 @@ def _draw_microphones(axis: Axes, room: Room) -> None:
     if len(points) > 1:
         start, end = _array_axis(points)
         axis.plot(
-            [start[0], end[0]], [start[1], end[1]], color="#777777", linestyle=":", linewidth=1.6,
-            label="array axis", zorder=1.5,
+            [start[0], end[0]], [start[1], end[1]], color="#666666", linestyle=":", linewidth=1.8,
+            label="array axis", zorder=3.5,
         )  # fmt: skip
     height = f"{points[0][2]:.2f} m high"
     spacing_m = math.dist(points[0], points[1]) if len(points) > 1 else 0.0
@@ -105,8 +125,8 @@ def _draw_microphones(axis: Axes, room: Room) -> None:
     for number, point in enumerate(points):
         axis.plot(
             [point[0]], [point[1]], linestyle="none", marker="^" if number == 0 else "o",
-            markersize=8 if number == 0 else 5, color=INK, markeredgecolor="white", markeredgewidth=0.6,
-            label=names[number], zorder=6,
+            markersize=9 if number == 0 else 6, color=INK, markeredgecolor="white", markeredgewidth=0.6,
+            label=names[number], gid=f"microphone {number + 1}", zorder=8,
         )  # fmt: skip
 
 
@@ -121,10 +141,9 @@ def _array_axis(points: Sequence[Point], reach_m: float = 1.0) -> tuple[Point, P
 def describe_measured(axis: Axes, room: MeasuredRoom) -> None:
     """What is known of a measured room: its name and which response each talker has."""
     rows = [f"talker {k + 1}: {shortened(name, 44)}" for k, name in enumerate(room.ids)]
-    say_in(axis, "\n".join([f"measured responses, room {room.name}", *rows, "", "positions are not known"]))
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_title("T60 was not asked for", loc="left", fontsize=MEDIUM)
+    head = ["measured responses", f"room: {shortened(room.name, 44)}", ""]
+    say_in(axis, "\n".join([*head, *rows, "", "where everybody stood is not known,", "no T60 was asked for"]))
+    axis.set_axis_off()
 
 
 def shortened(text: str, size: int) -> str:
@@ -152,16 +171,15 @@ def draw_responses(axes: Sequence[Axes], responses: Responses, rate_hz: int) -> 
         time_ms = (first - onset + np.arange(len(wave))) * (1000.0 / rate_hz)
         axis.plot(time_ms, wave, color=colour_of(k), linewidth=0.8)
         axis.axvline(0.0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
-        axis.annotate(
-            f"direct path, {onset / rate_hz * 1000:.1f} ms after the start", (0.0, 1.0), (12, -2),
-            textcoords="offset points", va="center", fontsize=SMALL, color=INK,
+        axis.text(
+            0.005 * 1000 * shown_s, 0.91, f"direct path, {1000 * onset / rate_hz:.1f} ms after the start",
+            transform=axis.get_xaxis_transform(), va="center", fontsize=SMALL, color=INK,
         )  # fmt: skip
         axis.set_xlim(-1000 * LEAD_S, 1000 * shown_s)
-        axis.set_ylim(min(-0.5, 1.15 * float(wave.min())), max(1.3, 1.15 * float(wave.max())))
-        axis.set_title(
-            f"talker {k + 1} to microphone 1, direct to reverberant {float(ratios[k]):.1f} dB",
-            loc="left", fontsize=MEDIUM,
-        )  # fmt: skip
+        low, high = min(-0.4, float(wave.min())), max(1.0, float(wave.max()))
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.25 * (high - low))  # the words lie above the wave
+        title = f"talker {k + 1} to microphone 1, DRR {float(ratios[k]):.1f} dB"
+        axis.set_title(title, loc="left", fontsize=MEDIUM)
         _tidy(axis)
     axes[-1].set_xlabel("ms after the direct path", fontsize=SMALL)
 
@@ -197,9 +215,11 @@ def draw_decays(axis: Axes, responses: Responses, rate_hz: int, asked_s: float |
     end_s = (responses.full.shape[-1] - min(responses.onset_samples)) / rate_hz
     axis.set_xlim(0.0, max(end_s, 1.03 * (asked_s or 0.0)))
     axis.set_ylim(FLOOR_DB, 2.0)
-    axis.set_title("energy that is still to come (dB)", loc="left", fontsize=MEDIUM)
+    axis.set_title("energy decay at microphone 1 (dB)", loc="left", fontsize=MEDIUM)
     axis.set_xlabel("s after the direct path", fontsize=SMALL)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), fontsize=SMALL, frameon=False)
+    axis.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=3.6, fontsize=SMALL, frameon=False
+    )  # fmt: skip
     _tidy(axis)
 
 

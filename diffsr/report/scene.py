@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 WIDTH_INCH = 12.0
-HEAD_INCH, ROOM_INCH, NO_ROOM_INCH, ROW_INCH, FOOT_INCH = 0.55, 4.3, 0.7, 1.75, 0.35
+HEAD_INCH, ROOM_INCH, NO_ROOM_INCH, ROW_INCH, FOOT_INCH = 0.45, 4.9, 0.5, 1.7, 0.35
 
 
 def scene_figure(scene: Scene) -> Figure:
@@ -132,7 +132,7 @@ def _draw_top(figure: SubFigure, scene: Scene) -> None:
         say_in(axis, "no room: the microphones hear the talkers without reflections")
         return
     n_talkers, rate_hz = len(scene.plan.talkers), scene.plan.rate_hz
-    grid = figure.add_gridspec(n_talkers, 3, width_ratios=[1.15, 1.25, 1.0])
+    grid = figure.add_gridspec(n_talkers, 3, width_ratios=[1.1, 1.1, 1.0])
     room_axis = figure.add_subplot(grid[:, 0], label="room")
     room = scene.plan.room
     if isinstance(room, Room):
@@ -162,21 +162,18 @@ class _Panel:
 def _panels(scene: Scene) -> Iterator[_Panel]:
     """In the order of the page, two a row."""
     plan, rate_hz = scene.plan, scene.plan.rate_hz
-    yield _Panel(
-        "observation",
-        f"observation: {_dbfs(rms(scene.observation[0]))} dBFS, "
-        f"peak {float(scene.observation[0].abs().max()):.2f}, peak guard {db(scene.gain):+.1f} dB",
-        scene.observation[0],
-    )
+    guard = f", all parts at {db(scene.gain):.1f} dB (peak guard)" if scene.gain < 1 else ""
+    caption = f"observation: {_dbfs(rms(scene.observation[0]))} dBFS{guard}"
+    yield _Panel("observation", caption, scene.observation[0])
     if plan.noise is None:
-        yield _Panel("noise", "noise: none", None)
+        yield _Panel("noise", "noise", None)
     else:
         name = shortened(plan.noise.category or plan.noise.id, 36)
         caption = f"noise: {name}, {_dbfs(rms(scene.noise[0]))} dBFS, SNR {plan.noise.snr_db:.1f} dB"
         yield _Panel("noise", caption, scene.noise[0])
     for k, talker in enumerate(plan.talkers):
         level = _dbfs(active_rms(scene.dry[k], rate_hz))
-        who = shortened(_who(plan, k), 40)
+        who = shortened(_who(plan, k), 32)
         caption = f"talker {k + 1}, dry: {who}, {level} dBFS, gain {talker.gain_db:+.1f} dB"
         yield _Panel(f"dry {k + 1}", caption, scene.dry[k], colour_of(k))
         if scene.responses is not None:
@@ -196,13 +193,14 @@ def _draw_bottom(figure: SubFigure, panels: list[_Panel], n_rows: int, rate_hz: 
         axis.set_title(panel.caption, loc="left", fontsize=MEDIUM, color=panel.colour, parse_math=False)
         axis.tick_params(labelsize=SMALL)
         if panel.wave is None:
-            say_in(axis, "no such part")
+            say_in(axis, "no noise")
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     for row in grid:
         row[0].set_ylabel("kHz", fontsize=SMALL)
-    for axis in grid[-1]:
+    for axis in axes[len(panels) - 2 : len(panels)]:  # the lowest of each column
         axis.set_xlabel("time (s)", fontsize=SMALL)
+        axis.tick_params(labelbottom=True)
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=12 * n_rows)
     bar.set_label("dB re full scale", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
