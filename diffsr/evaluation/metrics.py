@@ -1,238 +1,180 @@
-"""SI-SDR, wide-band PESQ and ESTOI of waveforms, NaN where a score is not defined.
+"""The scores by name, and what is known of each: label, direction, need of a reference, cost.
 
-torchmetrics does the work (with the packages `pesq` and `pystoi`) and is imported on first use. What
-this module adds is safety: silence, non-finite samples and signals that are too short give NaN, scores
-do not depend on the level of the recording or on numpy's global random state, and long recordings
-cannot crash PESQ.
+Every score is a function `(est [..., T], ref [..., T], rate_hz) -> [...]` with NaN where it is not
+defined; none depends on the level of the recording, but for DNSMOS.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from diffsr.signal.levels import SILENCE_DB, from_db, rms
-from diffsr.signal.resampling import resample
+from diffsr.errors import ConfigError
+from diffsr.evaluation.align import delay_ms, gain_db
+from diffsr.evaluation.blind import dnsmos, optional_module, srmr
+from diffsr.evaluation.distortion import sdr_db, si_sdr_aligned_db, si_sdr_db
+from diffsr.evaluation.perceptual import PESQ_PIECE_S, PESQ_RATE_HZ, estoi, pesq_nb, pesq_wb, stoi
+from diffsr.signal.room_acoustics import drr_db, rt60_s
 
-PESQ_RATE_HZ = 16000
-PESQ_SHORTEST_S = 0.25
-PESQ_PIECE_S = 20.0
-"""PESQ scores pieces of at most this length: see `pesq_wb`."""
-ESTOI_SHORTEST_S = 0.384
-"""30 frames, 12.8 ms apart; what is left of longer signals without pauses is checked by pystoi."""
+__all__ = [
+    "ALL_METRICS",
+    "DEFAULT_METRICS",
+    "METRICS",
+    "RESPONSE_METRICS",
+    "Metric",
+    "delay_ms",
+    "dnsmos",
+    "drr_error_db",
+    "estoi",
+    "gain_db",
+    "pesq_nb",
+    "pesq_wb",
+    "remarks",
+    "rt60_error_s",
+    "score_pair",
+    "sdr_db",
+    "select_metrics",
+    "si_sdr_aligned_db",
+    "si_sdr_db",
+    "srmr",
+    "stoi",
+]
+
+Score = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def si_sdr_db(est: Tensor, ref: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB, means removed, [..., T] -> float32 [...].
+def rt60_error_s(est: Tensor, true: Tensor, rate_hz: int) -> Tensor:
+    """Size of the error in reverberation time of estimated responses, [..., T], [..., T'] -> [...].
 
-    `10 log10(|a s|^2 / |a s - e|^2)` with `a = <e, s> / |s|^2` for estimate `e` and reference `s`.
-    A perfect estimate gives about 200 dB (limited by float64), not infinity.
-
-    Args:
-        est: Estimate.
-        ref: Reference of the same shape.
-
-    Returns:
-        The score; NaN where either signal is silent, constant or not finite.
-
-    Raises:
-        ValueError: The shapes differ or there are no samples.
-
-    References:
-        Le Roux et al. 2019, "SDR - half-baked or well done?", arXiv:1811.02508, Eq. (2) and (3).
+    NaN where the decay of either does not reach far enough: see `diffsr.signal.room_acoustics.rt60_s`.
     """
-    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
-
-    undefined = _undefined(est, ref)
-    # Unit level in float64: torchmetrics adds an epsilon to energies, which must not matter for quiet files.
-    est, ref = _unit_level(est), _unit_level(ref)
-    score = scale_invariant_signal_distortion_ratio(est, ref, zero_mean=True)
-    return score.masked_fill(undefined, math.nan).float()
+    return (rt60_s(est, rate_hz) - rt60_s(true, rate_hz)).abs()
 
 
-def pesq_wb(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
-    """Wide-band PESQ (ITU-T P.862.2, MOS-LQO about 1.0 to 4.64), [..., T] -> float32 [...].
+def drr_error_db(est: Tensor, true: Tensor, rate_hz: int) -> Tensor:
+    """Size of the error in direct-to-reverberant ratio in dB, [..., T], [..., T'] -> [...].
 
-    Higher rates are converted to 16 kHz. Lower rates give NaN: wide-band scores of speech without its
-    upper band cannot be compared with others. The C code behind the score overruns its table of 50
-    utterances on long recordings and takes the process with it; more than 50 do not fit into 20 s, so
-    longer recordings are cut into equal pieces of at most 20 s (P.862 is made for 8 to 30 s) and the
-    score is the mean over the pieces in which PESQ finds speech.
-
-    Args:
-        est: Estimate.
-        ref: Reference of the same shape.
-        rate_hz: Sample rate of both.
-
-    Returns:
-        The score; NaN for silence, non-finite samples, less than 0.25 s, a rate below 16 kHz, or when
-        PESQ finds no speech in the reference.
-
-    Raises:
-        ValueError: The shapes differ or there are no samples.
+    NaN for silence and where a response has no reverberation.
     """
-    undefined = _undefined(est, ref)
-    if rate_hz < PESQ_RATE_HZ:
-        return torch.full_like(undefined, math.nan, dtype=torch.float32)
-    est, ref = (resample(x.detach(), rate_hz, PESQ_RATE_HZ) for x in (est, ref))
-    return _by_row(_pesq_of_row, est, ref, undefined)
-
-
-def estoi(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
-    """Extended short-time objective intelligibility (about 0 to 1), [..., T] -> float32 [...].
-
-    Computed at 10 kHz, whatever the rate; frames in which the reference is more than 40 dB below its
-    loudest frame are left out.
-
-    Args:
-        est: Estimate.
-        ref: Reference of the same shape.
-        rate_hz: Sample rate of both.
-
-    Returns:
-        The score; NaN for silence, non-finite samples, or less than about 0.4 s of active reference.
-
-    Raises:
-        ValueError: The shapes differ or there are no samples.
-
-    References:
-        Jensen and Taal 2016, IEEE/ACM TASLP 24(11).
-    """
-    undefined = _undefined(est, ref)
-    if est.shape[-1] < ESTOI_SHORTEST_S * rate_hz:
-        return torch.full_like(undefined, math.nan, dtype=torch.float32)
-    return _by_row(lambda e, r: _estoi_of_row(e, r, rate_hz), est, ref, undefined)
+    error = (drr_db(est, rate_hz) - drr_db(true, rate_hz)).abs()
+    return error.masked_fill(~error.isfinite(), math.nan)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score with its name. Higher is better for every one of them.
+    """A score with its name.
 
     Attributes:
-        name: Key in results and column name.
+        name: Key in results, column name, and name on the command line.
         label: Heading in tables, with the unit.
         digits: Decimals to show.
         score: (est [..., T], ref [..., T], rate_hz) -> [...].
+        better: Which values are: `higher`, `lower`, or `neither` for what is reported only.
+        needs_reference: False where `score` does not look at `ref`.
+        cost_s: Seconds that 4 s of speech at 16 kHz take on one core, roughly.
+        requires: Modules of the optional extra `evaluation`.
     """
 
     name: str
     label: str
     digits: int
-    score: Callable[[Tensor, Tensor, int], Tensor]
+    score: Score
+    better: str = "higher"
+    needs_reference: bool = True
+    cost_s: float = 0.01
+    requires: tuple[str, ...] = ()
+
+    def improvement(self, output: float, input: float) -> float:  # noqa: A002
+        """By how much the output is better than the input; NaN where neither direction is better."""
+        sign = {"higher": 1.0, "lower": -1.0}.get(self.better, math.nan)
+        return sign * (output - input)
 
 
-METRICS: tuple[Metric, ...] = (
+def _dnsmos(part: str, label: str) -> Metric:
+    def score(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
+        return dnsmos(est, rate_hz, part)
+
+    needs = ("speechmos.dnsmos", "onnxruntime")
+    return Metric(f"dnsmos_{part}", label, 2, score, needs_reference=False, cost_s=1.5, requires=needs)
+
+
+def _srmr(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
+    return srmr(est, rate_hz)
+
+
+def _by_name(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS: Mapping[str, Metric] = _by_name(
     Metric("si_sdr_db", "SI-SDR (dB)", 2, lambda est, ref, rate_hz: si_sdr_db(est, ref)),
-    Metric("pesq_wb", "PESQ wide band", 2, pesq_wb),
-    Metric("estoi", "ESTOI", 3, estoi),
+    Metric("sdr_db", "SDR (dB)", 2, lambda est, ref, rate_hz: sdr_db(est, ref), cost_s=0.05),
+    Metric("pesq_wb", "PESQ wide band", 2, pesq_wb, cost_s=0.1),
+    Metric("pesq_nb", "PESQ narrow band", 2, pesq_nb, cost_s=0.1),
+    Metric("estoi", "ESTOI", 3, estoi, cost_s=0.07),
+    Metric("stoi", "STOI", 3, stoi, cost_s=0.05),
+    Metric("si_sdr_aligned_db", "SI-SDR aligned (dB)", 2, si_sdr_aligned_db),
+    Metric("delay_ms", "delay (ms)", 2, delay_ms, better="neither"),
+    Metric("gain_db", "gain (dB)", 2, gain_db, better="neither"),
+    _dnsmos("ovrl", "DNSMOS overall"),
+    _dnsmos("sig", "DNSMOS speech"),
+    _dnsmos("bak", "DNSMOS background"),
+    _dnsmos("p808", "DNSMOS P.808"),
+    Metric("srmr", "SRMR", 2, _srmr, needs_reference=False, cost_s=6.0, requires=("gammatone",)),
 )
+"""Scores of speech."""
+
+RESPONSE_METRICS: Mapping[str, Metric] = _by_name(
+    Metric("rt60_error_s", "T60 error (s)", 3, rt60_error_s, better="lower"),
+    Metric("drr_error_db", "DRR error (dB)", 2, drr_error_db, better="lower"),
+)
+"""Scores of estimated room responses against the true ones."""
+
+ALL_METRICS: Mapping[str, Metric] = {**METRICS, **RESPONSE_METRICS}
+
+DEFAULT_METRICS = ("si_sdr_db", "sdr_db", "pesq_wb", "estoi")
 
 
-def score_pair(est: Tensor, ref: Tensor, rate_hz: int) -> dict[str, float]:
-    """Every metric of one item, `[T]` or `[C, T]`; the mean over channels, NaN if one channel is NaN.
+def select_metrics(names: Sequence[str] = DEFAULT_METRICS) -> tuple[Metric, ...]:
+    """Scores of speech by their names, each once.
 
     Raises:
+        ConfigError: A name is unknown, there is none, or a package of an optional score is missing.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        found = f"Unknown metric {', '.join(map(repr, unknown))}" if unknown else "No metric is named"
+        raise ConfigError(f"{found}; expected some of {', '.join(METRICS)}.")
+    chosen = tuple(METRICS[name] for name in dict.fromkeys(names))
+    for metric in chosen:
+        for module in metric.requires:
+            optional_module(module, metric.label)
+    return chosen
+
+
+def score_pair(
+    est: Tensor, ref: Tensor, rate_hz: int, metrics: Sequence[str] = DEFAULT_METRICS
+) -> dict[str, float]:
+    """Scores of one item, `[T]` or `[C, T]`; the mean over channels, NaN if one channel is NaN.
+
+    Raises:
+        ConfigError: A metric is unknown or needs a package that is missing.
         ValueError: The shapes differ or there are no samples.
     """
-    return {metric.name: float(metric.score(est, ref, rate_hz).mean()) for metric in METRICS}
+    chosen = select_metrics(metrics)
+    return {metric.name: float(metric.score(est, ref, rate_hz).mean()) for metric in chosen}
 
 
-def remarks(n_samples: int, rate_hz: int) -> list[str]:
+def remarks(n_samples: int, rate_hz: int, metrics: Sequence[str] = DEFAULT_METRICS) -> list[str]:
     """What a reader of the scores of such a recording has to know."""
-    if rate_hz < PESQ_RATE_HZ:
-        return [f"no wide-band PESQ at {rate_hz} Hz (needs {PESQ_RATE_HZ} Hz)"]
+    found = []
+    if "pesq_wb" in metrics and rate_hz < PESQ_RATE_HZ:
+        found.append(f"no wide-band PESQ at {rate_hz} Hz (needs {PESQ_RATE_HZ} Hz, pesq_nb does not)")
+    if rate_hz < PESQ_RATE_HZ and any(name.startswith("dnsmos") for name in metrics):
+        found.append(f"no DNSMOS at {rate_hz} Hz (needs {PESQ_RATE_HZ} Hz)")
     n_pieces = math.ceil(n_samples / (PESQ_PIECE_S * rate_hz))
-    return [f"PESQ is the mean of {n_pieces} pieces"] if n_pieces > 1 else []
-
-
-def _undefined(est: Tensor, ref: Tensor) -> Tensor:
-    """Which rows have no score, [..., T] -> bool [...]."""
-    if est.shape != ref.shape or est.numel() == 0 or est.ndim == 0:
-        raise ValueError(
-            f"The estimate has shape {list(est.shape)} and the reference {list(ref.shape)}; "
-            "expected the same [..., T] with T > 0."
-        )
-    return _unusable(est) | _unusable(ref)
-
-
-def _unusable(wave: Tensor) -> Tensor:
-    wave = _double(wave)
-    finite = wave.isfinite().all(-1)
-    centred = wave - wave.mean(-1, keepdim=True)
-    return ~finite | ~(rms(centred) > from_db(SILENCE_DB))
-
-
-def _unit_level(wave: Tensor) -> Tensor:
-    wave = _double(wave)
-    wave = wave - wave.mean(-1, keepdim=True)
-    return wave / rms(wave).clamp_min(torch.finfo(torch.float64).tiny)[..., None]
-
-
-def _double(wave: Tensor) -> Tensor:
-    """In float64, which MPS does not have: on the CPU there."""
-    wave = wave.detach()
-    return (wave.cpu() if wave.device.type == "mps" else wave).double()
-
-
-def _by_row(score: Callable[[Tensor, Tensor], float], est: Tensor, ref: Tensor, undefined: Tensor) -> Tensor:
-    """Score each row alone, so that one bad row does not take the others with it."""
-    rows = zip(_rows(est), _rows(ref), undefined.reshape(-1).tolist(), strict=True)
-    scores = [math.nan if skip else score(e, r) for e, r, skip in rows]
-    return torch.tensor(scores, dtype=torch.float32, device=undefined.device).reshape(undefined.shape)
-
-
-def _rows(wave: Tensor) -> Tensor:
-    return wave.detach().reshape(-1, wave.shape[-1]).to("cpu", torch.float32)
-
-
-def _pesq_of_row(est: Tensor, ref: Tensor) -> float:
-    n_pieces = math.ceil(est.shape[-1] / (PESQ_PIECE_S * PESQ_RATE_HZ))
-    pieces = zip(est.tensor_split(n_pieces), ref.tensor_split(n_pieces), strict=True)
-    scores = np.array([_pesq_of_piece(e, r) for e, r in pieces])
-    return float(scores[np.isfinite(scores)].mean()) if np.isfinite(scores).any() else math.nan
-
-
-def _pesq_of_piece(est: Tensor, ref: Tensor) -> float:
-    from pesq import PesqError
-    from torchmetrics.functional.audio import perceptual_evaluation_speech_quality
-
-    if est.shape[-1] < PESQ_SHORTEST_S * PESQ_RATE_HZ or bool(_undefined(est, ref)):
-        return math.nan
-    try:
-        return float(perceptual_evaluation_speech_quality(est, ref, PESQ_RATE_HZ, "wb"))
-    except PesqError:  # no utterance found, in practice
-        return math.nan
-
-
-def _estoi_of_row(est: Tensor, ref: Tensor, rate_hz: int) -> float:
-    from torchmetrics.functional.audio import short_time_objective_intelligibility
-
-    with warnings.catch_warnings(), _fixed_numpy_seed():
-        # pystoi warns and returns 1e-5 where too few frames are left.
-        warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
-        try:
-            return float(short_time_objective_intelligibility(est, ref, rate_hz, extended=True))
-        except RuntimeWarning:
-            return math.nan
-
-
-@contextlib.contextmanager
-def _fixed_numpy_seed() -> Iterator[None]:
-    """Put pystoi's dither under a fixed seed and give the global generator back as it was.
-
-    The dither decides the score in bands that are exactly zero, and it comes from numpy's global
-    generator, on which other code may rely.
-    """
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    has_pesq = "pesq_nb" in metrics or ("pesq_wb" in metrics and rate_hz >= PESQ_RATE_HZ)
+    return [*found, f"PESQ is the mean of {n_pieces} pieces"] if has_pesq and n_pieces > 1 else found

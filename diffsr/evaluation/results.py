@@ -1,41 +1,23 @@
-"""What an evaluation found: rows, statistics, tables and the csv file."""
+"""What an evaluation found: statistics and tables over the rows of all items."""
 
 from __future__ import annotations
 
-import csv
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-from diffsr.errors import DataError
-from diffsr.evaluation.metrics import METRICS, Metric
+from diffsr.evaluation.csv_file import write_rows
+from diffsr.evaluation.metrics import ALL_METRICS, Metric
+from diffsr.evaluation.row import Row
 from diffsr.evaluation.tables import Summary, markdown_table, number, summarise, text_table
-from diffsr.io.atomic import replacing
 
+__all__ = ["Evaluation", "Row"]
+
+Table: TypeAlias = tuple[list[str], list[list[str]]]
+_SIDES = ("input", "output", "improvement")
 _N_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Row:
-    """Scores of one item.
-
-    Attributes:
-        id: Relative path without suffix.
-        duration_s: What was scored.
-        output: Metric name -> score of the estimate; NaN where it is not defined.
-        input: Metric name -> score of the noisy input; empty when none was given.
-        notes: What a reader has to know, such as files that were cut.
-    """
-
-    id: str
-    duration_s: float
-    output: dict[str, float]
-    input: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    def improvement(self, metric: str) -> float:
-        """Output minus input; NaN without input."""
-        return self.output[metric] - self.input.get(metric, math.nan)
 
 
 @dataclass(frozen=True)
@@ -49,40 +31,51 @@ class Evaluation:
     """
 
     rows: list[Row]
-    failed: dict[str, str] = field(default_factory=dict)
-    unmatched: dict[str, list[str]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unmatched: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def has_input(self) -> bool:
         """Whether noisy inputs were scored too."""
         return any(row.input for row in self.rows)
 
-    def summary(self, metric: str, which: str = "output") -> Summary:
-        """Statistics of `input`, `output` or `improvement`.
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics that any row has, in the order of the registry."""
+        names = {name for row in self.rows for name in row.output}
+        return [metric for name, metric in ALL_METRICS.items() if name in names]
 
-        With inputs all three are taken over the same items, those where both scores exist, so that the
-        means can be subtracted.
+    def where(self, keep: Callable[[Row], bool]) -> Evaluation:
+        """Only some of the rows, without the lists of failures."""
+        return Evaluation([row for row in self.rows if keep(row)])
+
+    def summary(self, metric: str, which: str = "output") -> Summary:
+        """Statistics of `input`, `output` or `improvement` over the rows that have the metric.
+
+        Where inputs have the metric too, all three are taken over the same items, those where both
+        scores exist, so that the means can be subtracted.
         """
+        rows = [row for row in self.rows if metric in row.output]
         values = {
-            "output": [row.output[metric] for row in self.rows],
-            "input": [row.input.get(metric, math.nan) for row in self.rows],
-            "improvement": [row.improvement(metric) for row in self.rows],
+            "output": [row.output[metric] for row in rows],
+            "input": [row.input.get(metric, math.nan) for row in rows],
+            "improvement": [row.improvement(metric) for row in rows],
         }[which]
-        if self.has_input:
-            values = [
-                value if math.isfinite(row.improvement(metric)) else math.nan
-                for value, row in zip(values, self.rows, strict=True)
-            ]
-        return summarise(values)
+        if any(metric in row.input for row in rows):
+            both = [math.isfinite(row.output[metric] + row.input.get(metric, math.nan)) for row in rows]
+            values = [value if keep else math.nan for value, keep in zip(values, both, strict=True)]
+        higher = which == "improvement" or ALL_METRICS[metric].better != "lower"
+        groups = [row.groups for row in rows] if any(row.groups for row in rows) else None
+        n_lost = sum(row.is_lost(metric) for row in rows) if which == "improvement" else 0
+        return summarise(values, groups, higher, n_lost)
 
     def to_text(self) -> str:
         """Tables for the terminal, then what could not be scored and the notes."""
-        parts = [text_table(*_means(self)), text_table(*_spread(self)), *_remarks(self)]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join([*(text_table(*table) for table in _tables(self)), *_remarks(self)]) + "\n"
 
     def to_markdown(self) -> str:
-        """The two tables for documents."""
-        return markdown_table(*_means(self)) + "\n\n" + markdown_table(*_spread(self)) + "\n"
+        """The same tables for documents."""
+        return "\n\n".join(markdown_table(*table) for table in _tables(self)) + "\n"
 
     def write_csv(self, path: str | Path) -> None:
         """One line per scored item, written completely or not at all.
@@ -90,40 +83,39 @@ class Evaluation:
         Raises:
             DataError: The file cannot be written.
         """
-        path = Path(path)
-        lines = [_csv_line(row, self.has_input) for row in self.rows]
-        if path.is_dir():
-            raise DataError(f"Cannot write {path}: it is a folder, expected the name of a .csv file.")
-        try:
-            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-                writer.writeheader()
-                writer.writerows(lines)
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(
-                f"Cannot write {path}: {reason}. Choose a folder that you may write to."
-            ) from error
+        write_rows(self.rows, path)
 
 
-def _means(result: Evaluation) -> tuple[list[str], list[list[str]]]:
+def _tables(result: Evaluation) -> list[Table]:
+    """Means of all metrics; how improvements spread over items; how scores without an input spread."""
+    compared = [
+        metric
+        for metric in result.metrics
+        if metric.better != "neither" and any(metric.name in row.input for row in result.rows)
+    ]
+    others = [metric for metric in result.metrics if metric not in compared]
+    tables = [_means(result)]
+    tables += [_spread(result, compared, "improvement")] if compared else []
+    return tables + ([_spread(result, others, "output")] if others else [])
+
+
+def _means(result: Evaluation) -> Table:
     """Means of input, output and improvement."""
-    header = ["metric", "input", "output", "improvement", "items", "NaN"]
-    return header, [_means_of(result, metric) for metric in METRICS]
+    header = ["metric", *_SIDES, "items", "NaN"]
+    return header, [_means_of(result, metric) for metric in result.metrics]
 
 
 def _means_of(result: Evaluation, metric: Metric) -> list[str]:
-    parts = {which: result.summary(metric.name, which) for which in ("input", "output", "improvement")}
-    means = [number(part.mean, metric.digits, which == "improvement") for which, part in parts.items()]
-    return [metric.label, *means, str(parts["output"].n), str(parts["output"].n_nan)]
+    parts = {side: result.summary(metric.name, side) for side in _SIDES}
+    means = [number(part.mean, metric.digits, side == "improvement") for side, part in parts.items()]
+    return [_label(metric), *means, str(parts["output"].n), str(parts["output"].n_nan)]
 
 
-def _spread(result: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """How the scores spread over items: of the improvement with inputs, else of the output."""
-    which = "improvement" if result.has_input else "output"
-    worse = ["made worse"] if result.has_input else []
-    header = [which, "mean", "95 % interval", "median", "worst", *worse]
-    return header, [_spread_of(result, metric, which) for metric in METRICS]
+def _spread(result: Evaluation, metrics: Sequence[Metric], which: str) -> Table:
+    """How the scores of one side spread over items."""
+    header = [which, "mean", "95 % interval", "median", "worst"]
+    header += ["made worse"] if which == "improvement" else []
+    return header, [_spread_of(result, metric, which) for metric in metrics]
 
 
 def _spread_of(result: Evaluation, metric: Metric, which: str) -> list[str]:
@@ -133,31 +125,38 @@ def _spread_of(result: Evaluation, metric: Metric, which: str) -> list[str]:
         for value in (part.mean, part.low, part.high, part.median, part.worst)
     )
     interval = f"{low} to {high}" if math.isfinite(part.low) else "-"
-    worse = f"{part.n_negative} of {part.n} ({part.share_negative:.0%})" if part.n else "-"
-    return [metric.label, mean, interval, median, worst, *([worse] if signed else [])]
+    worse = f"{part.n_worse} of {part.n_compared} ({part.share_worse:.0%})" if part.n_compared else "-"
+    worst = worst if metric.better != "neither" else "-"
+    return [_label(metric), mean, interval, median, worst, *([worse] if signed else [])]
+
+
+def _label(metric: Metric) -> str:
+    return f"{metric.label}, lower is better" if metric.better == "lower" else metric.label
 
 
 def _remarks(result: Evaluation) -> list[str]:
-    """Paragraphs on undefined scores, failures, unmatched files and notes."""
+    """Paragraphs on intervals, undefined scores, failures, unmatched files and notes."""
     names = {"est": "Estimates", "ref": "References", "input": "Inputs"}
     undefined = [f"{row.id}: {missing}" for row in result.rows if (missing := _undefined_scores(row))]
     notes = [f"{row.id}: {', '.join(row.notes)}" for row in result.rows if row.notes]
     blocks = {
-        "Items with undefined scores (silent or too short)": undefined,
+        "Items with undefined scores (silent, not finite or too short)": undefined,
         "Items that could not be scored": [f"{item}: {reason}" for item, reason in result.failed.items()],
         **{f"{names[role]} without partner": ids for role, ids in result.unmatched.items()},
         "Notes": notes,
     }
-    return [_block(title, lines) for title, lines in blocks.items() if lines]
+    groups = {name for row in result.rows for name in row.groups}
+    by_group = [f"Intervals by resampling the {len(groups)} talkers, not the items."] if groups else []
+    return by_group + [_block(title, lines) for title, lines in blocks.items() if lines]
 
 
 def _undefined_scores(row: Row) -> str:
     sides = {"output": row.output, "input": row.input}
     missing = [
         f"{metric.label} of the {side}"
-        for metric in METRICS
+        for name, metric in ALL_METRICS.items()
         for side, scores in sides.items()
-        if not math.isfinite(scores.get(metric.name, 0.0))
+        if not math.isfinite(scores.get(name, 0.0))
     ]
     return ", ".join(missing)
 
@@ -165,14 +164,3 @@ def _undefined_scores(row: Row) -> str:
 def _block(title: str, lines: list[str]) -> str:
     more = [f"  ... and {len(lines) - _N_SHOWN} more"] if len(lines) > _N_SHOWN else []
     return "\n".join([f"{title} ({len(lines)}):", *(f"  {line}" for line in lines[:_N_SHOWN]), *more])
-
-
-def _csv_line(row: Row, has_input: bool) -> dict[str, str]:
-    line = {"id": row.id, "duration_s": f"{row.duration_s:.4f}"}
-    for metric in METRICS:
-        if has_input:
-            line[f"{metric.name}_input"] = f"{row.input.get(metric.name, math.nan):.6g}"
-        line[f"{metric.name}_output"] = f"{row.output[metric.name]:.6g}"
-        if has_input:
-            line[f"{metric.name}_improvement"] = f"{row.improvement(metric.name):.6g}"
-    return line | {"notes": "; ".join(row.notes)}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,11 @@ class Summary:
         n_nan: Values that are not finite and enter no statistic.
         mean: Mean.
         median: Median.
-        worst: Smallest value (higher is better for every score here).
-        low: Lower end of the 95 % bootstrap interval of the mean; NaN for fewer than two values.
+        worst: Smallest value, or largest where lower is better.
+        low: Lower end of the 95 % bootstrap interval of the mean; NaN for fewer than two values or groups.
         high: Upper end.
-        n_negative: Values below zero: for improvements, the items made worse.
+        n_worse: Of improvements, the items made worse: values below zero, and `n_lost` items.
+        n_compared: Items that could have been made worse: `n` and the lost ones.
     """
 
     n: int
@@ -31,55 +33,86 @@ class Summary:
     worst: float
     low: float
     high: float
-    n_negative: int
+    n_worse: int
+    n_compared: int
 
     @property
-    def share_negative(self) -> float:
-        """`n_negative / n`; NaN when there is no value."""
-        return self.n_negative / self.n if self.n else math.nan
+    def share_worse(self) -> float:
+        """`n_worse / n_compared`, the failure rate; NaN when nothing was compared."""
+        return self.n_worse / self.n_compared if self.n_compared else math.nan
 
 
-def summarise(values: Sequence[float]) -> Summary:
-    """Statistics of scores, NaN left out and counted."""
+def summarise(
+    values: Sequence[float],
+    groups: Sequence[Sequence[str]] | None = None,
+    higher_is_better: bool = True,
+    n_lost: int = 0,
+) -> Summary:
+    """Statistics of scores, NaN left out and counted.
+
+    Args:
+        values: One per item.
+        groups: What each item shares with others, see `bootstrap_interval`.
+        higher_is_better: Which end is the worst.
+        n_lost: Items among the NaN that had a score before and have none now.
+    """
     array = np.asarray(values, dtype=np.float64)
-    finite = array[np.isfinite(array)]
-    n_nan = len(array) - len(finite)
+    is_finite = np.isfinite(array)
+    finite = array[is_finite]
+    n_nan, nan = len(array) - len(finite), math.nan
     if len(finite) == 0:
-        return Summary(0, n_nan, math.nan, math.nan, math.nan, math.nan, math.nan, 0)
-    low, high = bootstrap_interval(finite.tolist())
+        return Summary(0, n_nan, nan, nan, nan, nan, nan, n_lost, n_lost)
+    kept = None if groups is None else [group for group, keep in zip(groups, is_finite, strict=True) if keep]
+    low, high = bootstrap_interval(finite.tolist(), groups=kept)
     return Summary(
         n=len(finite),
         n_nan=n_nan,
         mean=float(finite.mean()),
         median=float(np.median(finite)),
-        worst=float(finite.min()),
+        worst=float(finite.min() if higher_is_better else finite.max()),
         low=low,
         high=high,
-        n_negative=int((finite < 0).sum()),
+        n_worse=int((finite < 0).sum()) + n_lost,
+        n_compared=len(finite) + n_lost,
     )
 
 
 def bootstrap_interval(
-    values: Sequence[float], coverage: float = 0.95, n_resamples: int = 2000, seed: int = 0
+    values: Sequence[float],
+    coverage: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence[Sequence[str]] | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean.
 
+    Items of one talker are not independent. With `groups` the talkers are drawn instead of the items,
+    and an item counts as often as the product of the draws of its talkers (two for a mixture of two).
+
     Args:
-        values: Finite values, one per independent item.
+        values: Finite values, one an item.
         coverage: Probability inside the interval.
         n_resamples: Number of resampled means.
-        seed: Of the resampling; the same values and seed give the same interval.
+        seed: Of the resampling; the same values, groups and seed give the same interval.
+        groups: Names of the groups of each item; an item without a name is a group of its own.
 
     Returns:
-        Lower and upper end; NaN for fewer than two values.
+        Lower and upper end; NaN for fewer than two values or groups.
 
     References:
-        Efron 1979, "Bootstrap methods: another look at the jackknife".
+        Efron 1979, "Bootstrap methods: another look at the jackknife"; for items with several groups
+        Davezies et al. 2021, "Empirical process results for exchangeable arrays", arXiv:1906.11293.
     """
-    if len(values) < 2:
-        return math.nan, math.nan
     array, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
-    means = [array[rng.integers(len(array), size=len(array))].mean() for _ in range(n_resamples)]
+    places, n_groups = _places(groups if groups is not None else [()] * len(array))
+    if n_groups < 2:
+        return math.nan, math.nan
+    draws = (rng.integers(n_groups, size=n_groups) for _ in range(n_resamples))
+    # Column n_groups stands for no further group: it counts once.
+    counts = np.array([[*np.bincount(draw, minlength=n_groups), 1] for draw in draws], dtype=np.float64)
+    weights = np.prod([counts[:, column] for column in places.T], axis=0)
+    weights = weights[weights.sum(axis=1) > 0]  # no item has all its talkers in some draws of few talkers
+    means = weights @ array / weights.sum(axis=1)
     low, high = np.quantile(means, [(1 - coverage) / 2, (1 + coverage) / 2])
     return float(low), float(high)
 
@@ -102,6 +135,18 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
     cells = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def _places(groups: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], int]:
+    """Numbers of the groups of each item, [items, most groups of an item], and how many groups there are.
+
+    An item without a name is a group of its own; rows are filled up with the count of groups.
+    """
+    names: list[list[str | int]] = [list(dict.fromkeys(group)) or [item] for item, group in enumerate(groups)]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(name for group in names for name in group))}
+    width = max((len(group) for group in names), default=1)
+    rows = [[numbers[name] for name in group] + [len(numbers)] * (width - len(group)) for group in names]
+    return np.array(rows, dtype=np.int64).reshape(len(names), width), len(numbers)
 
 
 def _padded(line: Sequence[str], widths: Sequence[int]) -> str:
