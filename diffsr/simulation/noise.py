@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffsr.signal.filtering import fast_length
-
 CROSS_FADE_S = 0.05
 SPEED_OF_SOUND_M_S = 343.0
 
@@ -49,10 +47,12 @@ def diffuse(channels: Tensor, distances_m: Tensor, rate_hz: int) -> Tensor:
         Habets, Cohen and Gannot 2008, "Generating nonstationary multisensor signals under a spatial
         coherence constraint", JASA 124(5), with the Cholesky decomposition.
     """
+    from scipy.fft import next_fast_len
+
     n_channels, n_samples = channels.shape
     if n_channels == 1:
         return channels
-    size = fast_length(n_samples)
+    size = next_fast_len(n_samples, real=True)
     frequency_hz = torch.arange(size // 2 + 1, dtype=torch.float64) * (rate_hz / size)
     argument = 2 * frequency_hz[:, None, None] * distances_m.double() / SPEED_OF_SOUND_M_S
     coherence = torch.sinc(argument)
