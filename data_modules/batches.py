@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,16 +46,6 @@ def collate(items: Sequence[Item]) -> Batch:
     return batch
 
 
-def items_of(batch: Mapping[str, Any]) -> list[Item]:
-    """The items of a batch one by one, without padding."""
-    items = []
-    for number, n_samples in enumerate(batch["n_samples"].tolist()):
-        item = {name: value[number] for name, value in batch.items() if name != "problems"}
-        waves = {name: item[name][..., :n_samples] for name in DIMS if name in item}
-        items.append({**item, **waves})
-    return items
-
-
 class Reporting(LightningDataModule):
     """Counts in the main process what the workers could not use, and tells it at the end of a stage.
 
@@ -68,15 +58,18 @@ class Reporting(LightningDataModule):
         self.problems: dict[str, None] = {}  # in the order in which they came
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note the problems of a batch."""
-        self.problems.update(dict.fromkeys(batch.get("problems", [])))
+        """Note the problems of a batch; the first one is told at once."""
+        found = batch.get("problems", [])
+        if found and not self.problems:
+            _log.warning("Skipped: %s More are counted and told at the end.", found[0])
+        self.problems.update(dict.fromkeys(found))
         return batch
 
     def teardown(self, stage: str) -> None:
-        """Tell them."""
+        """Tell how many there were."""
         if self.problems:
             first = next(iter(self.problems))
-            _log.warning("%d files or pairs could not be used; first: %s", len(self.problems), first)
+            _log.warning("Skipped in all: %d files or items; first: %s", len(self.problems), first)
 
     @property
     def share(self) -> tuple[int, int]:
