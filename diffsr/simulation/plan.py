@@ -52,11 +52,13 @@ class MeasuredRoom:
         name: The room.
         ids: Response of each talker, by its id in the manifest.
         paths: Its file.
+        n_microphones: Channels of the files that are used, from the first on.
     """
 
     name: str
     ids: tuple[str, ...]
     paths: tuple[str, ...]
+    n_microphones: int = 1
 
 
 RoomPlan: TypeAlias = Room | MeasuredRoom

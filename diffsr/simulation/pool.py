@@ -6,22 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
 
 from diffsr.errors import DataError
-from diffsr.signal.resampling import resample
 from diffsr.simulation.image_source import arrival_samples
 from diffsr.simulation.plan import Room, RoomPlan
 from diffsr.simulation.pool_building import build_pool
 from diffsr.simulation.pool_folder import PoolSettings, read_index, read_state, room_path
-from diffsr.simulation.responses import Responses
+from diffsr.simulation.responses import Responses, at_rate
 from diffsr.simulation.room_file import read_room, room_from_text
-from diffsr.simulation.rooms import unit_direct
 
 __all__ = ["RoomPool", "build_pool"]
-_RINGING_SAMPLES = 256
-"""Zeros after a direct path for the resampling filter to ring in."""
 
 
 class RoomPool:
@@ -76,28 +70,29 @@ class RoomPool:
         Raises:
             DataError: The room is not one of this pool, or its file is missing or damaged.
         """
-        if not isinstance(room, Room) or room.number is None or room.positions is None:
-            raise DataError(f"The room is not one of the pool {self.folder}. Use the source that drew it.")
-        self._check_known(room, room.number, room.positions)
+        if not isinstance(room, Room) or room.number is None or not self.owns(room):
+            raise DataError(
+                f"The room of the scene is not one of the pool {self.folder}: the scene was drawn from other "
+                "rooms. Name those, or draw the scenes again."
+            )
+        positions = room.positions or ()
         try:
             _, stored, stored_hz = read_room(room_path(self.folder, room.number))
         except DataError as error:
             raise DataError(f"{error}. Make it anew with: {self.settings.command(self.folder)}") from error
         full, direct = (
-            response[list(room.positions), : len(room.microphones_m)]
-            for response in (stored.full, stored.direct)
+            response[list(positions), : len(room.microphones_m)] for response in (stored.full, stored.direct)
         )
-        onsets = tuple(stored.onset_samples[position] for position in room.positions)
-        chosen = Responses(full, direct, onsets)
-        return chosen if stored_hz == rate_hz else _at_rate(chosen, room, stored_hz, rate_hz)
+        onsets = tuple(stored.onset_samples[position] for position in positions)
+        exact = [arrival_samples(t, room.microphones_m[0], stored_hz) for t in room.talkers_m]
+        return at_rate(Responses(full, direct, onsets), exact, stored_hz, rate_hz)
 
-    def _check_known(self, room: Room, number: int, positions: tuple[int, ...]) -> None:
-        inside = number < len(self) and max(positions) < self.settings.n_talkers
-        if not inside or _part(self.room(number), positions, len(room.microphones_m)) != room:
-            raise DataError(
-                f"Room {number} of the scene is not that of the pool {self.folder}: the scene was drawn from "
-                "another pool. Name that one, or draw the scenes again."
-            )
+    def owns(self, room: RoomPlan) -> bool:
+        """Whether the room is one of this pool."""
+        if not isinstance(room, Room) or room.number is None or room.positions is None:
+            return False
+        inside = room.number < len(self) and set(room.positions) <= set(range(self.settings.n_talkers))
+        return inside and _part(self.room(room.number), room.positions, len(room.microphones_m)) == room
 
     def _too_small(self, n_talkers: int, n_microphones: int) -> DataError:
         have = self.settings
@@ -121,16 +116,3 @@ def _part(room: Room, positions: tuple[int, ...], n_microphones: int) -> Room:
         microphones_m=room.microphones_m[:n_microphones],
         positions=positions,
     )
-
-
-def _at_rate(responses: Responses, room: Room, from_hz: int, to_hz: int) -> Responses:
-    """At another rate, where the direct path at the first microphone has unit energy again."""
-
-    def convert(response: Tensor) -> Tensor:
-        return resample(F.pad(response, (0, _RINGING_SAMPLES)), from_hz, to_hz)
-
-    first = room.microphones_m[0]
-    onsets = tuple(
-        round(arrival_samples(talker, first, from_hz) * to_hz / from_hz) for talker in room.talkers_m
-    )
-    return unit_direct(Responses(convert(responses.full), convert(responses.direct), onsets))

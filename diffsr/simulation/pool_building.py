@@ -65,10 +65,11 @@ def build_pool(
         write_index(folder, settings)
         write_state(folder, settings, complete=True)
     except OSError as error:
+        missing = [k for k in range(count) if not room_path(folder, k).exists()]
         raise DataError(
-            f"Cannot write the pool {folder}: {error.strerror or error}. Expected a folder with enough space "
-            f"that you may write to. Finished rooms are kept; put it right and continue with: "
-            f"{settings.command(folder)}"
+            f"Cannot write the pool {folder}: {error.strerror or error}. Expected a folder that you may write "
+            f"to, with about {_megabytes(settings, missing):.1f} MB for the rooms that are missing. Finished "
+            f"rooms are kept; put it right and continue with: {settings.command(folder)}"
         ) from error
     return folder
 
@@ -143,11 +144,14 @@ def _is_finished(folder: Path, settings: PoolSettings, number: int) -> bool:
 
 
 def _check_space(folder: Path, settings: PoolSettings, missing: Sequence[int]) -> None:
-    needed = sum(settings.n_bytes(settings.room(number)) for number in missing)
-    free = shutil.disk_usage(folder).free
+    needed, free = _megabytes(settings, missing), shutil.disk_usage(folder).free / 1e6
     if needed > free:
         raise DataError(
-            f"{len(missing)} rooms need {needed / 1e6:.0f} MB, but {folder} has {free / 1e6:.0f} MB left. "
-            f"Expected enough space. Make some, or build fewer rooms (--count); finished rooms are kept. "
-            f"Continue with: {settings.command(folder)}"
+            f"{len(missing)} rooms need {needed:.1f} MB, but {folder} has {free:.1f} MB left. Make space there, "
+            f"or build fewer rooms (--count). Finished rooms are kept; continue with: {settings.command(folder)}"
         )
+
+
+def _megabytes(settings: PoolSettings, numbers: Sequence[int]) -> float:
+    """Size of the files of rooms."""
+    return sum(settings.n_bytes(settings.room(number)) for number in numbers) / 1e6

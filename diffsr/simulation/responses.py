@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
+from diffsr.signal.resampling import resample
 from diffsr.simulation.plan import RoomPlan
+
+_RINGING_SAMPLES = 256
+"""Zeros after a direct path for the resampling filter to ring in."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,31 @@ class Responses:
     onset_samples: tuple[int, ...]
 
 
+def unit_direct(responses: Responses) -> Responses:
+    """Scale the responses of each talker so that its direct path at the first microphone has the energy 1."""
+    scale = responses.direct[:, 0].square().sum(-1).rsqrt()[:, None, None]
+    return Responses(responses.full * scale, responses.direct * scale, responses.onset_samples)
+
+
+def at_rate(responses: Responses, exact_onsets: Sequence[float], from_hz: int, to_hz: int) -> Responses:
+    """Responses at another rate, where the direct path at the first microphone again has the energy 1.
+
+    Args:
+        responses: At the rate `from_hz`.
+        exact_onsets: Where the direct paths arrive at the first microphone, in samples and fractions.
+        from_hz: Rate of the responses.
+        to_hz: Rate of the result.
+    """
+    if from_hz == to_hz:
+        return responses
+
+    def convert(response: Tensor) -> Tensor:
+        return resample(F.pad(response, (0, _RINGING_SAMPLES)), from_hz, to_hz)
+
+    onsets = tuple(round(onset * to_hz / from_hz) for onset in exact_onsets)
+    return unit_direct(Responses(convert(responses.full), convert(responses.direct), onsets))
+
+
 class RoomSource(Protocol):
     """Draws rooms as numbers and knows their responses."""
 
@@ -38,4 +69,8 @@ class RoomSource(Protocol):
 
     def responses(self, room: RoomPlan, rate_hz: int) -> Responses:
         """Responses of a room that this source has drawn, at any rate."""
+        ...
+
+    def owns(self, room: RoomPlan) -> bool:
+        """Whether this source could have drawn a room; several sources are told apart by it."""
         ...

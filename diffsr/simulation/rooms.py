@@ -29,7 +29,7 @@ from diffsr.simulation.image_source import (
     sabine_absorption,
 )
 from diffsr.simulation.plan import Point, Room, RoomPlan
-from diffsr.simulation.responses import Responses
+from diffsr.simulation.responses import Responses, unit_direct
 
 VERSION = 1
 """Raised when the same numbers would give other rooms or other responses."""
@@ -140,12 +140,6 @@ def direct_onsets(room: Room, rate_hz: int) -> tuple[int, ...]:
     return tuple(round(arrival_samples(t, room.microphones_m[0], rate_hz)) for t in room.talkers_m)
 
 
-def unit_direct(responses: Responses) -> Responses:
-    """Scale the responses of each talker so that its direct path at the first microphone has the energy 1."""
-    scale = responses.direct[:, 0].square().sum(-1).rsqrt()[:, None, None]
-    return Responses(responses.full * scale, responses.direct * scale, responses.onset_samples)
-
-
 class SimulatedRooms:
     """Rooms drawn anew for every scene and rendered when they are heard; nothing is kept.
 
@@ -174,6 +168,10 @@ class SimulatedRooms:
                 f"Room {room.name} is measured, expected a simulated one. Use the source that drew it."
             )
         return render_room(room, rate_hz)
+
+    def owns(self, room: RoomPlan) -> bool:
+        """Whether the room is a simulated one and not from a pool."""
+        return isinstance(room, Room) and room.number is None
 
 
 def recipe(classes: Sequence[ReverberationClass] = CLASSES) -> dict[str, object]:

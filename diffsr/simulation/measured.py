@@ -1,0 +1,200 @@
+"""Measured room responses as a source of rooms, aligned by their direct path.
+
+Responses whose direct path does not stand out are left out (`diffsr.simulation.alignment`): nothing would say
+what the clean signal of a scene is.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffsr.errors import AudioError, ConfigError, DataError
+from diffsr.io.audio import read_audio
+from diffsr.io.manifest import Utterance
+from diffsr.simulation.alignment import LEAD_S, align, clear_direct_path
+from diffsr.simulation.plan import MeasuredRoom, RoomPlan
+from diffsr.simulation.responses import Responses, RoomSource, at_rate, unit_direct
+from diffsr.simulation.rooms import digest
+
+VERSION = 1
+"""Raised when the same files would give other rooms."""
+_CACHED = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A response that can be used."""
+
+    id: str
+    path: str
+    n_channels: int
+
+
+class MeasuredRooms:
+    """Measured responses, each talker of a scene with one of its own from the same room.
+
+    Every response is as likely as any other that its room can go with. The files are read once to see which
+    can be used; the others are counted in a warning.
+
+    Args:
+        responses: Rows of a manifest. Those without a room count as a room each.
+
+    Raises:
+        DataError: None can be used.
+    """
+
+    def __init__(self, responses: Sequence[Utterance]) -> None:
+        rooms: defaultdict[str, list[_Measured]] = defaultdict(list)
+        self.rejected: dict[str, str] = {}
+        """Why responses were left out, by their ids."""
+        for row in sorted(responses, key=lambda item: item.id):
+            try:
+                wave, info = read_audio(row.path)
+                clear_direct_path(wave, info.rate_hz)
+            except (AudioError, DataError) as error:
+                self.rejected[row.id] = f"{row.path}: {error}"
+            else:
+                rooms[row.room or row.id].append(_Measured(row.id, str(row.path), len(wave)))
+        self._rooms = dict(rooms)
+        self._report(len(responses))
+        identity = [(row.id, row.room, row.sha1) for row in sorted(responses, key=lambda item: item.id)]
+        self.fingerprint = digest({"source": "measured", "version": VERSION, "responses": identity})
+
+    def draw(self, rng: np.random.Generator, n_talkers: int, n_microphones: int) -> MeasuredRoom:
+        """A room with enough responses, and one of them for each talker.
+
+        Raises:
+            DataError: No room has enough responses with enough channels.
+        """
+        usable = {
+            name: [item for item in items if item.n_channels >= n_microphones]
+            for name, items in self._rooms.items()
+        }
+        usable = {name: items for name, items in usable.items() if len(items) >= n_talkers}
+        if not usable:
+            most = max(len(items) for items in self._rooms.values())
+            channels = max(item.n_channels for items in self._rooms.values() for item in items)
+            raise DataError(
+                f"No room has {n_talkers} clear responses with {n_microphones} channels; the most are {most} "
+                f"responses in a room and {channels} channels. Add responses, name their rooms in the column "
+                "'room' of the manifest, or use simulated rooms (diffsr prepare rooms)."
+            )
+        names = sorted(usable)
+        counts = np.array([len(usable[name]) for name in names])
+        name = names[int(rng.choice(len(names), p=counts / counts.sum()))]
+        chosen = [usable[name][k] for k in rng.permutation(len(usable[name]))[:n_talkers]]
+        paths = tuple(item.path for item in chosen)
+        return MeasuredRoom(name, tuple(item.id for item in chosen), paths, n_microphones)
+
+    def responses(self, room: RoomPlan, rate_hz: int) -> Responses:
+        """Read the responses of a room.
+
+        Raises:
+            DataError: The room is not a measured one, or a file has changed and is no longer clear.
+            AudioError: A file cannot be read.
+        """
+        if not isinstance(room, MeasuredRoom):
+            raise DataError(
+                "The room of the scene is simulated, expected a measured one. Name its own source."
+            )
+        parts = [_prepared(path, rate_hz) for path in room.paths]
+        channels = room.n_microphones
+        full, direct = (_stack([part[k][:channels] for part in parts]) for k in (0, 1))
+        # Where the rate is another one, the direct path lies at the same time, rounded in the same way.
+        return unit_direct(Responses(full, direct, (round(LEAD_S * rate_hz),) * len(parts)))
+
+    def owns(self, room: RoomPlan) -> bool:
+        """Whether the room has only responses of this source."""
+        if not isinstance(room, MeasuredRoom):
+            return False
+        return set(room.ids) <= {item.id for item in self._rooms.get(room.name, ())}
+
+    def _report(self, total: int) -> None:
+        first = next(iter(self.rejected.values()), "")
+        if not self._rooms:
+            raise DataError(
+                f"None of the {total} measured responses can be used. Expected a manifest of room responses "
+                f"with a clear direct path. First: {first}"
+            )
+        if self.rejected:
+            count = len(self.rejected)
+            _log.warning("Left out %d of %d measured responses; first: %s", count, total, first)
+
+
+class OneOf:
+    """Several sources of rooms, of which every scene draws one.
+
+    Args:
+        sources: Where rooms come from.
+        weights: How often; equal by default.
+
+    Raises:
+        ConfigError: No source, or weights that do not fit.
+    """
+
+    def __init__(self, sources: Sequence[RoomSource], weights: Sequence[float] | None = None) -> None:
+        self.sources = tuple(sources)
+        shares = np.array([1.0] * len(self.sources) if weights is None else weights, dtype=float)
+        if not self.sources or len(shares) != len(self.sources) or (shares < 0).any() or shares.sum() <= 0:
+            raise ConfigError(
+                f"{len(self.sources)} sources of rooms cannot be drawn with the weights {shares.tolist()}: "
+                "expected one number of at least 0 for each, and one above 0."
+            )
+        self._shares = shares / shares.sum()
+        prints = [source.fingerprint for source in self.sources]
+        self.fingerprint = digest({"source": "one of", "of": prints, "weights": self._shares.tolist()})
+
+    def draw(self, rng: np.random.Generator, n_talkers: int, n_microphones: int) -> RoomPlan:
+        """A room of one of the sources."""
+        source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
+        return source.draw(rng, n_talkers, n_microphones)
+
+    def responses(self, room: RoomPlan, rate_hz: int) -> Responses:
+        """Responses from the source that knows the room.
+
+        Raises:
+            DataError: None does.
+        """
+        for source in self.sources:
+            if source.owns(room):
+                return source.responses(room, rate_hz)
+        raise DataError(
+            "The room of the scene belongs to none of the sources: the scene was drawn from others. Name "
+            "those, or draw the scenes again."
+        )
+
+    def owns(self, room: RoomPlan) -> bool:
+        """Whether one of the sources does."""
+        return any(source.owns(room) for source in self.sources)
+
+
+@functools.lru_cache(maxsize=_CACHED)
+def _prepared(path: str, rate_hz: int) -> tuple[Tensor, Tensor]:
+    """Aligned full and direct response of a file, [C, T] each, at a rate."""
+    wave, info = read_audio(path)
+    try:
+        onset = clear_direct_path(wave, info.rate_hz)
+    except DataError as error:
+        raise DataError(
+            f"{path} has changed since the scenes were drawn: {error}. Draw them again."
+        ) from error
+    full, direct = align(wave, onset, info.rate_hz)
+    lead = LEAD_S * info.rate_hz
+    converted = at_rate(Responses(full[None], direct[None], (round(lead),)), [lead], info.rate_hz, rate_hz)
+    return converted.full[0], converted.direct[0]
+
+
+def _stack(parts: Sequence[Tensor]) -> Tensor:
+    """Responses of different lengths, [C, T], as one, [S, C, T]."""
+    longest = max(part.shape[-1] for part in parts)
+    return torch.stack([F.pad(part, (0, longest - part.shape[-1])) for part in parts])
