@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="DIR",
-        help="folder with speech_train.csv, noise_train.csv, rir_train.csv and, if there are any, ..._valid.csv and "
-        "..._test.csv",
+        help="folder with speech_train.csv, noise_train.csv, rir_train.csv, and ..._valid.csv, ..._test.csv",
     )
     add("--split", choices=[*STAGES], default="train", help="default: train, epoch 0")
     add("--speech", metavar="MANIFEST", help="default: from --data, else the starter corpus")

@@ -70,6 +70,9 @@ def scene_picture(scene: Scene, path: str | Path) -> Path:
 def write_parts(scene: Scene, folder: str | Path) -> list[Path]:
     """Write the parts of a scene as 32-bit float wav files, so that they still sum up.
 
+    A dry talker convolved with its response is its reverberant part, later by the samples that
+    `scene_facts` names.
+
     Raises:
         AudioError: A file cannot be written.
     """
@@ -79,9 +82,7 @@ def write_parts(scene: Scene, folder: str | Path) -> list[Path]:
         parts[f"talker{k + 1}-direct"] = scene.direct[k]
         parts[f"talker{k + 1}-reverberant"] = scene.reverberant[k]
         if scene.responses is not None:
-            # With its gain, and moved: dry convolved with it gives the reverberant part.
-            onset = scene.responses.onset_samples[k]
-            parts[f"response{k + 1}"] = scene.responses.full[k, :, onset:] * scene.room_gains[k]
+            parts[f"response{k + 1}"] = scene.responses.full[k] * scene.room_gains[k]
     paths = [Path(folder) / f"{scene.plan.id}-{name}.wav" for name in parts]
     for path, wave in zip(paths, parts.values(), strict=True):
         write_audio(path, wave, scene.plan.rate_hz, "FLOAT")
@@ -101,6 +102,9 @@ def scene_facts(scene: Scene) -> dict[str, str]:
     if scene.responses is not None:
         found = [_seconds(value) for value in measured_rt60_s(scene.responses, plan.rate_hz)]
         facts["T60 measured"] = ", ".join(found)
+        facts["direct path"] = (
+            f"at samples {', '.join(map(str, scene.responses.onset_samples))} of the responses"
+        )
     facts["noise"] = "none"
     if plan.noise is not None:
         facts["noise"] = f"{plan.noise.category or plan.noise.id}, SNR {plan.noise.snr_db:.2f} dB"
