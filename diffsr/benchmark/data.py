@@ -1,0 +1,56 @@
+"""The data folder of the benchmark: manifests of speech, noise and room responses under fixed names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffsr.errors import DataError
+from diffsr.io.manifest import Utterance, read_manifest
+
+SOURCES = {
+    "test": {"speech": "speech_test", "noise": "noise_test", "rir": "rir_test"},
+    "valid": {"speech": "speech_valid", "noise": "noise_train", "rir": "rir_train"},
+}
+"""What each split draws from: systems are tuned on noises and rooms that the test does not have."""
+SUFFIXES = (".csv", ".jsonl")
+_FORM = (
+    "speech_train, speech_valid, speech_test, noise_train, noise_test, rir_train and rir_test, each a .csv "
+    "or .jsonl with a column 'path' (speech: also speaker, corpus, duration_s, speech_start_s, speech_end_s; "
+    "noise: category; rir: room)"
+)
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The folder, if it is one.
+
+    Raises:
+        DataError: It is missing, or is a file.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {found}, expected a folder with the manifests {_FORM}.")
+    return folder
+
+
+def read_source(folder: Path, split: str, kind: str) -> list[Utterance]:
+    """Rows of the manifest that a split takes its speech, noise or responses (`rir`) from.
+
+    Raises:
+        DataError: It is missing, or cannot be used.
+    """
+    name = SOURCES[split][kind]
+    for suffix in SUFFIXES:
+        if (folder / f"{name}{suffix}").is_file():
+            return read_manifest(folder / f"{name}{suffix}")
+    there = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
+    raise DataError(
+        f"{folder} has no manifest {name}.csv or {name}.jsonl (there: {', '.join(there) or 'none'}). "
+        f"Expected {_FORM}."
+    )
+
+
+def relative(path: Path, folder: Path) -> str:
+    """A path below the folder as the lists spell it; other paths whole."""
+    absolute, home = path.absolute(), folder.absolute()
+    return absolute.relative_to(home).as_posix() if absolute.is_relative_to(home) else str(absolute)

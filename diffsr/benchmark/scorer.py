@@ -1,0 +1,241 @@
+"""Scoring the estimates of a run against references that are rendered again from the list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from diffsr.benchmark.items import Item, ItemList, checksum
+from diffsr.benchmark.scenes import Rendered, render_item
+from diffsr.benchmark.store import SystemPlace, TrackPlace, append_row, read_rows
+from diffsr.errors import DataError, DiffsrError
+from diffsr.evaluation.item import Item as Scored
+from diffsr.evaluation.item import score_item
+from diffsr.evaluation.results import Row
+from diffsr.io.audio import read_audio
+from diffsr.simulation.plan import MeasuredRoom, Room
+
+OnProgress = Callable[[int, int, str], None]
+NEED_EXACT_TARGET = frozenset({"si_sdr_db", "sdr_db", "si_sdr_aligned_db", "delay_ms", "gain_db"})
+"""Not for measured responses, whose direct path is not clean enough."""
+_FACTS = ("seconds", "rtf", "calls", "memory_mib")
+
+
+@dataclass(frozen=True)
+class SystemScores:
+    """Scores of a system on the items of a list.
+
+    Attributes:
+        label: The system.
+        n_items: How many items were asked for.
+        rows: Those that were scored.
+        missing: Those without an estimate, id -> why, if it is known.
+        failed: Those whose estimate cannot be scored, id -> reason.
+        facts: What the estimates took, id -> seconds, rtf, calls, memory_mib.
+    """
+
+    label: str
+    n_items: int
+    rows: list[Row]
+    missing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def score_system(
+    found: ItemList,
+    items: Sequence[Item],
+    folder: Path,
+    place: TrackPlace,
+    label: str,
+    metrics: Sequence[str],
+    on_progress: OnProgress | None = None,
+) -> SystemScores:
+    """Score what is there; scores of unchanged estimates are taken from the last time.
+
+    Args:
+        found: The list.
+        items: Those of its items to score.
+        folder: The data folder.
+        place: Where the results of the track are.
+        label: Whose estimates.
+        metrics: Names of scores.
+        on_progress: Called before each item and at the end with (finished, all, id).
+
+    Raises:
+        DataError: There is no such system here, or an item cannot be rendered.
+        ConfigError: A metric is unknown, or its package is missing.
+    """
+    at = place.system(label)
+    if label not in place.labels():
+        raise DataError(
+            f"{place.folder} has no estimates of {label} (there: {', '.join(place.labels()) or 'none'}). "
+            f"Run it first: diffsr benchmark run --track {found.track} --system {label} ..."
+        )
+    facts = {row["id"]: row for row in read_rows(at.facts) if "id" in row}
+    work = _Work(found, folder, place, at, metrics)
+    scores = SystemScores(label, len(items), [], facts=facts)
+    for number, item in enumerate(items):
+        if on_progress is not None:
+            on_progress(number, len(items), f"{label} {item.id}")
+        if not at.estimate(item.id).is_file():
+            scores.missing[item.id] = str(facts.get(item.id, {}).get("problem", ""))
+            continue
+        try:
+            row = work.score(item)
+        except _CannotScore as error:
+            scores.failed[item.id] = str(error)
+            continue
+        known = {name: facts.get(item.id, {}).get(name) for name in _FACTS}
+        parameters = {"system": label, **parameters_of(found, item), **known}
+        scores.rows.append(replace(row, parameters=parameters, groups=item.talkers))
+    if on_progress is not None:
+        on_progress(len(items), len(items), label)
+    return scores
+
+
+def parameters_of(found: ItemList, item: Item) -> dict[str, str | int | float | bool | None]:
+    """What made an item, for the columns of the file of scores."""
+    plan = item.plan
+    simulated = plan.room if isinstance(plan.room, Room) else None
+    measured = plan.room if isinstance(plan.room, MeasuredRoom) else None
+    return {
+        "track": found.track,
+        "split": found.split,
+        "pair": item.pair,
+        "response": item.response,
+        "subset": item.subset,
+        "n_talkers": len(plan.talkers),
+        "talkers": " ".join(item.talkers),
+        "corpora": " + ".join(talker.corpus or "" for talker in plan.talkers),
+        "level_difference_db": _level_difference_db(item),
+        "snr_db": plan.noise.snr_db if plan.noise else None,
+        "noise": plan.noise.id if plan.noise else None,
+        "noise_category": plan.noise.category if plan.noise else None,
+        "rt60_s": simulated.rt60_s if simulated else None,
+        "distance_m": round(simulated.distances_m[0], 3) if simulated else None,
+        "room_response": measured.ids[0] if measured else None,
+    }
+
+
+class _CannotScore(Exception):  # noqa: N818
+    """An estimate that does not fit its item."""
+
+
+@dataclass
+class _Work:
+    """Scores one item at a time and keeps what it found."""
+
+    found: ItemList
+    folder: Path
+    place: TrackPlace
+    at: SystemPlace
+    metrics: Sequence[str]
+
+    def __post_init__(self) -> None:
+        digest = self.found.digest
+        self._inputs_file = self.place.folder / "inputs.jsonl"
+        self._inputs = _kept(self._inputs_file, digest)
+        self._outputs = _kept(self.at.scores, digest)
+
+    def score(self, item: Item) -> Row:
+        """Scores of the estimate with those of the observation beside them.
+
+        Raises:
+            _CannotScore: The estimate is unreadable or of another shape.
+        """
+        is_measured = isinstance(item.plan.room, MeasuredRoom)
+        names = [name for name in self.metrics if not (is_measured and name in NEED_EXACT_TARGET)]
+        key = checksum(self.at.estimate(item.id))
+        kept = self._outputs.get(item.id)
+        output = kept[1] if kept is not None and kept[0] == key else None
+        before = self._inputs[item.id][1] if item.id in self._inputs else None
+        if _lacking(output, names) or _lacking(before, names):
+            rendered = render_item(item, self.folder, self.found)
+            est = self._read(item, rendered)
+            mixture = rendered.observation[:1].expand_as(rendered.reference)
+            before = self._complete(before, mixture, rendered, names, self._inputs_file, "")
+            output = self._complete(output, est, rendered, names, self.at.scores, key)
+        assert output is not None  # both are complete now
+        assert before is not None
+        return _joined(output, before, names)
+
+    def _read(self, item: Item, rendered: Rendered) -> Tensor:
+        path = self.at.estimate(item.id)
+        try:
+            est, info = read_audio(path)
+        except DiffsrError as error:
+            raise _CannotScore(str(error)) from error
+        if info.rate_hz != item.plan.rate_hz or est.shape != rendered.reference.shape:
+            n_talkers, n_samples = rendered.reference.shape
+            raise _CannotScore(
+                f"{path} has {est.shape[0]} channels of {est.shape[1]} samples at {info.rate_hz} Hz, "
+                f"expected {n_talkers} (one a talker) of {n_samples} at {item.plan.rate_hz} Hz. Remove it "
+                "and run the system again."
+            )
+        return est
+
+    def _complete(
+        self, kept: Row | None, est: Tensor, rendered: Rendered, names: Sequence[str], path: Path, key: str
+    ) -> Row:
+        """The row with the scores that it lacks; kept on disk as soon as it has them."""
+        lacking = _lacking(kept, names)
+        if kept is not None and not lacking:
+            return kept
+        item = rendered.item
+        row = score_item(est, rendered.reference, item.plan.rate_hz, metrics=lacking, item=Scored(id=item.id))
+        if kept is not None:
+            row = replace(
+                row,
+                output={**kept.output, **row.output},
+                output_by_talker={**kept.output_by_talker, **row.output_by_talker},
+                notes=tuple(dict.fromkeys((*kept.notes, *row.notes))),
+            )
+        append_row(path, {"id": item.id, "list": self.found.digest, "estimate": key, "row": row.to_dict()})
+        return row
+
+
+def _kept(path: Path, digest: str) -> dict[str, tuple[str, Row]]:
+    """Rows of a list that were scored before, id -> (checksum of the estimate, row)."""
+    kept = {}
+    for line in read_rows(path):
+        try:
+            if line["list"] == digest:
+                kept[line["id"]] = (line["estimate"], Row.from_dict(line["row"]))
+        except (KeyError, TypeError, AttributeError):
+            continue  # written by another version: scored again
+    return kept
+
+
+def _lacking(row: Row | None, names: Sequence[str]) -> list[str]:
+    """Scores that a row does not have."""
+    return [name for name in names if row is None or name not in row.output]
+
+
+def _joined(output: Row, before: Row, names: Sequence[str]) -> Row:
+    """Scores of the estimate and of the observation in one row, those that were asked for."""
+
+    def chosen(scores: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: scores[name] for name in names}
+
+    return replace(
+        output,
+        output=chosen(output.output),
+        input=chosen(before.output),
+        output_by_talker=chosen(output.output_by_talker),
+        input_by_talker=chosen(before.output_by_talker),
+    )
+
+
+def _level_difference_db(item: Item) -> float | None:
+    gains_db = [talker.gain_db for talker in item.plan.talkers]
+    return round(gains_db[0] - gains_db[1], 3) if len(gains_db) > 1 else None
+
+
+def missing_of(scores: Sequence[SystemScores]) -> int:
+    """How many estimates are missing or cannot be scored, over all systems."""
+    return sum(len(system.missing) + len(system.failed) for system in scores)

@@ -1,0 +1,179 @@
+"""Who speaks in which item: talkers and files used as evenly as the rules allow."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from diffsr.benchmark.tracks import MAX_USES
+from diffsr.io.manifest import Utterance
+
+_T = TypeVar("_T")
+_ATTEMPTS = 20
+WITHIN, ACROSS = "within", "across"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Utterances of one item, one a talker, and whether a pair is `within` or `across` corpora."""
+
+    utterances: tuple[Utterance, ...]
+    pair: str | None = None
+
+
+def family(corpus: str | None) -> str:
+    """What counts as one corpus: the first word of its name, whatever its case.
+
+    `LibriSpeech train-clean-100` and `LibriSpeech test-other` are one. Rows without a corpus are one too.
+    """
+    words = (corpus or "").split()
+    return words[0].casefold() if words else ""
+
+
+def singles(utterances: Sequence[Utterance], n_items: int, rng: np.random.Generator) -> list[Pick]:
+    """One talker an item: every talker comes once before any comes twice, then every file."""
+    talkers = _talkers(utterances)
+    picks = []
+    for _ in range(n_items):
+        free = [talker for talker in talkers if talker.n_left]
+        if not free:
+            break
+        least = min(talker.n_used for talker in free)
+        talker = _one_of([talker for talker in free if talker.n_used == least], rng)
+        picks.append(Pick((talker.take(rng),)))
+    return picks
+
+
+def pairs(utterances: Sequence[Utterance], n_items: int, rng: np.random.Generator) -> list[Pick]:
+    """Two talkers an item, half of the pairs from within one corpus, half across corpora.
+
+    With one corpus alone all pairs are within; where each corpus has one talker, all are across. Where
+    the files do not suffice for `n_items`, as many as they allow. Utterances without a talker are left
+    out: nobody knows whether two of them are of one person.
+    """
+    utterances = [utterance for utterance in utterances if utterance.speaker is not None]
+    for n in range(min(n_items, len(utterances) * MAX_USES // 2), 0, -1):
+        for _ in range(_ATTEMPTS):
+            talkers = _some_of_each(_talkers(utterances), 2 * n, rng)
+            kinds = _kinds(talkers, n)
+            if not _suffices(talkers, kinds):
+                break
+            picks = _fill(talkers, kinds, rng)
+            if picks is not None:
+                return picks
+    return []
+
+
+@dataclass(eq=False)
+class _Talker:
+    """How often each file of a talker was used."""
+
+    name: str
+    family: str
+    files: list[Utterance]
+    uses: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.uses = [0] * len(self.files)
+
+    @property
+    def n_used(self) -> int:
+        return sum(self.uses)
+
+    @property
+    def n_left(self) -> int:
+        return MAX_USES * len(self.files) - self.n_used
+
+    def take(self, rng: np.random.Generator) -> Utterance:
+        """One of the files that were used least."""
+        least = min(self.uses)
+        number = _one_of([i for i, uses in enumerate(self.uses) if uses == least], rng)
+        self.uses[number] += 1
+        return self.files[number]
+
+
+def _talkers(utterances: Iterable[Utterance]) -> list[_Talker]:
+    """Talkers in the order of their names; an utterance without a label is a talker of its own."""
+    files: dict[tuple[str, str], list[Utterance]] = {}
+    for utterance in sorted(utterances, key=lambda item: item.id):
+        key = (utterance.speaker or utterance.id, family(utterance.corpus))
+        files.setdefault(key, []).append(utterance)
+    return [_Talker(name, corpus, found) for (name, corpus), found in sorted(files.items())]
+
+
+def _some_of_each(talkers: Sequence[_Talker], n_most: int, rng: np.random.Generator) -> list[_Talker]:
+    """At most so many talkers of each corpus: of thousands of talkers there are millions of pairs."""
+    count: Counter[str] = Counter()
+    kept = []
+    for number in rng.permutation(len(talkers)):
+        count[talkers[number].family] += 1
+        if count[talkers[number].family] <= n_most:
+            kept.append(talkers[number])
+    return sorted(kept, key=lambda talker: (talker.name, talker.family))
+
+
+def _kinds(talkers: Sequence[_Talker], n_items: int) -> list[str]:
+    """Kinds of the pairs in turn, those that the corpora can give."""
+    counts = Counter(talker.family for talker in talkers)
+    kinds = [ACROSS] if len(counts) > 1 else []
+    kinds += [WITHIN] if max(counts.values()) > 1 else []
+    return list(itertools.islice(itertools.cycle(kinds), n_items)) if kinds else []
+
+
+def _fill(talkers: Sequence[_Talker], kinds: Sequence[str], rng: np.random.Generator) -> list[Pick] | None:
+    """A pair of each kind in turn; None when it ends in a corner."""
+    picks = []
+    met: Counter[tuple[str, str]] = Counter()
+    for number, kind in enumerate(kinds):
+        for pair in _ranked(talkers, kind, met, rng):
+            if _suffices(talkers, kinds[number + 1 :], pair):
+                break
+        else:
+            return None
+        met[pair[0].name, pair[1].name] += 1
+        chosen = [talker.take(rng) for talker in pair]
+        first = int(rng.integers(2))  # talker 1 is the louder one
+        picks.append(Pick((chosen[first], chosen[1 - first]), kind))
+    return picks
+
+
+def _ranked(
+    talkers: Sequence[_Talker], kind: str, met: Counter[tuple[str, str]], rng: np.random.Generator
+) -> Iterator[tuple[_Talker, _Talker]]:
+    """Pairs of a kind: first those that have not met, then those who have spoken least, then by chance."""
+    found = [
+        (a, b)
+        for a, b in itertools.combinations([talker for talker in talkers if talker.n_left], 2)
+        if (a.family == b.family) == (kind == WITHIN) and a.name != b.name
+    ]
+    order = rng.permutation(len(found))
+
+    def rank(number: int) -> tuple[int, int, int]:
+        a, b = found[number]
+        return met[a.name, b.name], a.n_used + b.n_used, int(order[number])
+
+    return (found[number] for number in sorted(range(len(found)), key=rank))
+
+
+def _suffices(talkers: Sequence[_Talker], kinds: Sequence[str], taken: Sequence[_Talker] = ()) -> bool:
+    """Whether what is left of the corpora, without one file of each in `taken`, can give these pairs."""
+    left: Counter[str] = Counter()
+    for talker in talkers:
+        left[talker.family] += talker.n_left
+    left.subtract(talker.family for talker in taken)
+    for _ in range(kinds.count(ACROSS)):
+        largest = left.most_common(2)
+        if len(largest) < 2 or largest[1][1] < 1:
+            return False
+        left.subtract(name for name, _ in largest)
+    n_talkers = Counter(talker.family for talker in talkers)
+    return sum(n // 2 for name, n in left.items() if n_talkers[name] > 1) >= kinds.count(WITHIN)
+
+
+def _one_of(choices: Sequence[_T], rng: np.random.Generator) -> _T:
+    return choices[int(rng.integers(len(choices)))]

@@ -1,0 +1,156 @@
+"""What a run leaves on disk: settings, estimates, and rows that are added one by one.
+
+OUT/<track>_<split>/items.jsonl              the list, where it was drawn from the user's own data
+OUT/<track>_<split>/scores.csv               scores of all systems
+OUT/<track>_<split>/<system>/settings.json   what was run; another system or setting is refused
+OUT/<track>_<split>/<system>/estimates/<item>.wav     float, one channel a talker
+OUT/<track>_<split>/<system>/facts.jsonl     a row for each item: seconds, calls, memory, or why it failed
+OUT/<track>_<split>/<system>/scores.jsonl    a row for each item that was scored
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffsr.errors import ConfigError, DataError
+from diffsr.io.atomic import replacing
+
+_DISK = "Choose another --output, or free disk space there."
+
+
+@dataclass(frozen=True)
+class TrackPlace:
+    """Folder of a track and split below the output folder."""
+
+    folder: Path
+
+    @property
+    def items(self) -> Path:
+        """The user's own list."""
+        return self.folder / "items.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """The table of all systems."""
+        return self.folder / "scores.csv"
+
+    def system(self, label: str) -> SystemPlace:
+        """Folder of a system.
+
+        Raises:
+            ConfigError: The label cannot be the name of a folder.
+        """
+        if not label or label.startswith(".") or Path(label).name != label:
+            raise ConfigError(f"{label!r} cannot name a folder of results, expected letters and digits.")
+        return SystemPlace(self.folder / label)
+
+    def labels(self) -> list[str]:
+        """Systems that have estimates here."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.parent.name for path in self.folder.glob("*/estimates") if path.is_dir())
+
+
+@dataclass(frozen=True)
+class SystemPlace:
+    """Folder of one system on one track."""
+
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Name of the system here."""
+        return self.folder.name
+
+    @property
+    def facts(self) -> Path:
+        """What each item took."""
+        return self.folder / "facts.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """What each item scored."""
+        return self.folder / "scores.jsonl"
+
+    def estimate(self, item_id: str) -> Path:
+        """The estimate of an item."""
+        return self.folder / "estimates" / f"{item_id}.wav"
+
+    def claim(self, settings: Mapping[str, str]) -> None:
+        """Make the folder that of these settings.
+
+        Raises:
+            ConfigError: It holds results of other settings; the message names what differs.
+            DataError: It cannot be read or written.
+        """
+        path = self.folder / "settings.json"
+        try:
+            if path.exists():
+                _check_same(path, json.loads(path.read_text(encoding="utf-8")), settings)
+                return
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"Cannot write {path}: {error.strerror or error}. {_DISK}") from error
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}). Remove {self.folder} and run again.") from error
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a line of JSON and see it on the disk before anything else happens.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    line = json.dumps(row) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.tell() and not _ends_line(file):
+                line = "\n" + line  # what a killed run has left of its last line stays one line
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror or error}. {_DISK}") from error
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Lines of `append_row`; one that was cut off is left out."""
+    rows = []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}. Correct its permissions.") from error
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _ends_line(file: Any) -> bool:  # noqa: ANN401
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+def _check_same(path: Path, there: Mapping[str, str], asked: Mapping[str, str]) -> None:
+    names = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    if names:
+        differences = ", ".join(
+            f"{n} was {there.get(n, 'not set')}, now {asked.get(n, 'not set')}" for n in names
+        )
+        raise ConfigError(
+            f"{path.parent} holds results of other settings ({differences}). Give this run a folder of its "
+            "own with --label NAME, or remove that one."
+        )

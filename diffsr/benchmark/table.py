@@ -1,0 +1,145 @@
+"""The tables of a track, several systems side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from diffsr.benchmark.items import ItemList, count_strata
+from diffsr.benchmark.scorer import SystemScores
+from diffsr.benchmark.tracks import TRACKS
+from diffsr.evaluation.metrics import Metric
+from diffsr.evaluation.results import Evaluation
+from diffsr.evaluation.tables import number, text_table
+
+_N_SHOWN = 10
+
+
+def tables(found: ItemList, scores: Sequence[SystemScores]) -> str:
+    """Scores, scores by kind of item, cost, and what is missing."""
+    parts = [_title(found, scores)]
+    evaluations = {system.label: Evaluation(system.rows) for system in scores}
+    with_rows = {label: evaluation for label, evaluation in evaluations.items() if evaluation.rows}
+    if with_rows:
+        parts.append(text_table(*_scores(with_rows)))
+    if count_strata(found) and with_rows:
+        parts.append(text_table(*_by_stratum(found, with_rows)))
+    parts.append(text_table(*_cost(scores)))
+    parts += [_block(f"{s.label}: no estimate", s.missing) for s in scores if s.missing]
+    parts += [_block(f"{s.label}: cannot be scored", s.failed) for s in scores if s.failed]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(found: ItemList, scores: Sequence[SystemScores]) -> str:
+    kind = "own data" if found.own else "list of the benchmark"
+    n_asked = max((system.n_items for system in scores), default=0)
+    extent = f"{n_asked} items" if n_asked == len(found.items) else f"{n_asked} of {len(found.items)} items"
+    lines = [
+        f"{found.track}, {found.split}: {TRACKS[found.track].title}; {extent} ({kind}, {found.digest})",
+        *found.notes,
+        "Intervals: 95 %, bootstrap over talkers. Worse: share of the items whose score fell.",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(evaluations: dict[str, Evaluation]) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "system",
+        "score",
+        "input",
+        "output",
+        "improvement",
+        "95 % interval",
+        "worse",
+        "items",
+        "NaN",
+    ]
+    rows = [
+        [label, metric.label, *_scores_of(evaluation, metric)]
+        for label, evaluation in evaluations.items()
+        for metric in evaluation.metrics
+    ]
+    return header, rows
+
+
+def _scores_of(evaluation: Evaluation, metric: Metric) -> list[str]:
+    parts = {kind: evaluation.summary(metric.name, kind) for kind in ("input", "output", "improvement")}
+    gain = parts["improvement"]
+    worse = f"{gain.share_worse:.0%}" if math.isfinite(gain.share_worse) else "-"
+    return [
+        number(parts["input"].mean, metric.digits),
+        number(parts["output"].mean, metric.digits),
+        number(gain.mean, metric.digits, signed=True),
+        _interval(gain.low, gain.high, metric),
+        worse,
+        str(parts["output"].n),
+        str(parts["output"].n_nan),
+    ]
+
+
+def _by_stratum(found: ItemList, evaluations: dict[str, Evaluation]) -> tuple[list[str], list[list[str]]]:
+    """Improvements of the kinds of items that are reported apart, below the scores of their inputs."""
+    first = max(evaluations.values(), key=lambda evaluation: len(evaluation.rows))
+    header = ["improvement", "items", "n", *(metric.label for metric in first.metrics)]
+    rows = []
+    for name in count_strata(found):
+        part = _only(first, name)
+        inputs = [number(part.summary(metric.name, "input").mean, metric.digits) for metric in first.metrics]
+        rows.append(["(score of the input)", name, str(len(part.rows)), *inputs])
+    for label, evaluation in evaluations.items():
+        for name in count_strata(found):
+            part = _only(evaluation, name)
+            cells = [_gain(part, metric) for metric in first.metrics]
+            rows.append([label, name, str(len(part.rows)), *cells])
+    return header, rows
+
+
+def _only(evaluation: Evaluation, stratum: str) -> Evaluation:
+    """The items of a kind."""
+    return evaluation.where(lambda row: stratum in (row.parameters["pair"], row.parameters["response"]))
+
+
+def _gain(evaluation: Evaluation, metric: Metric) -> str:
+    gain = evaluation.summary(metric.name, "improvement")
+    if not math.isfinite(gain.mean):
+        return "-"
+    return f"{number(gain.mean, metric.digits, True)} ({_interval(gain.low, gain.high, metric)})"
+
+
+def _interval(low: float, high: float, metric: Metric) -> str:
+    if not math.isfinite(low):
+        return "-"
+    return f"{number(low, metric.digits, True)} to {number(high, metric.digits, True)}"
+
+
+def _cost(scores: Sequence[SystemScores]) -> tuple[list[str], list[list[str]]]:
+    header = ["system", "estimates", "missing", "unusable", "real-time factor", "network calls", "memory MiB"]
+    return header, [_cost_of(system) for system in scores]
+
+
+def _cost_of(system: SystemScores) -> list[str]:
+    """Median of the real-time factor, means of the calls, largest memory."""
+    ids = [row.id for row in system.rows]
+    facts = [system.facts[name] for name in ids if name in system.facts]
+
+    def values(name: str) -> list[float]:
+        return [float(row[name]) for row in facts if row.get(name) is not None]
+
+    rtf, calls, memory = values("rtf"), values("calls"), values("memory_mib")
+    return [
+        system.label,
+        f"{len(system.rows) + len(system.failed)} of {system.n_items}",
+        str(len(system.missing)),
+        str(len(system.failed)),
+        number(float(np.median(rtf)), 3) if rtf else "-",
+        f"{np.mean(calls):.0f}" if calls else "-",
+        f"{max(memory):.0f}" if memory else "-",
+    ]
+
+
+def _block(title: str, problems: dict[str, str]) -> str:
+    lines = [f"  {name}{f': {reason}' if reason else ''}" for name, reason in problems.items()]
+    more = [f"  ... and {len(lines) - _N_SHOWN} more"] if len(lines) > _N_SHOWN else []
+    return "\n".join([f"{title} ({len(lines)}):", *lines[:_N_SHOWN], *more])

@@ -1,0 +1,184 @@
+"""Run a system on a track of the open benchmark, and score what was run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn, Self
+
+from tqdm import tqdm
+
+from diffsr.commands.terminal import note, say
+from diffsr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffsr.benchmark.items import ItemList
+    from diffsr.benchmark.store import TrackPlace
+
+OUTPUT = "runs/benchmark"
+_NEWS_EVERY_S = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `diffsr benchmark`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    run_it = actions.add_parser("run", help="write the estimates of a system, item by item")
+    score = actions.add_parser(
+        "score", help="score what was run, also on another machine, and print the table"
+    )
+    for sub in (run_it, score):
+        sub.add_argument("--track", required=True, help="enhance, dereverb, separate or joint")
+        sub.add_argument(
+            "--data", required=True, metavar="DIR", help="folder with the manifests (no default)"
+        )
+        sub.add_argument("--split", default="test", help="test for reported rows, valid for tuning")
+        sub.add_argument("--subset", type=int, metavar="20", help="the stratified 20 of the items")
+        sub.add_argument("--output", default=OUTPUT, metavar="OUT", help=f"where results go ({OUTPUT})")
+        sub.add_argument(
+            "--own", action="store_true", help="draw own tracks though DIR holds the benchmark's files"
+        )
+    run_it.add_argument(
+        "--system", required=True, metavar="NAME", help="a baseline or a task; wrong names list all"
+    )
+    run_it.add_argument(
+        "--label", metavar="NAME", help="name of the folder and the rows (default: the system's)"
+    )
+    run_it.add_argument(
+        "--prior", metavar="PATH", help="for a task: a prior folder, a run folder or a checkpoint"
+    )
+    run_it.add_argument("--preset", help="for a task: fast, default or quality")
+    run_it.add_argument("--device", help="for a task: auto, cpu, cuda, cuda:1, mps")
+    run_it.add_argument("--seed", type=int, help="for a task: of the posterior samples (0)")
+    score.add_argument(
+        "--system",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="names or labels (default: all that were run)",
+    )
+    score.add_argument(
+        "--metrics",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="further scores: sdr_db, stoi, pesq_nb, dnsmos_ovrl, dnsmos_sig, dnsmos_bak, dnsmos_p808, srmr",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run or score; exit code 2 when items failed or estimates are missing."""
+    return _run(options) if options.action == "run" else _score(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from diffsr.benchmark.runner import run_items
+    from diffsr.benchmark.systems import open_system
+
+    system = open_system(options.system, options.prior, options.preset, options.device, options.seed)
+    found, folder, place = _open(options)
+    items = found.choose(options.subset)
+    at = place.system(options.label or system.label)
+    with Progress(at.label) as progress:
+        report = run_items(found, items, folder, system, at, progress)
+    before = f", {report.n_before} were there already" if report.n_before else ""
+    say(f"{at.folder}: {report.n_run} items restored{before}")
+    for name, reason in report.failed.items():
+        sys.stderr.write(f"diffsr: error: {name}: {reason}\n")
+    return 2 if report.failed else 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from diffsr.benchmark.scorer import score_system
+    from diffsr.benchmark.table import tables
+    from diffsr.benchmark.tracks import METRICS
+    from diffsr.evaluation.metrics import select_metrics
+    from diffsr.evaluation.results import Evaluation
+
+    metrics = [metric.name for metric in select_metrics([*METRICS, *options.metrics])]
+    found, folder, place = _open(options)
+    items = found.choose(options.subset)
+    labels = list(dict.fromkeys(options.system or place.labels()))
+    if not labels:
+        raise ConfigError(
+            f"{place.folder} holds no estimates. Run a system first: diffsr benchmark run --track "
+            f"{found.track} --split {found.split} --data {options.data} --system unprocessed"
+        )
+    scores = []
+    with Progress("scoring") as progress:
+        for label in labels:
+            scores.append(score_system(found, items, folder, place, label, metrics, progress))
+    rows = [row for system in scores for row in system.rows]
+    if rows:
+        Evaluation(rows).write_csv(place.scores)
+    say(tables(found, scores) + (f"\nscores of each item: {place.scores}" if rows else ""))
+    n_missing = sum(len(system.missing) + len(system.failed) for system in scores)
+    if n_missing:
+        note(f"{n_missing} estimates are missing or cannot be scored; run the system again to complete them")
+    return 2 if n_missing else 0
+
+
+def _open(options: argparse.Namespace) -> tuple[ItemList, Path, TrackPlace]:
+    """The list, with the news where it was drawn from the user's own data."""
+    from diffsr.benchmark.lists import open_list
+
+    with Progress("drawing items") as progress:
+        found, folder, place = open_list(
+            options.track,
+            options.split,
+            options.data,
+            options.output,
+            own=options.own,
+            on_progress=lambda done, total: progress(done, total, ""),
+        )
+    if found.own:
+        note(f"own data: items drawn from {folder}, not those of the benchmark, are kept in {place.items}")
+    return found, folder, place
+
+
+class Progress:
+    """One line of a terminal with the item and the time left; elsewhere a line every half minute."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._bar: tqdm[NoReturn] | None = None
+        self._began: tuple[int, float] | None = None
+        self._told_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        """`done` of `total` items are finished, `name` is next."""
+        if self._began is None or done < self._began[0]:
+            self._close()
+            self._began = (done, time.monotonic())
+        if sys.stderr.isatty():
+            self._draw(done, total, name)
+        elif time.monotonic() - self._told_s >= _NEWS_EVERY_S:
+            self._told_s = time.monotonic()
+            n_new, took_s = done - self._began[0], self._told_s - self._began[1]
+            left = f", {took_s / n_new * (total - done) / 60:.1f} min left" if n_new else ""
+            note(f"{self._doing}: {done}/{total} {name}{left}")
+
+    def _draw(self, done: int, total: int, name: str) -> None:
+        if self._bar is None:
+            layout = "{desc} {n}/{total} |{bar}| {remaining} left"
+            self._bar = tqdm(
+                total=total, initial=done, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True
+            )
+        self._bar.n = done
+        self._bar.set_description_str(f"{self._doing} {name}")  # redraws
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
