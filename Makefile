@@ -24,6 +24,9 @@ IN =
 OUT =
 REF =
 PRIOR =
+TRACK =
+SYSTEM =
+PRESET =
 SWEEP = prior
 ARGS =
 
@@ -44,12 +47,16 @@ help:  ## Show this text
 	@echo "Variables"
 	@echo "  EXP       experiment: experiments/EXP.yaml (train: prior/starter)"
 	@echo "  DATA      train: clean speech, a folder or a .jsonl or .csv manifest (none: the starter corpus)"
+	@echo "            benchmark: a folder with its manifests (see docs/benchmark.md)"
 	@echo "  VALID     train: speech of other talkers to validate on (none: held out of DATA)"
 	@echo "  LOGGER    train: csv, tensorboard or wandb (offline unless WANDB_MODE=online)"
 	@echo "  DEVICES   train, predict: number of devices"
 	@echo "  IN, OUT   restore, predict, evaluate: recordings to restore, results"
-	@echo "  PRIOR     restore, predict: a prior folder or a training checkpoint"
+	@echo "  PRIOR     restore, predict, benchmark: a prior folder or a training checkpoint"
 	@echo "  REF       evaluate: clean references"
+	@echo "  TRACK     benchmark: enhance, dereverb, separate or joint"
+	@echo "  SYSTEM    benchmark: unprocessed, wpe, rnnoise, noisereduce, or a task such as enhance (with PRIOR)"
+	@echo "  PRESET    benchmark: fast, default or quality, of a task"
 	@echo "  SWEEP     sweep: experiments/sweep/SWEEP.yaml"
 	@echo "  ARGS      anything else, handed on: ARGS=\"--trainer.max_steps=50\""
 	@echo "  PYTHON    setup: the Python that .venv is made from (python3)"
@@ -60,6 +67,7 @@ help:  ## Show this text
 	@echo "  make train DATA=~/speech DEVICES=2 LOGGER=wandb"
 	@echo "  make restore IN=noisy/ OUT=restored/ PRIOR=runs/prior/starter/HASH/prior"
 	@echo "  make evaluate IN=noisy/ OUT=restored/ REF=clean/"
+	@echo "  make benchmark TRACK=joint SYSTEM=unprocessed DATA=corpus/"
 
 .PHONY: setup
 setup: $(STAMP)  ## Create .venv and install everything (train, test and the others do it when needed)
@@ -153,6 +161,14 @@ predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment
 evaluate: $(STAMP)  ## Score the recordings OUT against the references REF, beside the inputs IN if given
 	$(call need,OUT,the restored file or folder)$(call need,REF,the clean references)
 	$(BIN)/diffsr evaluate '$(OUT)' '$(REF)' $(if $(IN),--input '$(IN)') $(ARGS)
+
+benchmark_options = --track '$(TRACK)' --data '$(DATA)' --system '$(SYSTEM)' $(ARGS)
+
+.PHONY: benchmark
+benchmark: $(STAMP)  ## Run SYSTEM on the TRACK of the open benchmark with DATA, score it, print the table
+	$(call need,TRACK,enhance dereverb separate or joint)$(call need,SYSTEM,such as unprocessed)$(call need,DATA,a folder with manifests)
+	$(BIN)/diffsr benchmark run $(benchmark_options) $(if $(PRIOR),--prior '$(PRIOR)') $(if $(PRESET),--preset '$(PRESET)')
+	$(BIN)/diffsr benchmark score $(benchmark_options)
 
 .PHONY: sweep
 sweep: $(STAMP)  ## Register the sweep SWEEP with Weights & Biases (needs an account; prints the agent's command)

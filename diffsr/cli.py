@@ -22,6 +22,7 @@ PLAIN = {
     "restore": "restore a file or a folder:     diffsr restore IN OUT --task enhance --prior PATH",
     "prepare": "list a corpus in a manifest:    diffsr prepare folder DIR",
     "evaluate": "score recordings:               diffsr evaluate RESTORED CLEAN --input NOISY",
+    "benchmark": "run and score the benchmark:    diffsr benchmark run --track joint --data DIR --system wpe",
     "report": "draw a scene:                   diffsr report scene --index 3",
     "export": "checkpoint to prior folder:     diffsr export LAST.ckpt PRIOR",
     "doctor": "check this installation:        diffsr doctor",
