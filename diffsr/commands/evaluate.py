@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from diffsr.commands.terminal import say
 from diffsr.errors import DataError
@@ -15,10 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `diffsr evaluate`."""
     parser.add_argument("estimate", metavar="RESTORED", help="a restored file or a folder of them")
     parser.add_argument(
-        "reference", metavar="CLEAN", help="the clean file or folder; matched by relative name"
+        "reference",
+        metavar="CLEAN",
+        nargs="?",
+        help="the clean file or folder; matched by relative name. May be left out where no metric needs it",
     )
     parser.add_argument(
         "--input", "--inputs", metavar="NOISY", help="the noisy file or folder, scored as well"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help="comma-separated scores instead of si_sdr_db,sdr_db,pesq_wb,estoi; an unknown name shows all",
+    )
+    parser.add_argument(
+        "--talkers",
+        metavar="NAMES",
+        help="sub-folders of the talkers, such as s1,s2 (found by itself) or s1:s1_anechoic,s2:s2_anechoic",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="also write the scores: .csv per item, .md the tables"
@@ -31,8 +46,12 @@ def run(options: argparse.Namespace) -> int:
     if output is not None and output.suffix not in (".csv", ".md"):
         raise DataError(f"--output {output}: expected a name ending in .csv (items) or .md (tables).")
     from diffsr.evaluation.evaluate import evaluate
+    from diffsr.evaluation.metrics import DEFAULT_METRICS
 
-    found = evaluate(options.estimate, options.reference, options.input, on_progress=_show)
+    metrics = DEFAULT_METRICS if options.metrics is None else _names(options.metrics)
+    talkers = None if options.talkers is None else _names(options.talkers)
+    with _Progress() as progress:
+        found = evaluate(options.estimate, options.reference, options.input, progress, metrics, talkers)
     say(found.to_text())
     if output is not None and output.suffix == ".csv":
         found.write_csv(output)
@@ -45,7 +64,24 @@ def run(options: argparse.Namespace) -> int:
     return 2 if found.failed else 0
 
 
-def _show(done: int, total: int, item: str) -> None:
-    if sys.stderr.isatty() and total > 1:
-        sys.stderr.write(f"\rscoring: {done}/{total} files" + ("\n" if done == total else ""))
-        sys.stderr.flush()
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+class _Progress:
+    """One line with the time left, on a terminal and for more than one item."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __call__(self, done: int, total: int, item: str) -> None:
+        if self.bar is None:
+            self.bar = tqdm(total=total, desc="scoring", unit="item", disable=None if total > 1 else True)
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

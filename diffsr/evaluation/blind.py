@@ -29,7 +29,7 @@ DNSMOS_PARTS = {"ovrl": "ovrl_mos", "sig": "sig_mos", "bak": "bak_mos", "p808": 
 DNSMOS_SHORTEST_S = 0.25
 SRMR_SHORTEST_S = 0.256
 """One frame of the modulation spectrum."""
-SRMR_LOWEST_RATE_HZ = 8000
+SRMR_LOWEST_RATE_HZ, SRMR_HIGHEST_RATE_HZ = 8000, 16000
 _REMEMBERED = 32
 """Waves whose DNSMOS stays known: the four scores of one wave come from one run of the networks."""
 
@@ -58,9 +58,9 @@ def dnsmos(wave: Tensor, rate_hz: int, part: str) -> Tensor:
     """
     _networks()  # complain about missing packages, also when there is nothing to score
     skip = _skipped(wave, DNSMOS_SHORTEST_S * rate_hz)
-    if rate_hz < DNSMOS_RATE_HZ:
+    if rate_hz < DNSMOS_RATE_HZ or bool(skip.all()):
         return all_nan(skip)
-    wave = resample(wave.detach(), rate_hz, DNSMOS_RATE_HZ)
+    wave = resample(wave.detach().cpu(), rate_hz, DNSMOS_RATE_HZ)
     return by_row(lambda row: _dnsmos_of(_bytes(row))[part], (wave,), skip)
 
 
@@ -86,10 +86,12 @@ def srmr(wave: Tensor, rate_hz: int) -> Tensor:
     """
     optional_module("gammatone", "SRMR")
     skip = _skipped(wave, SRMR_SHORTEST_S * rate_hz)
-    if rate_hz < SRMR_LOWEST_RATE_HZ:
+    if rate_hz < SRMR_LOWEST_RATE_HZ or bool(skip.all()):
         return all_nan(skip)
-    to_hz = min(rate_hz, 16000)
-    return by_row(lambda row: _srmr_of_row(row, to_hz), (resample(wave.detach(), rate_hz, to_hz),), skip)
+    to_hz = min(rate_hz, SRMR_HIGHEST_RATE_HZ)
+    return by_row(
+        lambda row: _srmr_of_row(row, to_hz), (resample(wave.detach().cpu(), rate_hz, to_hz),), skip
+    )
 
 
 def _srmr_of_row(wave: Tensor, rate_hz: int) -> float:

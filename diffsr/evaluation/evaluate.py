@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from diffsr.errors import DataError, DiffsrError
-from diffsr.evaluation.metrics import remarks, score_pair
+from diffsr.errors import ConfigError, DataError, DiffsrError
+from diffsr.evaluation.item import Item, score_item, score_waves
+from diffsr.evaluation.metrics import DEFAULT_METRICS, select_metrics
 from diffsr.evaluation.pairing import Pair, pair_files
-from diffsr.evaluation.results import Evaluation, Row
+from diffsr.evaluation.results import Evaluation
+from diffsr.evaluation.row import Row
 from diffsr.io.audio import read_audio
 
 __all__ = ["Evaluation", "Row", "evaluate", "score_files"]
@@ -21,34 +24,41 @@ LENGTH_TOLERANCE_S = 0.05
 
 def evaluate(
     est: str | Path,
-    ref: str | Path,
+    ref: str | Path | None,
     inputs: str | Path | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    talkers: Sequence[str] | None = None,
 ) -> Evaluation:
     """Score a file or a folder of estimates.
 
-    Files of folders are matched by their relative path without suffix. An item that cannot be scored
+    Files of folders are matched by their relative path without suffix; where both folders hold s1, s2 ...
+    these are talkers, each is scored against the reference that suits it best. An item that cannot be scored
     (unreadable, other rate, channels or length) is listed and does not stop the others.
 
     Args:
         est: Estimates: a file or a folder.
-        ref: Clean references: the same kind.
+        ref: Clean references: the same kind; None where no metric needs them.
         inputs: Noisy inputs: the same kind, to score beside the estimates.
         on_progress: Called after every item with the number done, the number of all, and the id.
+        metrics: Names of `diffsr.evaluation.metrics.METRICS`.
+        talkers: Names of the sub-folders of the talkers; None to look for s1, s2 ...
 
     Returns:
         Scores, failures and unmatched files.
 
     Raises:
         AudioError: A single file cannot be read.
+        ConfigError: A metric is unknown, needs a reference, or needs a package that is missing.
         DataError: Nothing matches, nothing could be scored, or the files of a single item do not fit.
     """
-    pairing = pair_files(est, ref, inputs)
+    _check_metrics(metrics, ref)
+    pairing = pair_files(est, est if ref is None else ref, inputs, talkers)
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for done, pair in enumerate(pairing.pairs, start=1):
         try:
-            rows.append(score_files(pair))
+            rows.append(score_files(pair, metrics))
         except DiffsrError as error:
             if Path(est).is_file():
                 raise
@@ -60,34 +70,58 @@ def evaluate(
         raise DataError(
             f"None of the {len(failed)} items could be scored. The first, {first}: {failed[first]}"
         )
-    return Evaluation(rows, failed, pairing.unmatched)
+    unmatched = {role: ids for role, ids in pairing.unmatched.items() if role != "ref" or ref is not None}
+    return Evaluation(rows, failed, unmatched)
 
 
-def score_files(pair: Pair) -> Row:
+def score_files(pair: Pair, metrics: Sequence[str] = DEFAULT_METRICS) -> Row:
     """Read and score the files of one item.
+
+    One talker may have several channels: scores are means over them. Several talkers have one channel.
 
     Raises:
         AudioError: A file cannot be read.
         DataError: Rate, channels or length do not fit.
     """
-    ref, info = read_audio(pair.ref)
-    waves = {"estimate": _read_like(pair.est, pair.ref, ref, info.rate_hz)}
-    if pair.input is not None:
-        waves["input"] = _read_like(pair.input, pair.ref, ref, info.rate_hz)
-    n_samples = min(wave.shape[-1] for wave in (ref, *waves.values()))
-    lengths = {name: wave.shape[-1] for name, wave in (("reference", ref), *waves.items())}
-    notes = [f"{name} cut by {n - n_samples} samples" for name, n in lengths.items() if n > n_samples]
-    scores = {
-        name: score_pair(wave[:, :n_samples], ref[:, :n_samples], info.rate_hz)
-        for name, wave in waves.items()
+    ref, info = read_audio(pair.ref[0])
+    if len(pair.ref) > 1 and ref.shape[0] > 1:
+        raise DataError(
+            f"{pair.ref[0]} has {_channels(ref)}, expected one for each of several talkers. "
+            "Choose the channel to score and write it to a file of its own."
+        )
+    roles = {
+        "reference": pair.ref,
+        "estimate": pair.est,
+        "input": () if pair.input is None else (pair.input,),
     }
-    return Row(
-        id=pair.id,
-        duration_s=n_samples / info.rate_hz,
-        output=scores["estimate"],
-        input=scores.get("input", {}),
-        notes=(*notes, *remarks(n_samples, info.rate_hz)),
-    )
+    waves = {
+        role: [_read_like(path, pair.ref[0], ref, info.rate_hz) for path in paths]
+        for role, paths in roles.items()
+    }
+    lengths = {role: {wave.shape[-1] for wave in found} for role, found in waves.items() if found}
+    n_samples = min(min(found) for found in lengths.values())
+    notes = [
+        f"{role} cut by {max(found) - n_samples} samples"
+        for role, found in lengths.items()
+        if max(found) > n_samples
+    ]
+    stacked = {
+        role: torch.cat([wave[:, :n_samples] for wave in found]) for role, found in waves.items() if found
+    }
+    item = Item(pair.id, notes=tuple(notes))
+    estimate, reference, before = stacked["estimate"], stacked["reference"], stacked.get("input")
+    if len(pair.ref) == 1:
+        return score_waves(estimate, reference, info.rate_hz, before, metrics, item)
+    return score_item(estimate, reference, info.rate_hz, None if before is None else before[0], metrics, item)
+
+
+def _check_metrics(metrics: Sequence[str], ref: str | Path | None) -> None:
+    needy = [metric.name for metric in select_metrics(metrics) if metric.needs_reference]
+    if ref is None and needy:
+        raise ConfigError(
+            f"No clean references are given, but {', '.join(needy)} cannot do without. Give them, or "
+            "choose metrics that need none, such as --metrics dnsmos_ovrl,dnsmos_p808."
+        )
 
 
 def _read_like(path: Path, ref_path: Path, ref: Tensor, rate_hz: int) -> Tensor:

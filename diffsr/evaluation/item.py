@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from diffsr.errors import DataError
 from diffsr.evaluation.metrics import DEFAULT_METRICS, RESPONSE_METRICS, Metric, remarks, select_metrics
 from diffsr.evaluation.permutation import best_assignment
 from diffsr.evaluation.row import Parameter, Row
+
+Scores: TypeAlias = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -58,23 +61,38 @@ def score_item(
         DataError: The number of talkers or the lengths differ.
     """
     item = item or Item()
-    chosen = select_metrics(metrics)
     _check_shapes(est, ref, mixture, item.id)
     assignment = best_assignment(est, ref)
-    output = _scores(chosen, est[list(assignment)], ref, rate_hz)
-    before = {} if mixture is None else _scores_of_mixture(chosen, mixture, ref, rate_hz)
-    return Row(
-        id=item.id,
-        duration_s=ref.shape[-1] / rate_hz,
-        output=_means(output),
-        input=_means(before),
-        notes=(*item.notes, *remarks(ref.shape[-1], rate_hz, metrics)),
-        parameters=item.parameters,
-        groups=item.groups,
-        assignment=assignment,
-        output_by_talker=output,
-        input_by_talker=before,
-    )
+    before = None if mixture is None else mixture[None]
+    output, input_ = _both(est[list(assignment)], ref, rate_hz, before, metrics)
+    row = _row(output, input_, ref.shape[-1], rate_hz, metrics, item)
+    return replace(row, assignment=assignment, output_by_talker=output, input_by_talker=input_)
+
+
+def score_waves(
+    est: Tensor,
+    ref: Tensor,
+    rate_hz: int,
+    before: Tensor | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    item: Item | None = None,
+) -> Row:
+    """Score an estimate channel by channel, [C, T] each; the mean over channels, NaN if one is NaN.
+
+    Args:
+        est: Estimate.
+        ref: Reference of the same shape.
+        rate_hz: Sample rate.
+        before: The recording, of the same shape, to score beside the estimate.
+        metrics: Names of `METRICS`.
+        item: Its name, parameters, groups and notes.
+
+    Raises:
+        ConfigError: A metric is unknown or needs a package that is missing.
+        ValueError: The shapes differ or there are no samples.
+    """
+    output, input_ = _both(est, ref, rate_hz, before, metrics)
+    return _row(output, input_, ref.shape[-1], rate_hz, metrics, item or Item())
 
 
 def score_response(est: Tensor, true: Tensor, rate_hz: int) -> dict[str, float]:
@@ -86,26 +104,38 @@ def score_response(est: Tensor, true: Tensor, rate_hz: int) -> dict[str, float]:
     return {name: float(metric.score(est, true, rate_hz)) for name, metric in RESPONSE_METRICS.items()}
 
 
-def _scores(
-    metrics: Sequence[Metric], est: Tensor, ref: Tensor, rate_hz: int
-) -> dict[str, tuple[float, ...]]:
-    """Metric name -> one score a talker."""
-    return {metric.name: tuple(metric.score(est, ref, rate_hz).tolist()) for metric in metrics}
+def _both(
+    est: Tensor, ref: Tensor, rate_hz: int, before: Tensor | None, metrics: Sequence[str]
+) -> tuple[Scores, Scores]:
+    chosen = select_metrics(metrics)
+    return _scores(chosen, est, ref, rate_hz), {} if before is None else _scores(chosen, before, ref, rate_hz)
 
 
-def _scores_of_mixture(
-    metrics: Sequence[Metric], mixture: Tensor, ref: Tensor, rate_hz: int
-) -> dict[str, tuple[float, ...]]:
-    """The same for the mixture; what does not look at the references is computed once."""
-    scores: dict[str, tuple[float, ...]] = {}
+def _scores(metrics: Sequence[Metric], wave: Tensor, ref: Tensor, rate_hz: int) -> Scores:
+    """Metric name -> one score a row of the references; one row of `wave` stands for all of them."""
+    scores: Scores = {}
     for metric in metrics:
-        rows = mixture.expand_as(ref) if metric.needs_reference else mixture[None]
-        values = metric.score(rows, ref[: len(rows)], rate_hz).expand(len(ref))
-        scores[metric.name] = tuple(values.tolist())
+        rows = wave.expand_as(ref) if metric.needs_reference else wave
+        values = metric.score(rows, ref if metric.needs_reference else wave, rate_hz)
+        scores[metric.name] = tuple(values.expand(len(ref)).tolist())
     return scores
 
 
-def _means(scores: Mapping[str, tuple[float, ...]]) -> dict[str, float]:
+def _row(
+    output: Scores, before: Scores, n_samples: int, rate_hz: int, metrics: Sequence[str], item: Item
+) -> Row:
+    return Row(
+        id=item.id,
+        duration_s=n_samples / rate_hz,
+        output=_means(output),
+        input=_means(before),
+        notes=(*item.notes, *remarks(n_samples, rate_hz, metrics)),
+        parameters=item.parameters,
+        groups=item.groups,
+    )
+
+
+def _means(scores: Scores) -> dict[str, float]:
     return {name: math.fsum(values) / len(values) for name, values in scores.items()}
 
 

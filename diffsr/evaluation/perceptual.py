@@ -101,9 +101,9 @@ def stoi(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
 
 def _pesq(est: Tensor, ref: Tensor, rate_hz: int, to_hz: int, mode: str) -> Tensor:
     skip = undefined(est, ref)
-    if rate_hz < to_hz:
+    if rate_hz < to_hz or est.shape[-1] < PESQ_SHORTEST_S * rate_hz:
         return all_nan(skip)
-    est, ref = (resample(wave.detach(), rate_hz, to_hz) for wave in (est, ref))
+    est, ref = (resample(wave.detach().cpu(), rate_hz, to_hz) for wave in (est, ref))
     return by_row(partial(_pesq_of_row, rate_hz=to_hz, mode=mode), (est, ref), skip)
 
 

@@ -7,11 +7,11 @@ import torch
 
 from diffsr.errors import AudioError, DataError
 from diffsr.evaluation.evaluate import evaluate
-from diffsr.evaluation.metrics import METRICS, score_pair
+from diffsr.evaluation.metrics import DEFAULT_METRICS, score_pair
 from diffsr.io.audio import write_audio
 
 RATE_HZ = 16000
-COLUMNS = [f"{m.name}_{side}" for m in METRICS for side in ("input", "output", "improvement")]
+COLUMNS = [f"{name}_{side}" for name in DEFAULT_METRICS for side in ("input", "output", "improvement")]
 
 
 def voice(seed, seconds=1.0, channels=1):
@@ -53,7 +53,7 @@ def test_folders_are_matched_by_relative_path_and_scored(folders):
     assert row.improvement("si_sdr_db") == row.output["si_sdr_db"] - row.input["si_sdr_db"] < 0
     assert row.duration_s == 1.0
     part = found.summary("si_sdr_db", "improvement")
-    assert (part.n, part.n_negative, part.worst) == (3, 1, row.improvement("si_sdr_db"))
+    assert (part.n, part.n_worse, part.worst) == (3, 1, row.improvement("si_sdr_db"))
     means = [found.summary("si_sdr_db", which).mean for which in ("input", "output", "improvement")]
     assert means[1] - means[0] == pytest.approx(means[2])
 
@@ -64,8 +64,8 @@ def test_text_and_markdown(folders):
     assert lines[0].split() == ["metric", "input", "output", "improvement", "items", "NaN"]
     assert lines[1].startswith("SI-SDR (dB)")
     assert lines[1].split()[-2:] == ["3", "0"]
-    assert lines[5].split("  ")[0] == "improvement"
-    assert "1 of 3 (33%)" in lines[6]
+    assert lines[6].split("  ")[0] == "improvement"
+    assert "1 of 3 (33%)" in lines[7]
     assert found.to_markdown().startswith("| metric | input |")
 
 
@@ -76,7 +76,7 @@ def test_without_inputs(folders):
     assert found.summary("si_sdr_db", "improvement").n == 0
     text = found.to_text()
     assert text.splitlines()[1].split()[2] == "-"
-    assert text.splitlines()[5].startswith("output")
+    assert text.splitlines()[6].startswith("output")
     assert "made worse" not in text
 
 
@@ -182,7 +182,11 @@ def test_undefined_scores_are_counted_and_named(folders):
     assert math.isfinite(found.rows[0].input["estoi"])
     text = found.to_text()
     assert text.splitlines()[1].split()[-2:] == ["2", "1"]
-    assert "x/a: SI-SDR (dB) of the output, PESQ wide band of the output, ESTOI of the output" in text
+    labels = ("SI-SDR (dB)", "SDR (dB)", "PESQ wide band", "ESTOI")
+    assert "x/a: " + ", ".join(f"{label} of the output" for label in labels) in text
+    part = found.summary("si_sdr_db", "improvement")  # x/b is worse, x/a has lost its score
+    assert (part.n_worse, part.n_compared) == (2, 3)
+    assert "2 of 3 (67%)" in text.splitlines()[7]
     found.write_csv(folders / "scores.csv")
     assert ",nan," in (folders / "scores.csv").read_text()
 

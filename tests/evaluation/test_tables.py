@@ -10,7 +10,7 @@ def test_summary_leaves_nan_out_and_counts_it():
     found = summarise([1.0, math.nan, -2.0, 4.0, math.inf])
     assert (found.n, found.n_nan) == (3, 2)
     assert (found.mean, found.median, found.worst) == (1.0, 1.0, -2.0)
-    assert (found.n_negative, found.share_negative) == (1, pytest.approx(1 / 3))
+    assert (found.n_worse, found.share_worse) == (1, pytest.approx(1 / 3))
     assert found.low < found.mean < found.high
 
 
@@ -18,9 +18,7 @@ def test_summary_leaves_nan_out_and_counts_it():
 def test_summary_of_nothing(values):
     found = summarise(values)
     assert (found.n, found.n_nan) == (0, len(values))
-    assert all(
-        math.isnan(x) for x in (found.mean, found.median, found.worst, found.low, found.share_negative)
-    )
+    assert all(math.isnan(x) for x in (found.mean, found.median, found.worst, found.low, found.share_worse))
 
 
 def test_interval_is_repeatable_and_near_the_normal_one():
