@@ -37,7 +37,28 @@ def data(tmp_path):
     for split in ("train", "test"):
         wave(f"noise-{split}.wav", 2.0)
         lists(f"noise_{split}.csv", [{"path": f"noise-{split}.wav", "category": f"{split} rain"}])
+    decay = 10 ** (-3 * torch.arange(RATE_HZ // 2) / (0.3 * RATE_HZ))  # 60 dB in 0.3 s
+    for k in range(2):
+        response = 0.05 * decay * torch.randn(1, RATE_HZ // 2, generator=generator)
+        response[:, :80], response[:, 80] = 0.0, 0.9
+        write_audio(folder / f"response-{k}.wav", response, RATE_HZ)
+    lists("rir_train.csv", [{"path": f"response-{k}.wav", "room": "the hall"} for k in range(2)])
     return folder
+
+
+def test_measured_rooms_of_the_folder(data, tmp_path, capsys):
+    arguments = ["--data", str(data), "--rooms", "measured", "--index", "0", *QUICK[:4]]
+    assert main(["report", "scene", *arguments, "--output", str(tmp_path / "a.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "measured, the hall" in shown
+    assert "T60 measured  0.3" in shown or "T60 measured  0.29" in shown
+
+
+@pytest.mark.slow
+def test_simulated_rooms_are_the_default(tmp_path, capsys):
+    arguments = ["--index", "5", "--microphones", "2", "--rate_hz", "8000", "--crop_s", "1"]
+    assert main(["report", "scene", *arguments, "--output", str(tmp_path / "a.png")]) == 0
+    assert "s asked for, talkers" in capsys.readouterr().out
 
 
 def test_starter_corpus_without_any_data(tmp_path, capsys):
