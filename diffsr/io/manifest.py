@@ -2,7 +2,8 @@
 
 Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `corpus`, `category`, `room`, `split`
 (train, valid or test), `duration_s`, `speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`,
-`sha1`; others are ignored and an empty cell means unknown. Relative paths are relative to the manifest.
+`sha1`; others are ignored and an empty cell means unknown, as do the speakers `unknown` and `unlabelled`.
+Relative paths are relative to the manifest.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _SPLITS = {
     "testing": "test",
     "eval": "test",
 }
+
+_NO_SPEAKER = {"unknown", "unlabelled", "unlabeled", "n/a", "none"}
 
 _Row = tuple[int, dict[str, Any]]
 
@@ -211,7 +214,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
     return Utterance(
         id=_text(row.get("id")) or Path(name).with_suffix("").as_posix(),
         path=source.parent / Path(name).expanduser(),
-        speaker=_text(row.get("speaker")),
+        speaker=_speaker(row),
         speech_start_s=start_s,
         speech_end_s=end_s,
         split=(split_of(split) or split) if split else None,
@@ -229,6 +232,12 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
 def split_of(name: str) -> str | None:
     """train, valid or test for the many ways to write it (Dev, dev-clean, test_other), else None."""
     return _SPLITS.get(name.lower().replace("_", "-").split("-")[0])
+
+
+def _speaker(row: dict[str, Any]) -> str | None:
+    """The talker; a word for not knowing is no talker, or all such recordings would count as one person's."""
+    name = _text(row.get("speaker"))
+    return None if name is None or name.lower() in _NO_SPEAKER else name
 
 
 def _text(value: object) -> str | None:

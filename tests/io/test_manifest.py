@@ -131,3 +131,9 @@ def test_an_unwritable_manifest(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="Cannot write"):
         write_manifest(tmp_path / "file" / "m.jsonl", [])
+
+
+def test_a_word_for_not_knowing_is_no_speaker(tmp_path):
+    touch(tmp_path, "a.wav", "b.wav", "c.wav")
+    (tmp_path / "m.csv").write_text("path,speaker\na.wav,unlabelled\nb.wav,Unknown\nc.wav,anna\n")
+    assert [row.speaker for row in read_manifest(tmp_path / "m.csv")] == [None, None, "anna"]
