@@ -72,9 +72,11 @@ class _Bar:
 def _summary(pool: RoomPool, seconds: float) -> str:
     import numpy as np
 
+    from diffsr.simulation.pool_folder import room_path
+
     times_s = [pool.room(number).rt60_s for number in range(len(pool))]
     quantiles = " ".join(f"{value:.2f}" for value in np.quantile(times_s, [0.05, 0.25, 0.5, 0.75, 0.95]))
-    megabytes = sum(path.stat().st_size for path in (pool.folder / "rooms").iterdir()) / 1e6
+    megabytes = sum(room_path(pool.folder, number).stat().st_size for number in range(len(pool))) / 1e6
     return (
         f"{pool.folder}: {len(pool)} rooms, {megabytes:.0f} MB, {seconds:.0f} s\n"
         f"  reverberation time asked for, 5/25/50/75/95 %: {quantiles} s"

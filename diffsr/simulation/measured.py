@@ -61,7 +61,9 @@ class MeasuredRooms:
             try:
                 wave, info = read_audio(row.path)
                 clear_direct_path(wave, info.rate_hz)
-            except (AudioError, DataError) as error:
+            except AudioError as error:
+                self.rejected[row.id] = str(error)
+            except DataError as error:
                 self.rejected[row.id] = f"{row.path}: {error}"
             else:
                 rooms[row.room or row.id].append(_Measured(row.id, str(row.path), len(wave)))
@@ -145,7 +147,8 @@ class OneOf:
     def __init__(self, sources: Sequence[RoomSource], weights: Sequence[float] | None = None) -> None:
         self.sources = tuple(sources)
         shares = np.array([1.0] * len(self.sources) if weights is None else weights, dtype=float)
-        if not self.sources or len(shares) != len(self.sources) or (shares < 0).any() or shares.sum() <= 0:
+        fitting = len(shares) == len(self.sources) and bool((np.isfinite(shares) & (shares >= 0)).all())
+        if not self.sources or not fitting or shares.sum() <= 0:
             raise ConfigError(
                 f"{len(self.sources)} sources of rooms cannot be drawn with the weights {shares.tolist()}: "
                 "expected one number of at least 0 for each, and one above 0."

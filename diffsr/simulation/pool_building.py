@@ -67,9 +67,9 @@ def build_pool(
     except OSError as error:
         missing = [k for k in range(count) if not room_path(folder, k).exists()]
         raise DataError(
-            f"Cannot write the pool {folder}: {error.strerror or error}. Expected a folder that you may write "
-            f"to, with about {_megabytes(settings, missing):.1f} MB for the rooms that are missing. Finished "
-            f"rooms are kept; put it right and continue with: {settings.command(folder)}"
+            f"Cannot write the pool {folder}: {error.strerror or error}. Expected a folder that you may "
+            f"write to, with about {_megabytes(settings, missing):.1f} MB for the rooms that are missing. "
+            f"Finished rooms are kept; put it right and continue with: {settings.command(folder)}"
         ) from error
     return folder
 
@@ -147,8 +147,9 @@ def _check_space(folder: Path, settings: PoolSettings, missing: Sequence[int]) -
     needed, free = _megabytes(settings, missing), shutil.disk_usage(folder).free / 1e6
     if needed > free:
         raise DataError(
-            f"{len(missing)} rooms need {needed:.1f} MB, but {folder} has {free:.1f} MB left. Make space there, "
-            f"or build fewer rooms (--count). Finished rooms are kept; continue with: {settings.command(folder)}"
+            f"{len(missing)} rooms need {needed:.1f} MB, but {folder} has {free:.1f} MB left. Make space "
+            "there, or build fewer rooms (--count). Finished rooms are kept; continue with: "
+            f"{settings.command(folder)}"
         )
 
 
