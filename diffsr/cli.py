@@ -20,7 +20,7 @@ LIGHTNING = {
 }
 PLAIN = {
     "restore": "restore a file or a folder:     diffsr restore IN OUT --task enhance --prior PATH",
-    "prepare": "list a corpus in a manifest:    diffsr prepare folder DIR",
+    "prepare": "list a corpus in a manifest:    diffsr prepare librispeech DIR",
     "evaluate": "score recordings:               diffsr evaluate RESTORED CLEAN --input NOISY",
     "benchmark": "run and score the benchmark:    diffsr benchmark run --track joint --data DIR --system wpe",
     "report": "draw a scene:                   diffsr report scene --index 3",
