@@ -108,7 +108,7 @@ def _means(result: Evaluation) -> Table:
 def _means_of(result: Evaluation, metric: Metric) -> list[str]:
     parts = {side: result.summary(metric.name, side) for side in _SIDES}
     means = [number(part.mean, metric.digits, side == "improvement") for side, part in parts.items()]
-    return [_label(metric), *means, str(parts["output"].n), str(parts["output"].n_nan)]
+    return [metric.label, *means, str(parts["output"].n), str(parts["output"].n_nan)]
 
 
 def _spread(result: Evaluation, metrics: Sequence[Metric], which: str) -> Table:
@@ -127,11 +127,7 @@ def _spread_of(result: Evaluation, metric: Metric, which: str) -> list[str]:
     interval = f"{low} to {high}" if math.isfinite(part.low) else "-"
     worse = f"{part.n_worse} of {part.n_compared} ({part.share_worse:.0%})" if part.n_compared else "-"
     worst = worst if metric.better != "neither" else "-"
-    return [_label(metric), mean, interval, median, worst, *([worse] if signed else [])]
-
-
-def _label(metric: Metric) -> str:
-    return f"{metric.label}, lower is better" if metric.better == "lower" else metric.label
+    return [metric.label, mean, interval, median, worst, *([worse] if signed else [])]
 
 
 def _remarks(result: Evaluation) -> list[str]:

@@ -53,3 +53,42 @@ def test_numbers_and_tables():
         "| --- | ---: |",
         "| c | 1 |",
     ]
+
+
+def test_interval_over_groups_is_that_of_the_group_means():
+    """Four equal items of each talker carry no more than one: the interval must not shrink."""
+    rng = np.random.default_rng(1)
+    talkers = rng.normal(size=25)
+    values, groups = np.repeat(talkers, 4), [(f"p{k}",) for k in range(25) for _ in range(4)]
+    assert bootstrap_interval(values, groups=groups) == pytest.approx(bootstrap_interval(talkers), abs=1e-12)
+    by_item = bootstrap_interval(values)
+    by_talker = bootstrap_interval(values, groups=groups)
+    assert by_talker[1] - by_talker[0] > 1.6 * (by_item[1] - by_item[0])
+    assert bootstrap_interval(talkers, groups=[()] * 25) == bootstrap_interval(talkers)
+
+
+def test_interval_over_pairs_of_talkers_covers_the_true_mean():
+    """Items that are the sum of two talkers' effects, every talker in several items."""
+    rng = np.random.default_rng(2)
+    hits = {"items": 0, "talkers": 0}
+    for _ in range(150):
+        effects = rng.normal(size=20)
+        pairs = [tuple(rng.choice(20, size=2, replace=False)) for _ in range(60)]
+        values = [effects[a] + effects[b] + 0.2 * rng.normal() for a, b in pairs]
+        for name, groups in (("items", None), ("talkers", [(f"p{a}", f"p{b}") for a, b in pairs])):
+            low, high = bootstrap_interval(values, n_resamples=200, groups=groups)
+            hits[name] += low <= 0 <= high
+    assert 0.87 <= hits["talkers"] / 150 <= 1
+    assert hits["items"] / 150 < 0.8  # what resampling of items would claim to be 95 %
+
+
+def test_interval_of_one_talker_is_undefined():
+    assert all(math.isnan(end) for end in bootstrap_interval([1.0, 2.0, 3.0], groups=[("p",)] * 3))
+
+
+def test_summary_where_lower_is_better_and_with_lost_items():
+    found = summarise([0.1, math.nan, 0.4], higher_is_better=False)
+    assert (found.worst, found.n_worse, found.n_compared) == (0.4, 0, 2)
+    lost = summarise([1.0, math.nan, -1.0], n_lost=1)
+    assert (lost.n_worse, lost.n_compared, lost.n) == (2, 3, 2)
+    assert summarise([math.nan], n_lost=1).share_worse == 1.0
