@@ -111,8 +111,8 @@ def _match(places: Places) -> tuple[list[Files], dict[str, str]]:
     for folder in places.references:
         pairing = pair_files(places.mixture, folder)
         for pair in pairing.pairs:
-            mixtures[pair.id] = pair.est
-            references.setdefault(pair.id, []).append(pair.ref)
+            mixtures[pair.id] = pair.est[0]
+            references.setdefault(pair.id, []).append(pair.ref[0])
         for name in pairing.unmatched["est"]:
             problems[name] = f"{places.mixture / name}: no partner in {folder}."
         for name in pairing.unmatched["ref"]:

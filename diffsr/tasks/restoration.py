@@ -1,18 +1,19 @@
-"""What the restoration tasks share: files in, restored files out, through Lightning's predict."""
+"""What the restoration tasks share: files in, restored files out, and scores on a test corpus."""
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 
 from diffsr.api import Restorer
-from diffsr.errors import AudioError
+from diffsr.errors import AudioError, ConfigError
+from diffsr.evaluation.results import Evaluation, Row
 from diffsr.files import FileReport, Recording, check_writable, recordings_outside, restore_one
 from diffsr.recipes import Recipe
+from diffsr.tasks.scoring import gathered, means, score_batch
 
 
 class RestorationModule(LightningModule):
@@ -20,7 +21,8 @@ class RestorationModule(LightningModule):
 
     Every file is independent of batch, order and number of devices, and comes out as `diffsr restore` makes
     it. What is there already is skipped, so a run that was stopped goes on; a bad file is reported at the
-    end.
+    end. `test` restores and scores the items of `data_modules.Whamr` or `data_modules.Paired` and writes no
+    audio.
 
     Args:
         prior: A prior folder, a checkpoint or a run folder.
@@ -52,9 +54,15 @@ class RestorationModule(LightningModule):
 
         Raises:
             AudioError: Nothing can be written to the output folder, or all recordings lie in it.
-            ConfigError: The output folder is that of the recordings.
+            ConfigError: The output folder is that of the recordings, or the data are no recordings.
         """
-        source = self.trainer.datamodule.input  # type: ignore[attr-defined]
+        source = getattr(self.trainer.datamodule, "input", None)  # type: ignore[attr-defined]
+        if source is None:
+            kind = type(self.trainer.datamodule).__name__  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"predict restores the recordings of data_modules.Folder, the data are {kind}. Use --data "
+                "data_modules.Folder --data.init_args.input=RECORDINGS, or score them with: diffsr test."
+            )
         self._recordings = set(recordings_outside(source, self.output))
         check_writable(self.output)
         self.restorer.to(self.device)
@@ -83,9 +91,35 @@ class RestorationModule(LightningModule):
         if failed:
             raise AudioError("\n".join([f"{len(failed)} of {len(reports)} files failed:", *failed]))
 
+    def on_test_start(self) -> None:
+        """Bring the models to where Lightning has put the prior."""
+        self.restorer.to(self.device)
+        self._rows: list[Row] = []
+        self._failed: dict[str, str] = {}
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Restore and score `observation [B, C, T]` against `target [B, S, T]`, item by item."""
+        rows, failed = score_batch(batch, self.restorer)
+        self._rows += rows
+        self._failed |= failed
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the items of all devices; the scores of each are in `scores.csv` of the run.
+
+        Raises:
+            DataError: No item could be scored.
+        """
+        rows = sorted(gathered(self._rows, self.trainer), key=lambda row: row.id)
+        evaluation = Evaluation(rows, dict(gathered(list(self._failed.items()), self.trainer)))
+        for name, mean in means(evaluation).items():
+            self.log(name, mean, sync_dist=True)  # the same everywhere, as the items of all were gathered
+        table = Path(self.trainer.default_root_dir) / "scores.csv"
+        if self.trainer.is_global_zero:
+            evaluation.write_csv(table)
+        self.print(f"scored {len(rows)} of {len(rows) + len(evaluation.failed)} items: {table}")
+        for name, problem in sorted(evaluation.failed.items()):
+            self.print(f"  {name}: {problem}")
+
     def _gather_reports(self) -> list[FileReport]:
         """The reports of all devices, by path."""
-        shares = [self._reports] * self.trainer.world_size
-        if len(shares) > 1:
-            torch.distributed.all_gather_object(shares, self._reports)
-        return sorted(chain.from_iterable(shares), key=lambda report: report.path)
+        return sorted(gathered(self._reports, self.trainer), key=lambda report: report.path)

@@ -1,0 +1,124 @@
+"""Tasks under `test`: every item restored as if alone, scored, and told."""
+
+import csv
+
+import lightning
+import pytest
+import torch
+
+from data_modules import Paired, Whamr
+from diffsr.api import Restorer
+from diffsr.errors import ConfigError, DataError
+from diffsr.evaluation.metrics import si_sdr_db
+from diffsr.io.audio import write_audio
+from diffsr.likelihoods import NMFNoise
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler, NoisePerturbed
+from diffsr.simulation.draw import SceneSettings
+from diffsr.tasks import EnhanceModule
+from diffsr.tasks.scoring import score_batch
+
+
+def sampler():
+    return AnnealedSampler(NoisePerturbed(), n_steps=2)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noise")
+    rng = torch.Generator().manual_seed(1)
+    write_audio(folder / "hiss.wav", 0.1 * torch.randn(1, 48000, generator=rng), 16000)
+    return str(folder)
+
+
+def scenes(noise, **options):
+    scene = SceneSettings(
+        n_talkers=options.pop("n_talkers", 1), crop_s=options.pop("crop_s", None), longest_s=1.0
+    )
+    return Whamr(noise=noise, scene=scene, num_workers=0, **{"n_test_scenes": 3, "batch_size": 2, **options})
+
+
+def trainer_in(folder):
+    return lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        inference_mode=False,
+        default_root_dir=folder,
+    )
+
+
+def table_of(folder):
+    with (folder / "scores.csv").open(encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def test_scores_of_scenes(tiny_prior_folder, noise, tmp_path):
+    task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise(), seed=3)
+    [found] = trainer_in(tmp_path).test(task, datamodule=scenes(noise), verbose=False)
+    table = table_of(tmp_path)
+    assert sorted(table) == [f"test-00003-{number:05d}" for number in range(3)]
+    data = scenes(noise)
+    data.setup("test")
+    restorer = Restorer(tiny_prior_folder, recipe=Recipe(sampler(), NMFNoise()), seed=3, device="cpu")
+    output, before = [], []
+    for number in range(3):
+        scene = data.makers["test"].scene(3, number)
+        restored = restorer.restore(scene.observation, 16000, scene.plan.id).wave
+        output.append(float(si_sdr_db(restored[0], scene.direct[0, 0])))
+        before.append(float(si_sdr_db(scene.observation[0], scene.direct[0, 0])))
+        row = table[scene.plan.id]
+        assert float(row["si_sdr_db_output"]) == pytest.approx(output[-1], abs=1e-3)
+        assert float(row["snr_db"]) == pytest.approx(scene.plan.noise.snr_db)
+        assert row["groups"] == scene.plan.talkers[0].speaker
+    assert found["test/si_sdr_db"] == pytest.approx(sum(output) / 3, abs=1e-3)
+    assert found["test/input_si_sdr_db"] == pytest.approx(sum(before) / 3, abs=1e-3)
+
+
+def test_scores_do_not_depend_on_the_batch(tiny_prior_folder, noise, tmp_path):
+    tables = []
+    for batch_size in (1, 3):
+        task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise())
+        folder = tmp_path / str(batch_size)
+        folder.mkdir()
+        trainer_in(folder).test(task, datamodule=scenes(noise, batch_size=batch_size), verbose=False)
+        tables.append(table_of(folder))
+    assert tables[0] == tables[1]
+
+
+def test_items_that_cannot_be_restored_are_told(tiny_prior_folder, make_speech, tmp_path, capsys):
+    speech = torch.from_numpy(make_speech(1.0))
+    for name, wave in (("good", speech), ("silent", torch.zeros_like(speech))):
+        write_audio(tmp_path / "noisy" / f"{name}.wav", wave, 16000)
+        write_audio(tmp_path / "clean" / f"{name}.wav", speech, 16000)
+    task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise())
+    trainer_in(tmp_path).test(task, datamodule=Paired(str(tmp_path), num_workers=0), verbose=False)
+    out = capsys.readouterr().out
+    assert "scored 1 of 2 items" in out
+    assert "silent: The recording is silent" in out
+    (tmp_path / "noisy" / "good.wav").unlink()
+    with pytest.raises(DataError, match="None of the 1 items could be scored. First, silent"):
+        trainer_in(tmp_path).test(task, datamodule=Paired(str(tmp_path), num_workers=0), verbose=False)
+
+
+def test_more_talkers_than_the_task_restores(tiny_prior_folder, noise, tmp_path):
+    task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise())
+    with pytest.raises(ConfigError, match="2 talkers and this task restores 1"):
+        trainer_in(tmp_path).test(task, datamodule=scenes(noise, n_talkers=2), verbose=False)
+
+
+def test_a_batch_without_items(tiny_prior):
+    empty = {
+        "id": [],
+        "n_samples": torch.zeros(0),
+        "target": torch.zeros(0, 0, 0),
+        "observation": torch.zeros(0, 0, 0),
+    }
+    assert score_batch(empty, Restorer(tiny_prior)) == ([], {})
+
+
+def test_predict_wants_recordings(tiny_prior_folder, noise, tmp_path):
+    task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise(), output=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match=r"recordings of data_modules.Folder, the data are Whamr"):
+        trainer_in(tmp_path).predict(task, datamodule=scenes(noise))
