@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,11 @@ def _render_missing(folder: Path, settings: PoolSettings, workers: int, progress
                 future.result()
                 done += 1
                 progress(done, settings.count)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "A process that renders rooms was ended from outside, most likely for want of memory. "
+                f"Finished rooms are kept; continue with fewer --workers: {settings.command(folder)}"
+            ) from error
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
 
