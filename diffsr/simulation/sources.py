@@ -20,7 +20,7 @@ def open_rooms(spec: str | Sequence[str]) -> RoomSource:
 
     Args:
         spec: The folder of a pool that `diffsr prepare rooms` has made, a manifest (.csv or .jsonl) of
-            measured responses, `simulate` for rooms made anew for every scene (about half a second each), or
+            measured responses, `simulate` for rooms made anew for every scene (up to a second each), or
             several of these, of which every scene draws one.
 
     Raises:
