@@ -1,8 +1,13 @@
 """Scenes mixed on the fly: batches, splits, workers, devices."""
 
+import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import lightning
 import pytest
@@ -343,3 +348,21 @@ def test_summary(speech, noise):
         in module.summary
     )
     assert module.makers["test"].fingerprint in module.summary
+
+
+@pytest.mark.slow
+def test_two_processes_share_all_scenes(speech, tmp_path):
+    """Five test scenes and one validation scene on two devices: unequal shares, and one device with none."""
+    root = Path(__file__).parents[2]
+    script = [sys.executable, str(Path(__file__).parent / "two_devices.py"), str(tmp_path), str(speech)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        script, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    shares = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    together = {split: sorted(shares[0][split] + shares[1][split]) for split in shares[0]}
+    assert together["train"] == [f"train-00001-{e:05d}-{n:05d}" for e in range(2) for n in range(6)]
+    assert together["valid"] == ["valid-00002-00000"] * 2  # after each of the two epochs
+    assert together["test"] == [f"test-00003-{n:05d}" for n in range(5)]
+    assert [len(share["test"]) for share in shares] == [3, 2]

@@ -21,8 +21,11 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 OVERLAYS = sorted((EXPERIMENTS / "trainer").glob("*.yaml"))
 SWEEPS = sorted((EXPERIMENTS / "sweep").glob("*.yaml"))
+PARTS = sorted((EXPERIMENTS / "data").glob("*.yaml"))
 COMPLETE = sorted(
-    path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name not in {"trainer", "sweep", "debug"}
+    path
+    for path in EXPERIMENTS.rglob("*.yaml")
+    if path.parent.name not in {"trainer", "sweep", "debug", "data"}
 )
 
 
@@ -36,14 +39,19 @@ def name(path: Path) -> str:
 
 
 def verb_of(path: Path) -> str:
-    return "fit" if path.parent.name == "prior" else "predict"
+    """Priors are trained, recordings restored, and what has a corpus with references is tested."""
+    if path.parent.name == "prior":
+        return "fit"
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["class_path"]
+    return "predict" if data == "data_modules.Folder" else "test"
 
 
-def resolved(*files: Path) -> dict:
+def resolved(*files: Path, more: tuple[str, ...] = ()) -> dict:
     """The configuration that a command would run, from `--print_config`."""
     arguments = [
         verb_of(files[0]),
         *(f"--config={path.relative_to(ROOT)}" for path in files),
+        *more,
         "--print_config",
     ]
     out, err = io.StringIO(), io.StringIO()
@@ -76,6 +84,20 @@ def test_experiment_parses(path: Path) -> None:
 def test_overlay_parses(path: Path) -> None:
     config = resolved(EXPERIMENTS / "prior" / "starter.yaml", path)
     assert config["trainer"]["logger"]["class_path"].startswith("lightning.pytorch.loggers.")
+
+
+@pytest.mark.parametrize("path", PARTS, ids=name)
+def test_data_can_be_put_into_an_experiment(path: Path) -> None:
+    axis = "--data.init_args.scene.n_talkers=1"
+    data = resolved(EXPERIMENTS / "enhance" / "nmf.yaml", more=(f"--data={path}", axis))["data"]
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert data["class_path"] == given["class_path"]
+    expected = {**given["init_args"], "scene": {**given["init_args"]["scene"], "n_talkers": 1}}
+    assert {key: data["init_args"][key] for key in expected if key != "scene"} == {
+        key: value for key, value in expected.items() if key != "scene"
+    }
+    assert expected["scene"].items() <= data["init_args"]["scene"].items()
+    assert path.read_text(encoding="utf-8").startswith("#"), "a part begins with what it is"
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=name)
@@ -123,6 +145,12 @@ SMALL = {
         "--trainer.max_steps=1",
     ),
     "predict": ("--model.init_args.sampler.init_args.n_steps=2",),
+    "test": (
+        "--model.init_args.sampler.init_args.n_steps=2",
+        "--data.init_args.scene.crop_s=0.5",
+        "--data.init_args.n_test_scenes=2",
+        "--data.init_args.num_workers=0",
+    ),
 }
 
 
@@ -151,6 +179,12 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         assert (run / "finished.json").is_file()
         return
     prior = Prior(TFTransformer(width=16, depth=1, heads=2)).save_pretrained(tmp_path / "prior")
+    if verb == "test":
+        files = [f"--model.init_args.prior={prior}", f"--data.init_args.speech={speech}"]
+        assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.noise={speech}"]) == 0
+        [scores] = (tmp_path / "runs").rglob("scores.csv")
+        assert len(scores.read_text(encoding="utf-8").splitlines()) == 3
+        return
     files = [f"--model.init_args.prior={prior}", f"--model.init_args.output={tmp_path / 'out'}"]
     assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.input={speech}"]) == 0
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 4

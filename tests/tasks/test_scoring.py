@@ -1,6 +1,9 @@
 """Tasks under `test`: every item restored as if alone, scored, and told."""
 
 import csv
+import subprocess
+import sys
+from pathlib import Path
 
 import lightning
 import pytest
@@ -122,3 +125,39 @@ def test_predict_wants_recordings(tiny_prior_folder, noise, tmp_path):
     task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise(), output=str(tmp_path / "out"))
     with pytest.raises(ConfigError, match=r"recordings of data_modules.Folder, the data are Whamr"):
         trainer_in(tmp_path).predict(task, datamodule=scenes(noise))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_scenes", [1, 3])
+def test_two_devices_score_what_one_does(tiny_prior_folder, noise, tmp_path, n_scenes):
+    """Also where there is nothing for the second device to do."""
+    experiment = Path(__file__).parents[2] / "experiments" / "enhance" / "whamr.yaml"
+    command = [
+        *(sys.executable, "-m", "diffsr", "test", f"--config={experiment}"),
+        f"--model.init_args.prior={tiny_prior_folder}",
+        "--model.init_args.sampler.init_args.n_steps=2",
+        f"--data.init_args.noise={noise}",
+        "--data.init_args.scene.crop_s=1.0",
+        f"--data.init_args.n_test_scenes={n_scenes}",
+        "--data.init_args.num_workers=0",
+        "--trainer.accelerator=cpu",
+    ]
+    tables = []
+    for devices in ("--trainer.devices=1", "--trainer.devices=2"):
+        folder = tmp_path / devices[-1]
+        folder.mkdir()
+        done = subprocess.run(
+            [*command, devices, "--trainer.strategy=ddp"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"scored {n_scenes} of {n_scenes} items: ") == 1
+        assert "test/si_sdr_db" in done.stdout
+        [found] = folder.rglob("scores.csv")
+        tables.append(table_of(found.parent))
+    assert len(tables[0]) == n_scenes
+    assert tables[0] == tables[1]
