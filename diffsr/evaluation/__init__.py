@@ -1,1 +1,6 @@
-"""Scores of restored speech against clean references: `metrics`, `evaluate` (files, folders), `tables`."""
+"""Scores of restored speech.
+
+`metrics` names the scores (`distortion`, `perceptual`, `blind` and `align` compute them), `item` scores the
+talkers of one item (`permutation` finds who is who), `evaluate` files and folders; `row`, `results`, `tables`
+and `csv_file` are what comes out.
+"""

@@ -34,7 +34,8 @@ def evaluate(
 
     Files of folders are matched by their relative path without suffix; where both folders hold s1, s2 ...
     these are talkers, each is scored against the reference that suits it best. An item that cannot be scored
-    (unreadable, other rate, channels or length) is listed and does not stop the others.
+    (unreadable, other rate, channels or length) is listed and does not stop the others. An interrupt (Ctrl-C)
+    ends the scoring; what was scored before is returned, and the rest listed as failed.
 
     Args:
         est: Estimates: a file or a folder.
@@ -63,6 +64,11 @@ def evaluate(
             if Path(est).is_file():
                 raise
             failed[pair.id] = str(error)
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            failed |= {left.id: "interrupted before it was scored" for left in pairing.pairs[done - 1 :]}
+            break
         if on_progress is not None:
             on_progress(done, len(pairing.pairs), pair.id)
     if not rows:

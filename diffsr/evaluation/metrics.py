@@ -74,7 +74,7 @@ class Metric:
         score: (est [..., T], ref [..., T], rate_hz) -> [...].
         better: Which values are: `higher`, `lower`, or `neither` for what is reported only.
         needs_reference: False where `score` does not look at `ref`.
-        cost_s: Seconds that 4 s of speech at 16 kHz take on one core, roughly.
+        cost_s: Seconds for 4 s of speech at 16 kHz on one core, roughly; the four of DNSMOS share theirs.
         requires: Modules of the optional extra `evaluation`.
     """
 
@@ -98,7 +98,7 @@ def _dnsmos(part: str, label: str) -> Metric:
         return dnsmos(est, rate_hz, part)
 
     needs = ("speechmos.dnsmos", "onnxruntime")
-    return Metric(f"dnsmos_{part}", label, 2, score, needs_reference=False, cost_s=1.5, requires=needs)
+    return Metric(f"dnsmos_{part}", label, 2, score, needs_reference=False, cost_s=3.5, requires=needs)
 
 
 def _srmr(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:

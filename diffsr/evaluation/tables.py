@@ -105,7 +105,7 @@ def bootstrap_interval(
     """
     array, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     places, n_groups = _places(groups if groups is not None else [()] * len(array))
-    if n_groups < 2:
+    if len(array) < 2 or n_groups < 2:
         return math.nan, math.nan
     draws = (rng.integers(n_groups, size=n_groups) for _ in range(n_resamples))
     # Column n_groups stands for no further group: it counts once.
