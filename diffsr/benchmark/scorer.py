@@ -67,15 +67,10 @@ def score_system(
         on_progress: Called before each item and at the end with (finished, all, id).
 
     Raises:
-        DataError: There is no such system here, or an item cannot be rendered.
+        DataError: An item cannot be rendered.
         ConfigError: A metric is unknown, or its package is missing.
     """
     at = place.system(label)
-    if label not in place.labels():
-        raise DataError(
-            f"{place.folder} has no estimates of {label} (there: {', '.join(place.labels()) or 'none'}). "
-            f"Run it first: diffsr benchmark run --track {found.track} --system {label} ..."
-        )
     facts = {row["id"]: row for row in read_rows(at.facts) if "id" in row}
     work = _Work(found, folder, place, at, metrics)
     scores = SystemScores(label, len(items), [], facts=facts)
@@ -96,6 +91,23 @@ def score_system(
     if on_progress is not None:
         on_progress(len(items), len(items), label)
     return scores
+
+
+def choose_labels(found: ItemList, place: TrackPlace, names: Sequence[str]) -> list[str]:
+    """Folders of the systems of these names; of all systems that were run, where none is named.
+
+    Raises:
+        DataError: One was not run.
+    """
+    there = place.labels()
+    unknown = [name for name in names if not place.labels_of(name)]
+    if unknown or not there:
+        what = f"no estimates of {', '.join(unknown)}" if unknown else "no estimates"
+        raise DataError(
+            f"{place.folder} holds {what} (there: {', '.join(there) or 'none'}). Run the system first: "
+            f"diffsr benchmark run --track {found.track} --split {found.split} --data DIR --system NAME"
+        )
+    return list(dict.fromkeys(label for name in names for label in place.labels_of(name))) or there
 
 
 def parameters_of(found: ItemList, item: Item) -> dict[str, str | int | float | bool | None]:

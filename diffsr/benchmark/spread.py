@@ -59,7 +59,7 @@ def pairs(utterances: Sequence[Utterance], n_items: int, rng: np.random.Generato
     utterances = [utterance for utterance in utterances if utterance.speaker is not None]
     for n in range(min(n_items, len(utterances) * MAX_USES // 2), 0, -1):
         for _ in range(_ATTEMPTS):
-            talkers = _some_of_each(_talkers(utterances), 2 * n, rng)
+            talkers = _enough(_talkers(utterances), 2 * n, rng)
             kinds = _kinds(talkers, n)
             if not _suffices(talkers, kinds):
                 break
@@ -106,15 +106,14 @@ def _talkers(utterances: Iterable[Utterance]) -> list[_Talker]:
     return [_Talker(name, corpus, found) for (name, corpus), found in sorted(files.items())]
 
 
-def _some_of_each(talkers: Sequence[_Talker], n_most: int, rng: np.random.Generator) -> list[_Talker]:
-    """At most so many talkers of each corpus: of thousands of talkers there are millions of pairs."""
-    count: Counter[str] = Counter()
-    kept = []
+def _enough(talkers: Sequence[_Talker], n_most: int, rng: np.random.Generator) -> list[_Talker]:
+    """At most so many talkers, from the corpora in turn: of thousands of talkers there are millions of pairs."""
+    turn: Counter[str] = Counter()
+    order = []
     for number in rng.permutation(len(talkers)):
-        count[talkers[number].family] += 1
-        if count[talkers[number].family] <= n_most:
-            kept.append(talkers[number])
-    return sorted(kept, key=lambda talker: (talker.name, talker.family))
+        turn[talkers[number].family] += 1
+        order.append((turn[talkers[number].family], len(order), int(number)))
+    return [talkers[number] for number in sorted(number for *_, number in sorted(order)[:n_most])]
 
 
 def _kinds(talkers: Sequence[_Talker], n_items: int) -> list[str]:

@@ -1,7 +1,8 @@
 """What a run leaves on disk: settings, estimates, and rows that are added one by one.
 
 OUT/<track>_<split>/items.jsonl              the list, where it was drawn from the user's own data
-OUT/<track>_<split>/scores.csv               scores of all systems
+OUT/<track>_<split>/inputs.jsonl             a row for each item: what its observation scores
+OUT/<track>_<split>/scores.csv               scores of the systems that were scored last
 OUT/<track>_<split>/<system>/settings.json   what was run; another system or setting is refused
 OUT/<track>_<split>/<system>/estimates/<item>.wav     float, one channel a talker
 OUT/<track>_<split>/<system>/facts.jsonl     a row for each item: seconds, calls, memory, or why it failed
@@ -34,10 +35,9 @@ class TrackPlace:
         """The user's own list."""
         return self.folder / "items.jsonl"
 
-    @property
-    def scores(self) -> Path:
-        """The table of all systems."""
-        return self.folder / "scores.csv"
+    def scores(self, subset: int | None = None) -> Path:
+        """Scores of all items, or of those of the subset."""
+        return self.folder / (f"scores_{subset}.csv" if subset else "scores.csv")
 
     def system(self, label: str) -> SystemPlace:
         """Folder of a system.
@@ -54,6 +54,11 @@ class TrackPlace:
         if not self.folder.is_dir():
             return []
         return sorted(path.parent.name for path in self.folder.glob("*/estimates") if path.is_dir())
+
+    def labels_of(self, name: str) -> list[str]:
+        """Folders of a system: the one of this name, else those in which a system of this name was run."""
+        labels = self.labels()
+        return [name] if name in labels else [label for label in labels if self.system(label).ran(name)]
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,18 @@ class SystemPlace:
         """What each item scored."""
         return self.folder / "scores.jsonl"
 
+    @property
+    def settings(self) -> Path:
+        """What was run."""
+        return self.folder / "settings.json"
+
+    def ran(self, system: str) -> bool:
+        """Whether a system of this name was run here."""
+        try:
+            return bool(json.loads(self.settings.read_text(encoding="utf-8"))["system"] == system)
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+
     def estimate(self, item_id: str) -> Path:
         """The estimate of an item."""
         return self.folder / "estimates" / f"{item_id}.wav"
@@ -88,7 +105,7 @@ class SystemPlace:
             ConfigError: It holds results of other settings; the message names what differs.
             DataError: It cannot be read or written.
         """
-        path = self.folder / "settings.json"
+        path = self.settings
         try:
             if path.exists():
                 _check_same(path, json.loads(path.read_text(encoding="utf-8")), settings)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from diffsr.benchmark import tracks
 from diffsr.benchmark.items import Item
-from diffsr.benchmark.tracks import N_SUBSET
 from diffsr.simulation.plan import Room, ScenePlan
 
 
@@ -16,7 +16,9 @@ def stratified(items: Sequence[Item]) -> set[int]:
     strata: dict[tuple[str, ...], list[int]] = {}
     for number, item in enumerate(items):
         strata.setdefault(item.stratum, []).append(number)
-    counts = _shares({name: len(numbers) for name, numbers in strata.items()}, min(N_SUBSET, len(items)))
+    counts = _shares(
+        {name: len(numbers) for name, numbers in strata.items()}, min(tracks.N_SUBSET, len(items))
+    )
     chosen: set[int] = set()
     for name, numbers in strata.items():
         ordered = sorted(numbers, key=lambda number: (_difficulty(items[number].plan), number))
