@@ -71,11 +71,6 @@ class Reporting(LightningDataModule):
             first = next(iter(self.problems))
             _log.warning("Skipped in all: %d files or items; first: %s", len(self.problems), first)
 
-    @property
-    def share(self) -> tuple[int, int]:
-        """Number of this device and of all devices."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
 
 def _stacked(waves: Sequence[Tensor], n_dims: int) -> Tensor:
     """Tensors `[..., T]` of different T -> `[B, ..., T]`."""

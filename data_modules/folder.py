@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from data_modules.samplers import NOTHING, Share
 from diffsr.files import list_recordings
 from diffsr.io.audio import probe
 
@@ -14,15 +16,15 @@ Item = dict[str, str]
 """`id` and `path` of a `diffsr.files.Recording`."""
 
 
-class _Files(Dataset[Item]):
+class _Files(Dataset[Item | None]):
     def __init__(self, items: list[Item]) -> None:
         self.items = items
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Item:
-        return self.items[index]
+    def __getitem__(self, index: int) -> Item | None:
+        return None if index == NOTHING else self.items[index]
 
 
 class Folder(LightningDataModule):
@@ -53,6 +55,15 @@ class Folder(LightningDataModule):
             probe(recordings[0].path)
         self._items = [{"id": recording.id, "path": str(recording.path)} for recording in recordings]
 
-    def predict_dataloader(self) -> DataLoader[Item]:
+    def predict_dataloader(self) -> DataLoader[Item | None]:
         """One item a file, sorted by path."""
-        return DataLoader(_Files(self._items), batch_size=self.batch_size, shuffle=False, collate_fn=list)
+        return DataLoader(
+            _Files(self._items),
+            batch_size=self.batch_size,
+            sampler=Share.of(self, len(self._items)),
+            collate_fn=_listed,
+        )
+
+
+def _listed(items: Sequence[Item | None]) -> list[Item]:
+    return [item for item in items if item is not None]

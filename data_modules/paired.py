@@ -89,7 +89,7 @@ class Paired(Reporting):
         return DataLoader(
             _Pairs(self.items, self.rate_hz),
             batch_size=self.batch_size,
-            sampler=Share(len(self.items), *self.share),
+            sampler=Share.of(self, len(self.items)),
             collate_fn=collate,
             num_workers=self.num_workers,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lightning import LightningDataModule
 from torch.utils.data import DistributedSampler, Sampler
 
 NOTHING = -1
@@ -41,14 +42,20 @@ class Share(DistributedSampler[int]):
     Lightning replaces the samplers of validation and test by ones that repeat items until all devices have
     as many; it leaves a `DistributedSampler` as it is, hence the base class. Devices may have one item more
     or less than others, so steps must not wait for each other; the ends of epochs may. A device without any
-    item gets `NOTHING`, for which `data_modules.batches.collate` makes an empty batch: without a batch
-    Lightning would skip the end of the epoch there, and the other devices would wait for ever.
+    item gets `NOTHING`, for which there has to be an empty batch: without any batch Lightning would skip the
+    end of the epoch there, and the other devices would wait for ever.
     """
 
     def __init__(self, n_items: int, rank: int = 0, world_size: int = 1) -> None:
         """The share of device `rank` of `world_size`."""
         super().__init__(range(n_items), num_replicas=world_size, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.items = list(range(n_items))[rank::world_size] or [NOTHING]
+
+    @classmethod
+    def of(cls, data: LightningDataModule, n_items: int) -> Share:
+        """The share of the device that `data` is on."""
+        trainer = data.trainer
+        return cls(n_items) if trainer is None else cls(n_items, trainer.global_rank, trainer.world_size)
 
     def __len__(self) -> int:
         """Items of this device, at least one."""

@@ -133,7 +133,7 @@ class Whamr(Reporting):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Scenes of the epoch."""
-        _, world_size = self.share
+        world_size = 1 if self.trainer is None else self.trainer.world_size
         # Lightning would repeat scenes to fill up the last round of devices; we draw new ones.
         n_scenes = math.ceil(self.n_scenes["train"] / world_size) * world_size
         return self._loader("train", n_scenes, EpochSampler(n_scenes))
@@ -165,7 +165,7 @@ class Whamr(Reporting):
         )
 
     def _fixed(self, split: str) -> DataLoader[Item]:
-        return self._loader(split, self.n_scenes[split], Share(self.n_scenes[split], *self.share))
+        return self._loader(split, self.n_scenes[split], Share.of(self, self.n_scenes[split]))
 
     def _loader(self, split: str, n_scenes: int, sampler: Sampler) -> DataLoader[Item]:  # type: ignore[type-arg]
         scenes = Scenes(self.makers[split], STREAMS[split], n_scenes, self.target, self.parts)

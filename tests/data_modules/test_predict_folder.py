@@ -1,8 +1,6 @@
 import lightning
 import pytest
 import torch
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSamplerWrapper
-from torch.utils.data import SequentialSampler
 
 from data_modules import Folder
 from diffsr.errors import AudioError, DataError
@@ -59,14 +57,20 @@ def test_predict_hands_every_file_over_once(folder):
     assert sum(got, []) == ["a", "b", "b", "bad", "sub/a", "sub/b"]
 
 
-def test_devices_share_the_files(folder):
-    module = Folder(str(folder))
-    module.setup("predict")
-    loader = module.predict_dataloader()
-    assert isinstance(loader.sampler, SequentialSampler)
-    # What Lightning puts in for predict: it deals out and never repeats.
-    dealt = [
-        list(UnrepeatedDistributedSamplerWrapper(loader.sampler, num_replicas=4, rank=rank, shuffle=False))
-        for rank in range(4)
-    ]
-    assert sorted(sum(dealt, [])) == list(range(6))
+@pytest.mark.parametrize("world_size", [1, 4, 8])
+def test_devices_share_the_files(folder, world_size):
+    """Each file once, also with more devices than files."""
+
+    class OnDevice:
+        def __init__(self, rank):
+            self.global_rank, self.world_size = rank, world_size
+
+    dealt = []
+    for rank in range(world_size):
+        module = Folder(str(folder), batch_size=2)
+        module.trainer = OnDevice(rank)
+        module.setup("predict")
+        batches = list(module.predict_dataloader())
+        assert batches, "without a batch Lightning skips the end of the epoch on this device"
+        dealt += [item["path"] for batch in batches for item in batch]
+    assert sorted(dealt) == [item["path"] for [item] in items_of(folder)]
