@@ -26,7 +26,7 @@ LOWEST_LAYER = {"lightning": 5, "pytorch_lightning": 5, "lightning_fabric": 5, "
 # Slow to import or needed by a few users only: imported inside functions, everywhere.
 NEVER_AT_TOP = {
     *("librosa", "matplotlib", "pesq", "pyloudnorm", "pyroomacoustics", "pystoi", "scipy", "torchaudio"),
-    *("torchmetrics", "nara_wpe", "noisereduce", "onnxruntime", "pyrnnoise", "speechmos"),
+    *("torchmetrics", "gammatone", "nara_wpe", "noisereduce", "onnxruntime", "pyrnnoise", "speechmos"),
 }
 # These answer `diffsr --help`; what they hand on to is imported late.
 LIGHT = {"cli", "__main__", "errors"}
