@@ -52,21 +52,31 @@ def singles(utterances: Sequence[Utterance], n_items: int, rng: np.random.Genera
 def pairs(utterances: Sequence[Utterance], n_items: int, rng: np.random.Generator) -> list[Pick]:
     """Two talkers an item, half of the pairs from within one corpus, half across corpora.
 
-    With one corpus alone all pairs are within; where each corpus has one talker, all are across. Where
+    No pair meets twice where that is possible. With one corpus alone all pairs are within; where each corpus has one talker, all are across. Where
     the files do not suffice for `n_items`, as many as they allow. Utterances without a talker are left
     out: nobody knows whether two of them are of one person.
     """
     utterances = [utterance for utterance in utterances if utterance.speaker is not None]
     for n in range(min(n_items, len(utterances) * MAX_USES // 2), 0, -1):
+        best: list[Pick] | None = None
         for _ in range(_ATTEMPTS):
             talkers = _enough(_talkers(utterances), 2 * n, rng)
             kinds = _kinds(talkers, n)
             if not _suffices(talkers, kinds):
                 break
             picks = _fill(talkers, kinds, rng)
-            if picks is not None:
-                return picks
+            if picks is not None and (best is None or _n_repeated(picks) < _n_repeated(best)):
+                best = picks
+            if best is not None and _n_repeated(best) == 0:
+                break
+        if best is not None:
+            return best
     return []
+
+
+def _n_repeated(picks: Sequence[Pick]) -> int:
+    """Pairs of talkers that have met before."""
+    return len(picks) - len({frozenset(item.speaker for item in pick.utterances) for pick in picks})
 
 
 @dataclass(eq=False)
@@ -89,6 +99,10 @@ class _Talker:
     def n_left(self) -> int:
         return MAX_USES * len(self.files) - self.n_used
 
+    @property
+    def share_used(self) -> float:
+        return self.n_used / (MAX_USES * len(self.files))
+
     def take(self, rng: np.random.Generator) -> Utterance:
         """One of the files that were used least."""
         least = min(self.uses)
@@ -107,9 +121,9 @@ def _talkers(utterances: Iterable[Utterance]) -> list[_Talker]:
 
 
 def _enough(talkers: Sequence[_Talker], n_most: int, rng: np.random.Generator) -> list[_Talker]:
-    """At most so many talkers, from the corpora in turn: of thousands of talkers there are millions of pairs."""
+    """At most so many talkers, from the corpora in turn: thousands of talkers have millions of pairs."""
     turn: Counter[str] = Counter()
-    order = []
+    order: list[tuple[int, int, int]] = []
     for number in rng.permutation(len(talkers)):
         turn[talkers[number].family] += 1
         order.append((turn[talkers[number].family], len(order), int(number)))
@@ -144,7 +158,10 @@ def _fill(talkers: Sequence[_Talker], kinds: Sequence[str], rng: np.random.Gener
 def _ranked(
     talkers: Sequence[_Talker], kind: str, met: Counter[tuple[str, str]], rng: np.random.Generator
 ) -> Iterator[tuple[_Talker, _Talker]]:
-    """Pairs of a kind: first those that have not met, then those who have spoken least, then by chance."""
+    """Pairs of a kind: those that have not met, then who have not spoken, with most left, by chance.
+
+    With the last rule talkers with many files meet others from the start, and not one another at the end.
+    """
     found = [
         (a, b)
         for a, b in itertools.combinations([talker for talker in talkers if talker.n_left], 2)
@@ -152,9 +169,10 @@ def _ranked(
     ]
     order = rng.permutation(len(found))
 
-    def rank(number: int) -> tuple[int, int, int]:
+    def rank(number: int) -> tuple[int, int, float, int]:
         a, b = found[number]
-        return met[a.name, b.name], a.n_used + b.n_used, int(order[number])
+        n_spoken = (a.n_used > 0) + (b.n_used > 0)
+        return met[a.name, b.name], n_spoken, a.share_used + b.share_used, int(order[number])
 
     return (found[number] for number in sorted(range(len(found)), key=rank))
 
