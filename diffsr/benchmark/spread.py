@@ -52,9 +52,9 @@ def singles(utterances: Sequence[Utterance], n_items: int, rng: np.random.Genera
 def pairs(utterances: Sequence[Utterance], n_items: int, rng: np.random.Generator) -> list[Pick]:
     """Two talkers an item, half of the pairs from within one corpus, half across corpora.
 
-    No pair meets twice where that is possible. With one corpus alone all pairs are within; where each corpus has one talker, all are across. Where
-    the files do not suffice for `n_items`, as many as they allow. Utterances without a talker are left
-    out: nobody knows whether two of them are of one person.
+    No pair meets twice where that is possible. With one corpus alone all pairs are within; where each
+    corpus has one talker, all are across. Where the files do not suffice for `n_items`, as many as they
+    allow. Utterances without a talker are left out: nobody knows whether two of them are of one person.
     """
     utterances = [utterance for utterance in utterances if utterance.speaker is not None]
     for n in range(min(n_items, len(utterances) * MAX_USES // 2), 0, -1):

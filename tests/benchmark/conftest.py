@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from diffsr.benchmark import tracks
+from diffsr.benchmark import draw, tracks
+from diffsr.simulation.rooms import CLASSES
 
 RATE_HZ = 16000
 N_TALKERS = {"Alpha clean": 3, "Alpha other": 1, "beta": 3}
@@ -88,6 +91,14 @@ def build() -> SimpleNamespace:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For reading only."""
     return make_data(tmp_path_factory.mktemp("data"), ("test", "valid"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_rooms() -> Iterator[None]:
+    """Rooms with a short reverberation, which are rendered in no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draw, "draw_room", functools.partial(draw.draw_room, classes=CLASSES[:1]))
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""`diffsr benchmark` from the command line, and what it answers to mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffsr.benchmark import runner
+from diffsr.cli import main
+
+
+@pytest.fixture
+def shell(data: Path, few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> object:
+    """Runs a command in a folder of its own; gives code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(text: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["benchmark", *text.replace("DIR", str(data)).split()])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_run_and_score(shell, tmp_path):
+    code, out, err = shell("run --track enhance --data DIR --system unprocessed")
+    assert code == 0
+    assert out == "runs/benchmark/enhance_test/unprocessed: 4 items restored\n"
+    assert "own data: items drawn from" in err
+    code, out, err = shell("run --track enhance --data DIR --system unprocessed")
+    assert code == 0
+    assert out.endswith(": 0 items restored, 4 were there already\n")
+    code, out, err = shell("score --track enhance --data DIR")
+    assert code == 0
+    assert "enhance, test: 1 talker" in out
+    assert "scores of each item: runs/benchmark/enhance_test/scores.csv" in out
+    assert (tmp_path / "runs/benchmark/enhance_test/scores.csv").is_file()
+
+
+def test_an_unfinished_run_says_how_many_are_missing(shell, tmp_path):
+    assert shell("run --track enhance --data DIR --system unprocessed --subset 2 --label mine")[0] == 0
+    code, out, err = shell("score --track enhance --data DIR --system mine --metrics sdr_db")
+    assert code == 2
+    assert "mine: no estimate (2):" in out
+    assert "2 estimates are missing or cannot be scored; run the system again" in err
+    assert "SDR (dB)" in out
+    code, out, err = shell("score --track enhance --data DIR --subset 2")
+    assert code == 0
+    assert "2 of 4 items" in out
+    assert (tmp_path / "runs/benchmark/enhance_test/scores_2.csv").is_file()
+
+
+def test_ctrl_c_says_that_it_goes_on(shell, monkeypatch):
+    original = runner._run_item
+
+    def stop(found: object, item: object, *rest: object) -> object:
+        if item.id.endswith("02"):
+            raise KeyboardInterrupt
+        return original(found, item, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_run_item", stop)
+        code, out, err = shell("run --track enhance --data DIR --system unprocessed")
+    assert code == 130
+    assert "the same command again continues" in err
+    assert (
+        "2 items restored, 2 were there already"
+        in shell("run --track enhance --data DIR --system unprocessed")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run --track joint --system wpe", "--data"),
+        ("run --track join --data DIR --system wpe", "no track 'join'. The tracks are: enhance (1 talker"),
+        ("run --track joint --data DIR --system wpee", "no system 'wpee'; choose one of unprocessed, wpe"),
+        ("run --track joint --data DIR --system enhance", "needs a prior"),
+        ("run --track joint --data DIR --system wpe --split train", "no split 'train', expected test (for"),
+        (
+            "run --track enhance --data DIR --system wpe --subset 7",
+            "one fixed subset of 2 items. Use --subset 2",
+        ),
+        (
+            "run --track enhance --data gone --system wpe",
+            "gone does not exist, expected a folder with the manifests",
+        ),
+        (
+            "run --track enhance --data . --system wpe",
+            "no manifest speech_test.csv or speech_test.jsonl (there: none)",
+        ),
+        ("run --track enhance --data DIR --system unprocessed --label a/b", "cannot name a folder"),
+        ("score --track enhance --data DIR", "holds no estimates"),
+        ("score --track enhance --data DIR --metrics loudness", "Unknown metric 'loudness'"),
+    ],
+)
+def test_mistakes_are_explained(shell, command, message):
+    code, out, err = shell(command)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_run_that_loses_an_item_ends_with_2(shell, monkeypatch):
+    monkeypatch.setattr(runner, "_run_item", lambda found, item, *rest: "too hard")
+    code, out, err = shell("run --track enhance --data DIR --system unprocessed --subset 2")
+    assert code == 2
+    assert err.count(": too hard") == 2
