@@ -3,6 +3,8 @@
 python benchmarks/loader.py --speech speech.csv --noise noise.csv --rooms pool/ [--scenes 300]
 
 WHAMR!-style scenes (2 talkers, 16 kHz, 4 s, noise); the first 20 scenes of each run are not timed.
+On a machine that others use, start it with `chrt -r 1`: else the figures are of your share of the cores,
+and more workers only divide it.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class Whamr(Reporting):
         name = "starter corpus (synthetic)" if self.speech == str(STARTER) else Path(self.speech).name
         return (
             f"{name}, {split}: {len(maker.speech)} utterances, {talkers} labelled talkers, {noise}, {rooms}; "
-            f"{self.scene.n_talkers} talkers, {self.scene.n_microphones} microphones, {self.rate_hz} Hz, "
+            f"talkers: {self.scene.n_talkers}, microphones: {self.scene.n_microphones}, {self.rate_hz} Hz, "
             f"scenes {maker.fingerprint}"
         )
 
