@@ -56,7 +56,7 @@ class RunCLI(LightningCLI):
             args=self.arguments,
             run=False,
             save_config_callback=None,
-            trainer_defaults={"inference_mode": False} if verb == "predict" else None,
+            trainer_defaults={"inference_mode": False} if verb in ("predict", "test") else None,
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_kwargs={

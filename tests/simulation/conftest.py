@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from diffsr.io.manifest import Utterance
-from diffsr.simulation.plan import Room
+from diffsr.simulation.plan import Room, RoomPlan
 from diffsr.simulation.responses import Responses
 
 RATE_HZ = 16000
@@ -66,7 +66,11 @@ class FakeRooms:
         talkers = tuple((2.0 + k, float(rng.uniform(1, 2)), 1.0) for k in range(n_talkers))
         return Room((5.0, 5.0, 3.0), 0.3, "low", (1.0, 1.0, 1.0), microphones, talkers)
 
-    def responses(self, room: Room, rate_hz: int) -> Responses:
+    def owns(self, room: RoomPlan) -> bool:
+        return isinstance(room, Room)
+
+    def responses(self, room: RoomPlan, rate_hz: int) -> Responses:
+        assert isinstance(room, Room)
         shape = (len(room.talkers_m), len(room.microphones_m), 900)
         full, direct = torch.zeros(shape), torch.zeros((*shape[:2], 300))
         onsets = tuple(100 + 10 * k for k in range(shape[0]))
