@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from tqdm import tqdm
 
 from diffsr.commands.terminal import note, say
-from diffsr.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffsr.benchmark.items import ItemList
@@ -92,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from diffsr.benchmark.scorer import score_system
+    from diffsr.benchmark.scorer import choose_labels, score_system
     from diffsr.benchmark.table import tables
     from diffsr.benchmark.tracks import METRICS
     from diffsr.evaluation.metrics import select_metrics
@@ -101,20 +100,15 @@ def _score(options: argparse.Namespace) -> int:
     metrics = [metric.name for metric in select_metrics([*METRICS, *options.metrics])]
     found, folder, place = _open(options)
     items = found.choose(options.subset)
-    labels = list(dict.fromkeys(options.system or place.labels()))
-    if not labels:
-        raise ConfigError(
-            f"{place.folder} holds no estimates. Run a system first: diffsr benchmark run --track "
-            f"{found.track} --split {found.split} --data {options.data} --system unprocessed"
-        )
+    labels = choose_labels(found, place, options.system or [])
     scores = []
     with Progress("scoring") as progress:
         for label in labels:
             scores.append(score_system(found, items, folder, place, label, metrics, progress))
     rows = [row for system in scores for row in system.rows]
     if rows:
-        Evaluation(rows).write_csv(place.scores)
-    say(tables(found, scores) + (f"\nscores of each item: {place.scores}" if rows else ""))
+        Evaluation(rows).write_csv(place.scores(options.subset))
+    say(tables(found, scores) + (f"\nscores of each item: {place.scores(options.subset)}" if rows else ""))
     n_missing = sum(len(system.missing) + len(system.failed) for system in scores)
     if n_missing:
         note(f"{n_missing} estimates are missing or cannot be scored; run the system again to complete them")
