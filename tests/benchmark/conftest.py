@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from diffsr.benchmark import draw, tracks
+from diffsr.benchmark import plans, tracks
 from diffsr.simulation.rooms import CLASSES
 
 RATE_HZ = 16000
@@ -97,7 +97,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_rooms() -> Iterator[None]:
     """Rooms with a short reverberation, which are rendered in no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draw, "draw_room", functools.partial(draw.draw_room, classes=CLASSES[:1]))
+        patch.setattr(plans, "draw_room", functools.partial(plans.draw_room, classes=CLASSES[:1]))
         yield
 
 
