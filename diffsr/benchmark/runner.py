@@ -62,7 +62,7 @@ def run_items(
     """
     place.claim({**system.settings(), "list": f"{found.name} {found.digest}"})
     done = finished(place)
-    waiting = [item for item in items if item.id not in done]
+    waiting = [item for item in items if not (item.id in done and place.has(item))]
     failed: dict[str, str] = {}
     n_before = len(items) - len(waiting)
     for number, item in enumerate(waiting):
@@ -76,12 +76,10 @@ def run_items(
     return RunReport(len(waiting) - len(failed), n_before, failed)
 
 
-def finished(place: SystemPlace) -> dict[str, dict[str, float]]:
-    """Items with an estimate and its facts, id -> facts."""
+def finished(place: SystemPlace) -> set[str]:
+    """Ids of the items whose last attempt went well; its estimates were written before that was noted."""
     rows = {row["id"]: row for row in read_rows(place.facts) if "id" in row}
-    return {
-        name: row for name, row in rows.items() if "problem" not in row and place.estimate(name).is_file()
-    }
+    return {name for name, row in rows.items() if "problem" not in row}
 
 
 def _run_item(found: ItemList, item: Item, folder: Path, system: Runnable, place: SystemPlace) -> str | None:
@@ -98,7 +96,8 @@ def _run_item(found: ItemList, item: Item, folder: Path, system: Runnable, place
     except (DiffsrError, torch.OutOfMemoryError) as error:
         append_row(place.facts, {"id": item.id, "problem": str(error)})
         return str(error)
-    write_audio(place.estimate(item.id), estimate, item.plan.rate_hz, "FLOAT")
+    for path, wave in zip(place.estimates(item), estimate, strict=True):
+        write_audio(path, wave[None], item.plan.rate_hz, "FLOAT")
     facts = {
         "id": item.id,
         "seconds": round(seconds, 4),

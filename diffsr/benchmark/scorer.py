@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffsr.benchmark.items import Item, ItemList, checksum
@@ -77,7 +78,7 @@ def score_system(
     for number, item in enumerate(items):
         if on_progress is not None:
             on_progress(number, len(items), f"{label} {item.id}")
-        if not at.estimate(item.id).is_file():
+        if not at.has(item):
             scores.missing[item.id] = str(facts.get(item.id, {}).get("problem", ""))
             continue
         try:
@@ -162,13 +163,13 @@ class _Work:
         """
         is_measured = isinstance(item.plan.room, MeasuredRoom)
         names = [name for name in self.metrics if not (is_measured and name in NEED_EXACT_TARGET)]
-        key = checksum(self.at.estimate(item.id))
+        key = " ".join(checksum(path) for path in self.at.estimates(item))
         kept = self._outputs.get(item.id)
         output = kept[1] if kept is not None and kept[0] == key else None
         before = self._inputs[item.id][1] if item.id in self._inputs else None
         if _lacking(output, names) or _lacking(before, names):
             rendered = render_item(item, self.folder, self.found)
-            est = self._read(item, rendered)
+            est = self._read(item)
             mixture = rendered.observation[:1].expand_as(rendered.reference)
             before = self._complete(before, mixture, rendered, names, self._inputs_file, "")
             output = self._complete(output, est, rendered, names, self.at.scores, key)
@@ -176,20 +177,23 @@ class _Work:
         assert before is not None
         return _joined(output, before, names)
 
-    def _read(self, item: Item, rendered: Rendered) -> Tensor:
-        path = self.at.estimate(item.id)
-        try:
-            est, info = read_audio(path)
-        except DiffsrError as error:
-            raise _CannotScore(str(error)) from error
-        if info.rate_hz != item.plan.rate_hz or est.shape != rendered.reference.shape:
-            n_talkers, n_samples = rendered.reference.shape
-            raise _CannotScore(
-                f"{path} has {est.shape[0]} channels of {est.shape[1]} samples at {info.rate_hz} Hz, "
-                f"expected {n_talkers} (one a talker) of {n_samples} at {item.plan.rate_hz} Hz. Remove it "
-                "and run the system again."
-            )
-        return est
+    def _read(self, item: Item) -> Tensor:
+        """The estimates [S, T] of an item."""
+        waves = []
+        for path in self.at.estimates(item):
+            try:
+                wave, info = read_audio(path)
+            except DiffsrError as error:
+                raise _CannotScore(str(error)) from error
+            n_samples, rate_hz = item.plan.n_samples, item.plan.rate_hz
+            if (*wave.shape, info.rate_hz) != (1, n_samples, rate_hz):
+                raise _CannotScore(
+                    f"{path} has {wave.shape[0]} channels of {wave.shape[1]} samples at {info.rate_hz} Hz, "
+                    f"expected 1 of {n_samples} at {rate_hz} Hz, as long as the recording. Remove it and run "
+                    "the system again."
+                )
+            waves.append(wave[0])
+        return torch.stack(waves)
 
     def _complete(
         self, kept: Row | None, est: Tensor, rendered: Rendered, names: Sequence[str], path: Path, key: str

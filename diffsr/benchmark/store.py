@@ -4,7 +4,7 @@ OUT/<track>_<split>/items.jsonl              the list, where it was drawn from t
 OUT/<track>_<split>/inputs.jsonl             a row for each item: what its observation scores
 OUT/<track>_<split>/scores.csv               scores of the systems that were scored last
 OUT/<track>_<split>/<system>/settings.json   what was run; another system or setting is refused
-OUT/<track>_<split>/<system>/estimates/<item>.wav     float, one channel a talker
+OUT/<track>_<split>/<system>/estimates/s1/<item>.wav     of each talker (s1, s2), 32-bit float
 OUT/<track>_<split>/<system>/facts.jsonl     a row for each item: seconds, calls, memory, or why it failed
 OUT/<track>_<split>/<system>/scores.jsonl    a row for each item that was scored
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffsr.benchmark.items import Item
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
 
@@ -94,9 +95,14 @@ class SystemPlace:
         except (OSError, ValueError, LookupError, TypeError):
             return False
 
-    def estimate(self, item_id: str) -> Path:
-        """The estimate of an item."""
-        return self.folder / "estimates" / f"{item_id}.wav"
+    def estimates(self, item: Item) -> list[Path]:
+        """The estimates of an item, one a talker."""
+        talkers = range(1, len(item.plan.talkers) + 1)
+        return [self.folder / "estimates" / f"s{talker}" / f"{item.id}.wav" for talker in talkers]
+
+    def has(self, item: Item) -> bool:
+        """Whether all estimates of an item are there."""
+        return all(path.is_file() for path in self.estimates(item))
 
     def claim(self, settings: Mapping[str, str]) -> None:
         """Make the folder that of these settings.

@@ -150,7 +150,10 @@ def test_scores_are_made_once(track, monkeypatch):
 def test_a_changed_estimate_is_scored_again(track):
     found, folder, place = track
     before = score(track)
-    write_audio(place.system("unprocessed").estimate(found.items[2].id), clean(track, 2), 16000, "FLOAT")
+    for path, wave in zip(
+        place.system("unprocessed").estimates(found.items[2]), clean(track, 2), strict=True
+    ):
+        write_audio(path, wave[None], 16000, "FLOAT")
     after = score(track)
     assert after.rows[2].output["si_sdr_db"] > 100
     assert after.rows[2].improvement("si_sdr_db") > 50
@@ -166,19 +169,17 @@ def test_what_is_missing_or_does_not_fit_is_named(track):
     found, _, place = track
     at = place.system("unprocessed")
     ids = [item.id for item in found.items]
-    at.estimate(ids[0]).unlink()
-    at.estimate(ids[1]).unlink()
+    paths = [at.estimates(item) for item in found.items]
+    paths[0][1].unlink()
+    paths[1][0].unlink()
     append_row(at.facts, {"id": ids[1], "problem": "too hard"})
-    write_audio(at.estimate(ids[2]), clean(track, 2)[:, :-100], 16000, "FLOAT")
-    at.estimate(ids[3]).write_bytes(b"RIFF")
+    write_audio(paths[2][0], clean(track, 2)[:1, :-100], 16000, "FLOAT")
+    paths[3][0].write_bytes(b"RIFF")
     scores = score(track)
     assert scores.rows == []
     assert scores.missing == {ids[0]: "", ids[1]: "too hard"}
     n_samples = found.items[2].plan.n_samples
-    assert (
-        f"2 channels of {n_samples - 100} samples at 16000 Hz, expected 2 (one a talker) of {n_samples}"
-        in (scores.failed[ids[2]])
-    )
+    assert f"{n_samples - 100} samples at 16000 Hz, expected 1 of {n_samples}" in scores.failed[ids[2]]
     assert "is not audio" in scores.failed[ids[3]]
     text = tables(found, [scores])
     assert f"unprocessed: no estimate (2):\n  {ids[0]}\n  {ids[1]}: too hard" in text
@@ -188,7 +189,7 @@ def test_what_is_missing_or_does_not_fit_is_named(track):
 
 def test_a_silent_estimate_counts_as_made_worse(track):
     found, _, place = track
-    path = place.system("unprocessed").estimate(found.items[0].id)
+    path = place.system("unprocessed").estimates(found.items[0])[0]
     write_audio(path, torch.zeros_like(read_audio(path)[0]), 16000, "FLOAT")
     scores = score(track)
     assert math.isnan(scores.rows[0].output["si_sdr_db"])
