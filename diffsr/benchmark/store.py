@@ -51,10 +51,11 @@ class TrackPlace:
         return SystemPlace(self.folder / label)
 
     def labels(self) -> list[str]:
-        """Systems that have estimates here."""
+        """Systems that have estimates here, the unprocessed input first."""
         if not self.folder.is_dir():
             return []
-        return sorted(path.parent.name for path in self.folder.glob("*/estimates") if path.is_dir())
+        names = [path.parent.name for path in self.folder.glob("*/estimates") if path.is_dir()]
+        return sorted(names, key=lambda name: (name != "unprocessed", name))
 
     def labels_of(self, name: str) -> list[str]:
         """Folders of a system: the one of this name, else those in which a system of this name was run."""

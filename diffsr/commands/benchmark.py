@@ -129,7 +129,7 @@ def _open(options: argparse.Namespace) -> tuple[ItemList, Path, TrackPlace]:
             on_progress=lambda done, total: progress(done, total, ""),
         )
     if found.own:
-        note(f"own data: items drawn from {folder}, not those of the benchmark, are kept in {place.items}")
+        note(f"own data: these items are not those of the benchmark; they are kept in {place.items}")
     return found, folder, place
 
 
@@ -139,7 +139,8 @@ class Progress:
     def __init__(self, doing: str) -> None:
         self._doing = doing
         self._bar: tqdm[NoReturn] | None = None
-        self._began: tuple[int, float] | None = None
+        self._began: tuple[int, float] = (0, 0.0)
+        self._last: int | None = None
         self._told_s = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -152,9 +153,10 @@ class Progress:
 
     def __call__(self, done: int, total: int, name: str) -> None:
         """`done` of `total` items are finished, `name` is next."""
-        if self._began is None or done < self._began[0]:
+        if self._last is None or done < self._last:  # the first of all, or of another system
             self._close()
             self._began = (done, time.monotonic())
+        self._last = done
         if sys.stderr.isatty():
             self._draw(done, total, name)
         elif time.monotonic() - self._told_s >= _NEWS_EVERY_S:

@@ -8,6 +8,7 @@ import pytest
 
 from diffsr.benchmark import runner
 from diffsr.cli import main
+from diffsr.commands import benchmark
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_run_and_score(shell, tmp_path):
     code, out, err = shell("run --track enhance --data DIR --system unprocessed")
     assert code == 0
     assert out == "runs/benchmark/enhance_test/unprocessed: 4 items restored\n"
-    assert "own data: items drawn from" in err
+    assert "own data: these items are not those of the benchmark" in err
     code, out, err = shell("run --track enhance --data DIR --system unprocessed")
     assert code == 0
     assert out.endswith(": 0 items restored, 4 were there already\n")
@@ -68,6 +69,21 @@ def test_ctrl_c_says_that_it_goes_on(shell, monkeypatch):
         "2 items restored, 2 were there already"
         in shell("run --track enhance --data DIR --system unprocessed")[1]
     )
+
+
+def test_the_time_left_is_that_of_the_system_at_work(monkeypatch, capsys):
+    now_s = 0.0
+    monkeypatch.setattr(benchmark.time, "monotonic", lambda: now_s)
+    progress = benchmark.Progress("scoring")
+    progress(0, 3, "a")
+    now_s = 100.0
+    progress(2, 3, "b")  # 50 s an item
+    now_s = 1000.0
+    progress(0, 3, "c")  # another system
+    now_s = 1050.0
+    progress(1, 3, "d")
+    news = [line for line in capsys.readouterr().err.splitlines() if "left" in line]
+    assert news == ["diffsr: scoring: 2/3 b, 0.8 min left", "diffsr: scoring: 1/3 d, 1.7 min left"]
 
 
 @pytest.mark.parametrize(

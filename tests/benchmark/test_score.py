@@ -213,10 +213,10 @@ def test_systems_by_label_and_by_name(track):
     run_items(found, found.items[:1], folder, oracle := Oracle(found, folder), place.system("best of all"))
     assert oracle.label == "oracle"
     (place.folder / "notes").mkdir()
-    assert choose_labels(found, place, []) == ["best of all", "unprocessed"]
+    assert choose_labels(found, place, []) == ["unprocessed", "best of all"]
     assert choose_labels(found, place, ["oracle", "unprocessed"]) == ["best of all", "unprocessed"]
     with pytest.raises(
-        DataError, match=r"no estimates of wpe \(there: best of all, unprocessed\). Run the system"
+        DataError, match=r"no estimates of wpe \(there: unprocessed, best of all\). Run the system"
     ):
         choose_labels(found, place, ["wpe"])
     with pytest.raises(DataError, match=r"holds no estimates \(there: none\)"):
