@@ -47,7 +47,8 @@ class Whamr(Reporting):
         valid_rooms: Rooms of the validation scenes; None for `rooms`.
         test_rooms: The same for the test scenes.
         scene: What kind of scenes.
-        use_noise: False for scenes without noise, whatever `noise` says; the rest stays as it is.
+        use_noise: False for scenes without noise, whatever `noise` says; the rest stays as it is, but for
+            the margins around the speech in `max` mode, which only noise has.
         use_rooms: False for scenes without a room, whatever `rooms` says; the rest stays as it is.
         target: What `target` is: dry talkers, their direct path, or with all reflections.
         parts: What else of a scene a batch has. Less to move between processes and to the device.

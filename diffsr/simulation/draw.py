@@ -84,7 +84,8 @@ class SceneMaker:
     """Scenes of one kind from given corpora. Scene `key` is a pure function of (corpora, seed, key).
 
     Every part of a scene has a random stream of its own: switching the noise or the room off changes
-    nothing in the rest, and talkers are the same with one microphone or two.
+    nothing in the rest (but for the margins of `max` mode, which only noise has), and talkers are the same
+    with one microphone or two.
 
     Args:
         settings: What kind of scenes.

@@ -54,7 +54,7 @@ def snr_db(speech: Tensor, noise: Tensor, rate_hz: int, by: str = "loudness") ->
         span = slice(round(start_s * rate_hz), round(end_s * rate_hz))
         if span.stop <= span.start:
             return math.nan
-        difference = db(float(rms(speech[span]))) - db(float(rms(noise[span])))
+        difference = db(float(rms(speech[span].double()) / rms(noise[span].double())))
     return difference if math.isfinite(difference) else math.nan
 
 
@@ -71,8 +71,12 @@ def draw_gains_db(rng: np.random.Generator, n_talkers: int, spread_db: tuple[flo
 
 
 def with_energy_of(wave: Tensor, reference: Tensor) -> float:
-    """The gain that brings `wave` [T] to the energy of `reference` [T]."""
-    return float(rms(reference) / rms(wave).clamp_min(torch.finfo(torch.float32).tiny))
+    """The gain that brings `wave` [T] to the energy of `reference` [T], to the precision of float32.
+
+    Summed in float64: a sum in float32 depends on the number of threads in its last bit, and so would scenes.
+    """
+    ratio = rms(reference.double()) / rms(wave.double()).clamp_min(torch.finfo(torch.float32).tiny)
+    return float(ratio.float())
 
 
 def to_level(wave: Tensor, rate_hz: int, level: float, gain_db: float) -> Tensor:

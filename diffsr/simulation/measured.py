@@ -102,7 +102,7 @@ class MeasuredRooms:
         """Read the responses of a room.
 
         Raises:
-            DataError: The room is not a measured one, or a file has changed and is no longer clear.
+            DataError: The room is not a measured one, or a file has a lower rate or is no longer clear.
             AudioError: A file cannot be read.
         """
         if not isinstance(room, MeasuredRoom):
@@ -110,10 +110,9 @@ class MeasuredRooms:
                 "The room of the scene is simulated, expected a measured one. Name its own source."
             )
         parts = [_prepared(path, rate_hz) for path in room.paths]
-        channels = room.n_microphones
-        full, direct = (_stack([part[k][:channels] for part in parts]) for k in (0, 1))
-        # Where the rate is another one, the direct path lies at the same time, rounded in the same way.
-        return unit_direct(Responses(full, direct, (round(LEAD_S * rate_hz),) * len(parts)))
+        full = _stack([part.full[0, : room.n_microphones] for part in parts])
+        direct = _stack([part.direct[0, : room.n_microphones] for part in parts])
+        return unit_direct(Responses(full, direct, tuple(part.onset_samples[0] for part in parts)))
 
     def owns(self, room: RoomPlan) -> bool:
         """Whether the room has only responses of this source."""
@@ -182,8 +181,8 @@ class OneOf:
 
 
 @functools.lru_cache(maxsize=_CACHED)
-def _prepared(path: str, rate_hz: int) -> tuple[Tensor, Tensor]:
-    """Aligned full and direct response of a file, [C, T] each, at a rate."""
+def _prepared(path: str, rate_hz: int) -> Responses:
+    """Aligned responses of a file at a rate, [1, C, T]."""
     wave, info = read_audio(path)
     try:
         onset = clear_direct_path(wave, info.rate_hz)
@@ -192,9 +191,8 @@ def _prepared(path: str, rate_hz: int) -> tuple[Tensor, Tensor]:
             f"{path} has changed since the scenes were drawn: {error}. Draw them again."
         ) from error
     full, direct = align(wave, onset, info.rate_hz)
-    lead = LEAD_S * info.rate_hz
-    converted = at_rate(Responses(full[None], direct[None], (round(lead),)), [lead], info.rate_hz, rate_hz)
-    return converted.full[0], converted.direct[0]
+    lead = round(LEAD_S * info.rate_hz)
+    return at_rate(Responses(full[None], direct[None], (lead,)), [lead], info.rate_hz, rate_hz)
 
 
 def _stack(parts: Sequence[Tensor]) -> Tensor:

@@ -159,15 +159,24 @@ def from_row(row: Mapping[str, Any]) -> ScenePlan:
     fields = dict(row)
     room, noise = fields.get("room"), fields.get("noise")
     fields["talkers"] = tuple(TalkerPlan(**talker) for talker in fields["talkers"])
-    fields["room"] = None if room is None else _room(room)
+    if room is not None:
+        fields["room"] = room_from_row(room) if "size_m" in room else _measured_from_row(room)
     fields["noise"] = None if noise is None else NoisePlan(**{**noise, "start_s": tuple(noise["start_s"])})
     fields["skipped"] = tuple(fields.get("skipped", ()))
     return ScenePlan(**fields)
 
 
-def _room(row: Mapping[str, Any]) -> RoomPlan:
-    fields = {key: _frozen(value) for key, value in row.items()}
-    return Room(**fields) if "size_m" in fields else MeasuredRoom(**fields)
+def room_from_row(row: Mapping[str, Any]) -> Room:
+    """The room of plain lists and numbers, such as JSON gives.
+
+    Raises:
+        TypeError: The row is of another kind.
+    """
+    return Room(**{key: _frozen(value) for key, value in row.items()})
+
+
+def _measured_from_row(row: Mapping[str, Any]) -> MeasuredRoom:
+    return MeasuredRoom(**{key: _frozen(value) for key, value in row.items()})
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401

@@ -68,7 +68,8 @@ class RoomPool:
         """Responses of a room that was drawn here; resampled if the pool has another rate.
 
         Raises:
-            DataError: The room is not one of this pool, or its file is missing or damaged.
+            DataError: The room is not one of this pool, its file is missing or damaged, or the pool has a
+                lower rate.
         """
         if not isinstance(room, Room) or room.number is None or not self.owns(room):
             raise DataError(

@@ -10,6 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffsr.errors import DataError
 from diffsr.signal.resampling import resample
 from diffsr.simulation.plan import RoomPlan
 
@@ -46,9 +47,17 @@ def at_rate(responses: Responses, exact_onsets: Sequence[float], from_hz: int, t
         exact_onsets: Where the direct paths arrive at the first microphone, in samples and fractions.
         from_hz: Rate of the responses.
         to_hz: Rate of the result.
+
+    Raises:
+        DataError: The responses have the lower rate: the upper band of the direct path would be silent.
     """
     if from_hz == to_hz:
         return responses
+    if from_hz < to_hz:
+        raise DataError(
+            f"The responses of the room have {from_hz} Hz, expected at least the {to_hz} Hz of the scenes. "
+            f"Use rate_hz={from_hz}, or rooms of a higher rate: diffsr prepare rooms FOLDER --rate_hz {to_hz}"
+        )
 
     def convert(response: Tensor) -> Tensor:
         return resample(F.pad(response, (0, _RINGING_SAMPLES)), from_hz, to_hz)

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from diffsr.errors import DataError
 from diffsr.io.atomic import replacing
-from diffsr.simulation.plan import Room
+from diffsr.simulation.plan import Room, room_from_row
 from diffsr.simulation.responses import Responses
 
 HEADER_BYTES = 4096
@@ -33,7 +32,7 @@ def room_from_text(text: str) -> Room:
     Raises:
         ValueError, TypeError: The text is of another kind.
     """
-    return _room(json.loads(text))
+    return room_from_row(json.loads(text))
 
 
 def write_room(path: Path, room: Room, responses: Responses, rate_hz: int) -> None:
@@ -65,7 +64,8 @@ def read_room(path: Path) -> tuple[Room, Responses, int]:
         with safetensors.safe_open(path, framework="pt") as file:
             known = json.loads((file.metadata() or {})["diffsr"])
             tensors = {name: file.get_tensor(name) for name in ("full", "direct")}
-        room, rate_hz, onsets = _room(known["room"]), int(known["rate_hz"]), tuple(known["onset_samples"])
+        room, rate_hz = room_from_row(known["room"]), int(known["rate_hz"])
+        onsets = tuple(known["onset_samples"])
     except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not a room that can be read ({error})") from error
     if known.get("crc32") != _checksum(tensors):
@@ -78,11 +78,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = zlib.crc32(tensors[name].numpy().data, value)
     return f"{value:08x}"
-
-
-def _room(row: Mapping[str, Any]) -> Room:
-    return Room(**{key: _tuples(value) for key, value in row.items()})
-
-
-def _tuples(value: Any) -> Any:  # noqa: ANN401
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

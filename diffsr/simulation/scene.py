@@ -184,11 +184,12 @@ def _excerpt(noise: NoisePlan, number: int, plan: ScenePlan, length_s: float) ->
     """The excerpt of one microphone, all channels of the file, [C', T]."""
     start_s, n_samples = noise.start_s[number], plan.n_samples
     wanted_s = (n_samples + 1) / plan.rate_hz  # one more for the rounding of the rates
-    if start_s + wanted_s <= length_s:
-        return read_part(noise.path, start_s, wanted_s, plan.rate_hz)[:, :n_samples]
-    recording = read_part(noise.path, 0.0, length_s, plan.rate_hz)
-    fade = round(CROSS_FADE_S * plan.rate_hz)
-    return excerpt(recording, round(start_s * plan.rate_hz), n_samples, fade)
+    fits = start_s + wanted_s <= length_s
+    first_s, part_s = (start_s, wanted_s) if fits else (0.0, length_s)
+    recording = read_part(noise.path, first_s, part_s, plan.rate_hz)
+    # Exactly n_samples in both cases: the decoder may give a few samples less than the header says.
+    start, fade = round((start_s - first_s) * plan.rate_hz), round(CROSS_FADE_S * plan.rate_hz)
+    return excerpt(recording, start, n_samples, fade)
 
 
 def _distances_m(plan: ScenePlan) -> Tensor:

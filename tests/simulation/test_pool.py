@@ -212,7 +212,7 @@ def test_responses_are_those_of_the_drawn_positions(folder: Path) -> None:
     assert pool.responses(pool.draw(np.random.default_rng(5), 1, 1), 16000).full.shape[:2] == (1, 1)
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 24000])
+@pytest.mark.parametrize("rate_hz", [8000, 11025])
 def test_another_rate_keeps_the_timing_and_the_energy(folder: Path, rate_hz: int) -> None:
     pool = RoomPool(folder)
     room = pool.draw(np.random.default_rng(5), 3, 2)
@@ -227,6 +227,13 @@ def test_another_rate_keeps_the_timing_and_the_energy(folder: Path, rate_hz: int
     ]
     ratio = spectra[1].abs() / spectra[0].abs()
     assert ratio.std() < 0.02 * ratio.mean()
+
+
+def test_a_pool_of_a_lower_rate_than_the_scenes_is_refused(folder: Path) -> None:
+    pool = RoomPool(folder)
+    room = pool.draw(np.random.default_rng(5), 1, 1)
+    with pytest.raises(DataError, match=r"have 16000 Hz, expected at least the 24000 Hz .*--rate_hz 24000"):
+        pool.responses(room, 24000)
 
 
 def test_a_pool_that_is_too_small_says_how_to_build_one(folder: Path) -> None:

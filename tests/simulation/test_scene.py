@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+import diffsr.simulation.scene as scene_module
 from diffsr.errors import AudioError, DataError
 from diffsr.io.manifest import Utterance
 from diffsr.signal.levels import active_rms, db, rms
@@ -140,6 +141,31 @@ def test_scenes_do_not_depend_on_process_order_or_what_came_before(corpora, room
     torch.rand(3), np.random.rand(3)  # noqa: NPY002
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.map(_digest, [(make(), 1)]) == [_digest((maker, 1))]
+
+
+def test_scenes_do_not_depend_on_the_number_of_threads(corpora, rooms):
+    """Loaders render in processes of one thread, `num_workers=0` in one of many."""
+    settings = SceneSettings(mode="max", n_microphones=2, snr_by="rms")
+    maker = SceneMaker(settings, corpora.speech, corpora.noise, rooms)
+    plans = [plan for plan in map(maker.draw, range(12)) if plan.n_samples > 2**16][:4]  # sums are split
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 4):
+            torch.set_num_threads(n_threads)
+            found.append([part for plan in plans for part in parts(render(plan, rooms))])
+    finally:
+        torch.set_num_threads(before)
+    assert len(plans) == 4
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_noise_that_ends_a_little_before_its_header_says_is_looped(corpora, monkeypatch):
+    """As decoders of lossy formats do; one that ends much earlier is an error of its own."""
+    real = scene_module.read_part
+    monkeypatch.setattr(scene_module, "read_part", lambda *known: real(*known)[:, :-100])
+    scene = SceneMaker(SceneSettings(n_talkers=1), corpora.speech, corpora.noise[:1]).scene(0)
+    assert scene.noise.shape == scene.observation.shape
+    assert float(rms(scene.noise[:, -90:])) == pytest.approx(float(rms(scene.noise)), rel=0.3)
 
 
 def test_a_plan_renders_the_scene_it_came_from(corpora, rooms):
