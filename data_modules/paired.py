@@ -13,11 +13,10 @@ from data_modules.batches import Item, Reporting, collate, nothing
 from data_modules.layouts import Choice, Files, Layout, find_items
 from data_modules.samplers import NOTHING, Share
 from diffsr.errors import AudioError, ConfigError
+from diffsr.evaluation.pairing import LENGTH_TOLERANCE_S
 from diffsr.io.audio import read_audio
 from diffsr.signal.resampling import resample
 
-LENGTH_TOLERANCE_S = 0.05
-"""Files of one item may differ in length by less than this; all are cut to the shortest."""
 _CHOICE = Choice()
 
 

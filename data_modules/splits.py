@@ -78,9 +78,10 @@ def three_ways(data: str, valid: str | None = None, test: str | None = None) -> 
 
     Talkers are held out in the order of a hash of their names, 10 % for each split and at least 2 (1 where
     there are fewer than 6): the first for test, the next for valid. `train_and_valid` holds out the first
-    ones, so a prior trained on the same corpus has not heard the test talkers. Without labels, recordings
-    take the place of talkers. Where the corpus marks a talker for several splits, test goes before valid
-    and valid before train.
+    ones too, so a prior trained on the same corpus has not heard the test talkers. It holds out none where
+    validation speech is marked or given on its own: mark or give the test speech there as well. Without
+    labels, recordings take the place of talkers. Where the corpus marks a talker for several splits, test
+    goes before valid and valid before train.
 
     Raises:
         DataError: A corpus cannot be read.

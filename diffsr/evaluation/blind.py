@@ -30,7 +30,7 @@ DNSMOS_SHORTEST_S = 0.25
 SRMR_SHORTEST_S = 0.256
 """One frame of the modulation spectrum."""
 SRMR_LOWEST_RATE_HZ, SRMR_HIGHEST_RATE_HZ = 8000, 16000
-_REMEMBERED = 32
+_REMEMBERED = 8
 """Waves whose DNSMOS stays known: the four scores of one wave come from one run of the networks."""
 
 

@@ -11,15 +11,12 @@ from torch import Tensor
 from diffsr.errors import ConfigError, DataError, DiffsrError
 from diffsr.evaluation.item import Item, score_item, score_waves
 from diffsr.evaluation.metrics import DEFAULT_METRICS, select_metrics
-from diffsr.evaluation.pairing import Pair, pair_files
+from diffsr.evaluation.pairing import LENGTH_TOLERANCE_S, Pair, pair_files
 from diffsr.evaluation.results import Evaluation
 from diffsr.evaluation.row import Row
 from diffsr.io.audio import read_audio
 
 __all__ = ["Evaluation", "Row", "evaluate", "score_files"]
-
-LENGTH_TOLERANCE_S = 0.05
-"""Files of one item may differ in length by less than this; the longer is cut at its end."""
 
 
 def evaluate(

@@ -10,6 +10,8 @@ from pathlib import Path
 from diffsr.errors import DataError
 from diffsr.io.audio import find_audio
 
+LENGTH_TOLERANCE_S = 0.05
+"""Files of one item may differ in length by less than this; the longer ones are cut at their ends."""
 _N_SHOWN = 3
 Files = dict[str, Path]
 

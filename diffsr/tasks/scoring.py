@@ -27,7 +27,7 @@ def score_batch(batch: Mapping[str, Any], restorer: Restorer) -> tuple[list[Row]
 
     Args:
         batch: `id`, `observation` [B, C, T], `target` [B, S, T], `n_samples` [B], `rate_hz`, maybe `plan`.
-        restorer: What restores them; the random numbers of an item are keyed by its id.
+        restorer: What restores the first microphone; the random numbers of an item are keyed by its id.
 
     Returns:
         Scores, and what went wrong with the others by their ids.
@@ -53,7 +53,7 @@ def score_batch(batch: Mapping[str, Any], restorer: Restorer) -> tuple[list[Row]
 
 
 def _score(observation: Tensor, target: Tensor, rate_hz: int, restorer: Restorer, known: Item) -> Row:
-    restored = restorer.restore(observation, rate_hz, known.id).wave[:N_TALKERS]
+    restored = restorer.restore(observation[:1], rate_hz, known.id).wave  # the target is at that microphone
     return score_item(restored, target, rate_hz, observation[0], item=known)
 
 

@@ -90,6 +90,27 @@ def test_scores_do_not_depend_on_the_batch(tiny_prior_folder, noise, tmp_path):
     assert tables[0] == tables[1]
 
 
+def test_the_first_microphone_is_restored_and_scored(tiny_prior_folder, make_speech):
+    speech = torch.from_numpy(make_speech(1.0))[0]
+    noise = 0.1 * torch.randn(2, len(speech), generator=torch.Generator().manual_seed(0))
+    rows = []
+    for n_microphones in (1, 2):
+        batch = {
+            "id": ["a"],
+            "observation": (speech + noise)[None, :n_microphones],
+            "target": speech[None, None],
+            "n_samples": torch.tensor([len(speech)]),
+            "rate_hz": [16000],
+        }
+        restorer = Restorer(
+            tiny_prior_folder, recipe=Recipe(sampler(), NMFNoise()), device="cpu", channels="mean"
+        )
+        found, failed = score_batch(batch, restorer)
+        assert not failed
+        rows += found
+    assert rows[0] == rows[1]
+
+
 def test_items_that_cannot_be_restored_are_told(tiny_prior_folder, make_speech, tmp_path, capsys):
     speech = torch.from_numpy(make_speech(1.0))
     for name, wave in (("good", speech), ("silent", torch.zeros_like(speech))):
