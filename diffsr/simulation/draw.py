@@ -254,13 +254,16 @@ class SceneMaker:
         snr_db = float(rng.uniform(self.settings.snr_db[0], self.settings.snr_db[-1]))
         item = self.noise[int(rng.integers(len(self.noise)))]
         # A recording that is too short is looped; it may start anywhere before the join.
-        free_s = item.length_s - duration_s
-        latest_s = free_s if free_s >= 0 else max(0.0, item.length_s - 2 * CROSS_FADE_S)
-        starts_s = rng.uniform(0.0, latest_s, size=self.settings.n_microphones)
+        free_s, loop_s = item.length_s - duration_s, max(1e-3, item.length_s - 2 * CROSS_FADE_S)
+        first_s = rng.uniform(0.0, free_s if free_s >= 0 else loop_s)
+        # Further microphones start as far from each other as the recording allows, and loop where it ends:
+        # a diffuse field cannot be made of excerpts that are nearly the same.
+        n_microphones = self.settings.n_microphones
+        further_s = [(first_s + k * loop_s / n_microphones) % loop_s for k in range(1, n_microphones)]
         return NoisePlan(
             id=item.utterance.id,
             path=str(item.utterance.path),
             category=item.utterance.category,
-            start_s=tuple(float(item.start_s + start_s) for start_s in starts_s),
+            start_s=tuple(float(item.start_s + start_s) for start_s in (first_s, *further_s)),
             snr_db=snr_db,
         )

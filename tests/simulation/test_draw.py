@@ -105,6 +105,19 @@ def test_every_axis_gives_plans_that_fit(rooms, n_talkers, n_microphones, crop_s
         assert from_row(json.loads(json.dumps(to_row(plan)))) == plan
 
 
+@pytest.mark.parametrize("length_s", [2.0, 4.0, 4.05, 30.0])
+def test_the_noise_of_each_microphone_is_another_part_of_the_recording(length_s):
+    """Also where the recording is just as long as the scene; the first one is that of a single microphone."""
+    noise = [Utterance("n", Path("n.wav"), duration_s=length_s)]
+    one, three = (SceneMaker(SceneSettings(n_microphones=n, crop_s=4.0), rows(4, 2), noise) for n in (1, 3))
+    for index in range(50):
+        starts_s = three.draw(index).noise.start_s
+        assert starts_s[:1] == one.draw(index).noise.start_s
+        gaps_s = np.diff([*sorted(starts_s), min(starts_s) + length_s])
+        assert min(gaps_s) > 0.3 * length_s - 0.1
+        assert all(0 <= start_s < length_s for start_s in starts_s)
+
+
 def test_max_mode_has_noise_around_the_speech_but_not_without_noise():
     speech = rows(4, 2)
     noisy = [SceneMaker(SceneSettings(mode="max"), speech, NOISE).draw(i) for i in range(200)]

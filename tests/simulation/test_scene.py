@@ -96,6 +96,18 @@ def test_short_noise_is_looped_and_long_noise_is_not(corpora):
     assert float(cosine) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_noise_as_long_as_the_scene_gives_a_diffuse_field(corpora, tmp_path):
+    from scipy.signal import coherence
+
+    rng = np.random.default_rng(8)
+    soundfile.write(tmp_path / "n.wav", 0.05 * rng.standard_normal(32000), 16000, subtype="FLOAT")
+    settings = SceneSettings(n_talkers=1, n_microphones=2, crop_s=2.0)
+    scene = SceneMaker(settings, corpora.speech, [Utterance("n", tmp_path / "n.wav")]).scene(0)
+    frequency_hz, found = coherence(*scene.noise.numpy(), 16000, nperseg=128)
+    assert float(found[frequency_hz > 2000].mean()) < 0.05
+    assert float(found[(frequency_hz > 100) & (frequency_hz < 400)].mean()) > 0.5
+
+
 def test_a_recording_with_enough_channels_keeps_them(corpora, tmp_path):
     rng = np.random.default_rng(5)
     stereo = 0.05 * rng.standard_normal((64000, 2)) @ np.array([[1.0, 0.6], [0.0, 0.8]])
