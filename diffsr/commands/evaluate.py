@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
-
-from diffsr.commands.terminal import say
+from diffsr.commands.terminal import Progress, say
 from diffsr.errors import DataError
 from diffsr.io.atomic import replacing
 
@@ -50,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
     metrics = DEFAULT_METRICS if options.metrics is None else _names(options.metrics)
     talkers = None if options.talkers is None else _names(options.talkers)
-    with _Progress() as progress:
+    with Progress("scoring", "items") as progress:
         found = evaluate(options.estimate, options.reference, options.input, progress, metrics, talkers)
     say(found.to_text())
     if output is not None and output.suffix == ".csv":
@@ -66,22 +63,3 @@ def run(options: argparse.Namespace) -> int:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-class _Progress:
-    """One line with the time left, on a terminal and for more than one item."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __call__(self, done: int, total: int, item: str) -> None:
-        if self.bar is None:
-            self.bar = tqdm(total=total, desc="scoring", unit="item", disable=None if total > 1 else True)
-        self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from diffsr.commands.terminal import Parser, note, say
+from diffsr.commands.terminal import Parser, Progress, note, say
 from diffsr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     from diffsr.prepare.corpus import Selection
 
     folder = _download(options) if getattr(options, "download", False) else options.folder
-    with _Progress("counting" if options.dry_run else "listing") as progress:
+    with Progress("counting" if options.dry_run else "listing", "files") as progress:
         prepared = prepare(
             _corpus(options),
             folder,
@@ -151,37 +147,3 @@ def _report(prepared: Prepared) -> None:
         say(f"  sha256 {prepared.sha256}")
     if prepared.kind == "speech" and not dry:
         say(f"  train on it with: make train DATA={prepared.manifest}")
-
-
-class _Progress:
-    """One line of a terminal with files done and time left."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self._bar: tqdm[NoReturn] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, n_done: int, n_files: int) -> None:
-        """See `diffsr.prepare.build.OnProgress`."""
-        if self._bar is None:
-            self._bar = self._make(n_files)
-        self._bar.update(n_done - self._bar.n)
-
-    def _make(self, n_files: int) -> tqdm[Any]:
-        return tqdm(
-            total=n_files,
-            desc=self._doing,
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-            bar_format="{desc} {n_fmt}/{total_fmt} files {percentage:3.0f}%|{bar}| {remaining} left",
-            leave=False,
-            dynamic_ncols=True,
-        )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from diffsr.commands.terminal import say
+from diffsr.commands.terminal import Progress, say
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from diffsr.simulation.pool import RoomPool
 
 DEFAULT_COUNT = 1000
@@ -34,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from diffsr.simulation.pool import RoomPool, build_pool
 
     started = time.perf_counter()
-    with contextlib.closing(_Bar()) as bar:
+    with Progress("rendering", "rooms") as progress:
         folder = build_pool(
             Path(options.output).expanduser(),
             options.count,
@@ -43,30 +40,10 @@ def run(options: argparse.Namespace) -> int:
             n_microphones=options.microphones,
             rate_hz=options.rate_hz,
             workers=options.workers,
-            progress=bar.show,
+            progress=progress,
         )
     say(_summary(RoomPool(folder), time.perf_counter() - started))
     return 0
-
-
-class _Bar:
-    """One line of progress; rooms that were there before do not count for the time that is left."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[NoReturn] | None = None
-
-    def show(self, done: int, total: int) -> None:
-        """Finished and all rooms; the first call starts the clock."""
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(desc="rooms", total=total, initial=done, dynamic_ncols=True, smoothing=0.05)
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Leave the line as it is."""
-        if self._bar is not None:
-            self._bar.close()
 
 
 def _summary(pool: RoomPool, seconds: float) -> str:

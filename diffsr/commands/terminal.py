@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from diffsr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+NEWS_EVERY_S = 30.0
+"""Between lines of progress where there is no terminal."""
 
 
 def say(text: str = "") -> None:
@@ -19,6 +27,52 @@ def note(text: str) -> None:
     """Write a line of news (not of results) to stderr."""
     sys.stderr.write(f"diffsr: {text}\n")
     sys.stderr.flush()
+
+
+class Progress:
+    """One line of a terminal with how much is done and the time left; elsewhere a line every half minute.
+
+    What was done before the first call took no time and does not count for what is left.
+
+    Args:
+        doing: Such as `scoring`.
+        unit: What is counted, in the plural.
+    """
+
+    def __init__(self, doing: str, unit: str) -> None:
+        self._doing, self._unit = doing, unit
+        self._bar: tqdm[NoReturn] | None = None
+        self._told_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int, name: str = "") -> None:
+        """`done` of `total` are finished."""
+        if not sys.stderr.isatty():
+            if time.monotonic() - self._told_s >= NEWS_EVERY_S:
+                self._told_s = time.monotonic()
+                note(f"{self._doing}: {done}/{total} {self._unit}")
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                file=sys.stderr,
+                bar_format=f"{self._doing} {{n_fmt}}/{{total_fmt}} {self._unit} |{{bar}}| {{remaining}} left",
+                smoothing=0.05,  # files and rooms differ in size
+                leave=False,
+                dynamic_ncols=True,
+            )
+        self._bar.update(done - self._bar.n)
 
 
 class Parser(argparse.ArgumentParser):

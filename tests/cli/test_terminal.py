@@ -1,0 +1,39 @@
+"""The line of progress that commands share."""
+
+import io
+import sys
+
+from diffsr.commands.terminal import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_one_line_with_the_time_left_and_takes_it_away(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Progress("rendering", "rooms") as progress:
+        for done in (90, 92, 94):  # 90 were there before
+            progress(done, 100)
+            now[0] += 10
+    states = sys.stderr.getvalue().split("\r")
+    assert "rendering 94/100 rooms" in states[-3]
+    assert "00:30 left" in states[-3]  # 5 s a room
+    assert "\n" not in sys.stderr.getvalue()
+    assert states[-2].strip() == ""
+
+
+def test_elsewhere_a_line_is_written_every_half_minute(monkeypatch, capsys):
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with Progress("scoring", "items") as progress:
+        for done in range(1, 8):
+            now[0] += 10
+            progress(done, 7, "name")
+    assert capsys.readouterr().err.splitlines() == [
+        "diffsr: scoring: 3/7 items",
+        "diffsr: scoring: 6/7 items",
+    ]
