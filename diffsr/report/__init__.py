@@ -1,1 +1,1 @@
-"""Results for the eye: `pictures` draws spectrograms, `scene` a whole scene. matplotlib is imported on first use."""
+"""Results for the eye: spectrograms (`pictures`) and whole scenes (`scene`)."""

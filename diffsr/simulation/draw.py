@@ -20,6 +20,8 @@ from diffsr.simulation.scene import Scene, render
 
 _log = logging.getLogger(__name__)
 
+VERSION = 1
+"""Raised when the same corpora, settings and seed would give other scenes."""
 ATTEMPTS = 20
 """Draws for one scene before the corpus is given up as broken."""
 MARGIN_S = (0.0, 2.0)
@@ -114,6 +116,7 @@ class SceneMaker:
     def fingerprint(self) -> str:
         """Hash of everything that decides the scenes."""
         parts = [
+            str(VERSION),
             repr(sorted(asdict(self.settings).items())),
             fingerprint(self.speech),
             "" if self.noise is None else fingerprint(self.noise),

@@ -21,6 +21,7 @@ from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import read_audio
 from diffsr.io.manifest import Utterance
 from diffsr.simulation.alignment import LEAD_S, align, clear_direct_path
+from diffsr.simulation.candidates import bandwidth_problem
 from diffsr.simulation.plan import MeasuredRoom, RoomPlan
 from diffsr.simulation.responses import Responses, RoomSource, at_rate, unit_direct
 from diffsr.simulation.rooms import digest
@@ -102,8 +103,8 @@ class MeasuredRooms:
         """Read the responses of a room.
 
         Raises:
-            DataError: The room is not a measured one, or a file has a lower rate or is no longer clear.
-            AudioError: A file cannot be read.
+            DataError: The room is not a measured one, or a file has changed and is no longer clear.
+            AudioError: A file cannot be read, or has a lower rate.
         """
         if not isinstance(room, MeasuredRoom):
             raise DataError(
@@ -184,6 +185,8 @@ class OneOf:
 def _prepared(path: str, rate_hz: int) -> Responses:
     """Aligned responses of a file at a rate, [1, C, T]."""
     wave, info = read_audio(path)
+    if info.rate_hz < rate_hz:
+        raise AudioError(bandwidth_problem(path, info.rate_hz, rate_hz))
     try:
         onset = clear_direct_path(wave, info.rate_hz)
     except DataError as error:

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from diffsr.errors import ConfigError, DataError
+from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.manifest import Utterance, read_manifest
 from diffsr.signal.room_acoustics import direct_path_sample, rt60_s
 from diffsr.simulation.alignment import LEAD_S, align, clear_direct_path
@@ -169,6 +169,19 @@ def test_responses_are_aligned_with_unit_direct_path(rows: list[Utterance], rate
         assert abs(int(responses.full[talker, 0].abs().argmax()) - onset) <= 1
     torch.testing.assert_close(responses.direct[:, 0].square().sum(-1), torch.ones(3))
     assert float(rt60_s(responses.full[0, 0], rate_hz)) == pytest.approx(0.4, rel=0.15)
+
+
+def test_another_rate_keeps_the_place_of_the_direct_path(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "h.wav", 0.5 * measured(1, 500, rate_hz=44100), 44100, subtype="FLOAT")
+    source = MeasuredRooms([Utterance("h", tmp_path / "h.wav", room="a")])
+    room = source.draw(np.random.default_rng(0), 1, 1)
+    responses = source.responses(room, 16000)
+    peak = int(responses.direct[0, 0].abs().argmax())
+    assert responses.onset_samples == (peak,) == (40,)
+    with pytest.raises(
+        AudioError, match=r"h\.wav has 44100 Hz, expected at least the 48000 Hz of the scenes"
+    ):
+        source.responses(room, 48000)
 
 
 def test_stereo_responses_give_two_microphones(tmp_path: Path) -> None:
