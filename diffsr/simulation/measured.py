@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffsr.errors import AudioError, ConfigError, DataError
+from diffsr.errors import AudioError, DataError
 from diffsr.io.audio import read_audio
 from diffsr.io.manifest import Utterance
 from diffsr.simulation.alignment import LEAD_S, align, clear_direct_path
@@ -134,32 +134,16 @@ class MeasuredRooms:
 
 
 class OneOf:
-    """Several sources of rooms, of which every scene draws one.
+    """Several sources of rooms, at least one, of which every scene draws one."""
 
-    Args:
-        sources: Where rooms come from.
-        weights: How often; equal by default.
-
-    Raises:
-        ConfigError: No source, or weights that do not fit.
-    """
-
-    def __init__(self, sources: Sequence[RoomSource], weights: Sequence[float] | None = None) -> None:
+    def __init__(self, sources: Sequence[RoomSource]) -> None:
         self.sources = tuple(sources)
-        shares = np.array([1.0] * len(self.sources) if weights is None else weights, dtype=float)
-        fitting = len(shares) == len(self.sources) and bool((np.isfinite(shares) & (shares >= 0)).all())
-        if not self.sources or not fitting or shares.sum() <= 0:
-            raise ConfigError(
-                f"{len(self.sources)} sources of rooms cannot be drawn with the weights {shares.tolist()}: "
-                "expected one number of at least 0 for each, and one above 0."
-            )
-        self._shares = shares / shares.sum()
         prints = [source.fingerprint for source in self.sources]
-        self.fingerprint = digest({"source": "one of", "of": prints, "weights": self._shares.tolist()})
+        self.fingerprint = digest({"source": "one of", "of": prints})
 
     def draw(self, rng: np.random.Generator, n_talkers: int, n_microphones: int) -> RoomPlan:
         """A room of one of the sources."""
-        source = self.sources[int(rng.choice(len(self.sources), p=self._shares))]
+        source = self.sources[int(rng.integers(len(self.sources)))]
         return source.draw(rng, n_talkers, n_microphones)
 
     def responses(self, room: RoomPlan, rate_hz: int) -> Responses:
