@@ -50,9 +50,9 @@ class Whamr(Reporting):
         use_noise: False for scenes without noise, whatever `noise` says; the rest stays as it is, but for
             the margins around the speech in `max` mode, which only noise has.
         use_rooms: False for scenes without a room, whatever `rooms` says; the rest stays as it is.
-        target: What `target` is: dry talkers, their direct path, or with all reflections. For SI-SDR in rooms
-            take `direct`: `dry` lies up to half a sample beside it (which alone costs all above 6 to 25 dB), and
-            in measured rooms lacks the colour of the device.
+        target: What `target` is: dry talkers, their direct path, or with all reflections. For SI-SDR in
+            rooms take `direct`: `dry` lies up to half a sample beside it, which alone costs all above 6 to
+            25 dB, and in measured rooms it lacks the colour of the device.
         parts: What else of a scene a batch has. Less to move between processes and to the device.
         scenes_per_epoch: Training scenes in an epoch on all devices together, rounded up so that every
             device gets as many.
