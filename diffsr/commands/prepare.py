@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffsr.commands.terminal import Parser, Progress, note, say
@@ -66,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     from diffsr.prepare.build import prepare
     from diffsr.prepare.corpus import Selection
 
+    _check_output(options.output)
     folder = _download(options) if getattr(options, "download", False) else options.folder
     with Progress("counting" if options.dry_run else "listing", "files") as progress:
         prepared = prepare(
@@ -124,6 +127,12 @@ def _corpus(options: argparse.Namespace) -> Corpus:
     return CORPORA[options.corpus]
 
 
+def _check_output(output: str | None) -> None:
+    """How a manifest is read goes by its suffix."""
+    if output and Path(output).suffix.lower() != ".jsonl" and not Path(output).is_dir():
+        raise ConfigError(f"--output {output}: expected a name that ends in .jsonl.")
+
+
 def _download(options: argparse.Namespace) -> str:
     from diffsr.prepare.download import SOURCES, download
 
@@ -146,4 +155,4 @@ def _report(prepared: Prepared) -> None:
     if not dry:
         say(f"  sha256 {prepared.sha256}")
     if prepared.kind == "speech" and not dry:
-        say(f"  train on it with: make train DATA={prepared.manifest}")
+        say(f"  train on it with: make train DATA={shlex.quote(str(prepared.manifest))}")

@@ -121,7 +121,8 @@ def _draw_microphones(axis: Axes, room: Room) -> None:
         )  # fmt: skip
     height = f"{points[0][2]:.2f} m high"
     spacing_m = math.dist(points[0], points[1]) if len(points) > 1 else 0.0
-    names = [f"microphone 1, {height}", f"microphone 2, {spacing_m:.2f} m apart", *[None] * len(points)]
+    others = "microphone 2" if len(points) == 2 else f"microphones 2 to {len(points)}"
+    names = [f"microphone 1, {height}", f"{others}, {spacing_m:.2f} m apart", *[None] * len(points)]
     for number, point in enumerate(points):
         axis.plot(
             [point[0]], [point[1]], linestyle="none", marker="^" if number == 0 else "o",

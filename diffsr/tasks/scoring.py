@@ -38,8 +38,8 @@ def score_batch(batch: Mapping[str, Any], restorer: Restorer) -> tuple[list[Row]
     n_talkers = batch["target"].shape[1]
     if batch["id"] and n_talkers != N_TALKERS:
         raise ConfigError(
-            f"The items have {n_talkers} talkers and this task restores {N_TALKERS}. Test it on scenes of "
-            "one talker: --data.init_args.scene.n_talkers=1."
+            f"The items have {n_talkers} talkers and this task restores {N_TALKERS}. Test it on "
+            "items of one talker (of data_modules.Whamr: --data.init_args.scene.n_talkers=1)."
         )
     rows, failed = [], {}
     for number, (name, n_samples) in enumerate(zip(batch["id"], batch["n_samples"].tolist(), strict=True)):

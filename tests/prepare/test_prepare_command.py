@@ -95,3 +95,13 @@ def test_rooms_have_a_module_of_their_own_that_is_imported_late(monkeypatch, cor
     assert main(["prepare", "rooms", "--count", "5"]) == 3
     assert seen == [5]
     assert main(["prepare", "rooms", "--cuont", "5"]) == 2
+
+
+def test_the_manifest_is_a_jsonl_and_the_next_command_can_be_pasted(tmp_path, record, capsys):
+    record("my voices/anna/1.wav")
+    folder = tmp_path / "my voices"
+    assert main(["prepare", "folder", str(folder), "--output", str(tmp_path / "m.csv")]) == 2
+    assert "m.csv: expected a name that ends in .jsonl" in capsys.readouterr().err
+    assert not (tmp_path / "m.csv").exists()
+    assert main(["prepare", "folder", str(folder)]) == 0
+    assert f"make train DATA='{folder / 'manifest.jsonl'}'" in capsys.readouterr().out

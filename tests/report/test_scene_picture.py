@@ -1,5 +1,6 @@
 """The picture of a scene shows the plan, and nothing lies on anything else."""
 
+import dataclasses
 import functools
 import itertools
 import sys
@@ -11,7 +12,7 @@ import torch
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.manifest import Utterance
-from diffsr.report.room_pictures import apart, shortened
+from diffsr.report.room_pictures import _draw_microphones, apart, shortened
 from diffsr.report.scene import scene_facts, scene_figure, scene_picture, write_parts
 from diffsr.signal.filtering import convolve
 from diffsr.simulation.draw import SceneMaker, SceneSettings
@@ -131,6 +132,18 @@ def test_room_is_to_scale_and_everybody_is_where_the_plan_says(figure_of, scene_
         legend = [text.get_text() for text in axis.get_legend().get_texts()]
         assert f"talker 1: {room.distances_m[0]:.2f} m away, {room.talkers_m[0][2]:.2f} m high" in legend
         assert ("array axis" in legend) == (len(room.microphones_m) > 1)
+
+
+@pytest.mark.parametrize(("n_microphones", "others"), [(2, "microphone 2,"), (4, "microphones 2 to 4,")])
+def test_the_legend_counts_the_other_microphones(scene_of, n_microphones, others):
+    from matplotlib.figure import Figure
+
+    axis = Figure().add_subplot()
+    room = scene_of("simulated").plan.room
+    line = tuple((1.0 + 0.1 * k, 2.0, 1.5) for k in range(n_microphones))
+    _draw_microphones(axis, dataclasses.replace(room, microphones_m=line))
+    labels = axis.get_legend_handles_labels()[1]
+    assert f"{others} 0.10 m apart" in labels
 
 
 def test_array_axis_goes_through_all_microphones(figure_of, scene_of):
