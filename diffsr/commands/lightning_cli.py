@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,7 +100,7 @@ class RunCLI(LightningCLI):
         """
         files = config_files(args)
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args([_nested_null(argument) for argument in args])
         except argparse.ArgumentError as error:
             raise ConfigError(explain(str(error), files)) from error
         except OmegaConfBaseException as error:
@@ -263,6 +265,14 @@ DESCRIPTIONS = {
     "test": "Run an experiment on a test corpus.",
     "predict": "Restore the recordings of a folder by an experiment file.",
 }
+
+
+def _nested_null(argument: str) -> str:
+    """Write `--a.init_args.b.c=null` as JSON: inside a dataclass jsonargparse takes it for the text None."""
+    keys = re.fullmatch(
+        r"(--.+\.init_args\.(?!init_args\b)\w+)\.(?!init_args=|class_path=)(\w+)=null", argument
+    )
+    return f"{keys[1]}={json.dumps({keys[2]: None})}" if keys else argument
 
 
 def config_files(arguments: Sequence[str]) -> list[Path]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
+
+from diffsr.cli import main
 
 
 def broken(shell, old: str, new: str) -> str:
@@ -124,3 +129,14 @@ def test_predict_rejects_ckpt_path(shell, given: list[str]) -> None:
 def test_fit_points_from_ckpt_path_to_resume(shell) -> None:
     message = shell.fails("fit", "--config", "a.yaml", "--ckpt_path", "x.ckpt")
     assert "diffsr fit --config a.yaml --resume=x.ckpt" in message
+
+
+def test_null_reaches_a_key_inside_a_dataclass_and_leaves_its_neighbours(capsys):
+    config = str(Path(__file__).parents[2] / "experiments/enhance/whamr.yaml")
+    given = ["--data.init_args.scene.crop_s=null", "--model.init_args.prior=p", "--data.init_args.noise=n"]
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["test", "--config", config, *given, "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["scene"]
+    assert printed["crop_s"] is None
+    assert printed["snr_db"] == [-5.0, 10.0]
+    assert printed["n_talkers"] == 1
