@@ -45,11 +45,6 @@ class Item:
         return self.plan.id
 
     @property
-    def talkers(self) -> tuple[str, ...]:
-        """Who speaks; an unknown talker goes by the name of the recording."""
-        return tuple(talker.speaker or talker.id for talker in self.plan.talkers)
-
-    @property
     def stratum(self) -> tuple[str, ...]:
         """What items are reported apart by."""
         return tuple(name for name in (self.pair, self.response) if name)

@@ -18,7 +18,7 @@ from diffsr.evaluation.item import Item as Scored
 from diffsr.evaluation.item import score_item
 from diffsr.evaluation.results import Row
 from diffsr.io.audio import read_audio
-from diffsr.simulation.plan import MeasuredRoom, Room
+from diffsr.simulation.plan import MeasuredRoom, columns
 
 OnProgress = Callable[[int, int, str], None]
 NEED_EXACT_TARGET = frozenset({"si_sdr_db", "sdr_db", "si_sdr_aligned_db", "delay_ms", "gain_db"})
@@ -88,7 +88,7 @@ def score_system(
             continue
         known = {name: facts.get(item.id, {}).get(name) for name in _FACTS}
         parameters = {"system": label, **parameters_of(found, item), **known}
-        scores.rows.append(replace(row, parameters=parameters, groups=item.talkers))
+        scores.rows.append(replace(row, parameters=parameters, groups=item.plan.speakers))
     if on_progress is not None:
         on_progress(len(items), len(items), label)
     return scores
@@ -113,25 +113,13 @@ def choose_labels(found: ItemList, place: TrackPlace, names: Sequence[str]) -> l
 
 def parameters_of(found: ItemList, item: Item) -> dict[str, str | int | float | bool | None]:
     """What made an item, for the columns of the file of scores."""
-    plan = item.plan
-    simulated = plan.room if isinstance(plan.room, Room) else None
-    measured = plan.room if isinstance(plan.room, MeasuredRoom) else None
     return {
         "track": found.track,
         "split": found.split,
         "pair": item.pair,
         "response": item.response,
         "subset": item.subset,
-        "n_talkers": len(plan.talkers),
-        "talkers": " ".join(item.talkers),
-        "corpora": " + ".join(talker.corpus or "" for talker in plan.talkers),
-        "level_difference_db": _level_difference_db(item),
-        "snr_db": plan.noise.snr_db if plan.noise else None,
-        "noise": plan.noise.id if plan.noise else None,
-        "noise_category": plan.noise.category if plan.noise else None,
-        "rt60_s": simulated.rt60_s if simulated else None,
-        "distance_m": round(simulated.distances_m[0], 3) if simulated else None,
-        "room_response": measured.ids[0] if measured else None,
+        **columns(item.plan),
     }
 
 
@@ -245,11 +233,6 @@ def _joined(output: Row, before: Row, names: Sequence[str]) -> Row:
         output_by_talker=chosen(output.output_by_talker),
         input_by_talker=chosen(before.output_by_talker),
     )
-
-
-def _level_difference_db(item: Item) -> float | None:
-    gains_db = [talker.gain_db for talker in item.plan.talkers]
-    return round(gains_db[0] - gains_db[1], 3) if len(gains_db) > 1 else None
 
 
 def missing_of(scores: Sequence[SystemScores]) -> int:

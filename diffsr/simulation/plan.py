@@ -144,6 +144,29 @@ class ScenePlan:
         """Length in samples."""
         return round(self.duration_s * self.rate_hz)
 
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Who talks; the utterance where its talker is not known."""
+        return tuple(talker.speaker or talker.id for talker in self.talkers)
+
+
+def columns(plan: ScenePlan) -> dict[str, str | float | None]:
+    """What made a scene, as columns of a table of scores; None where it has no such part."""
+    room, noise, talkers = plan.room, plan.noise, plan.talkers
+    difference_db = round(talkers[0].gain_db - talkers[1].gain_db, 3) if len(talkers) > 1 else None
+    return {
+        "n_talkers": len(talkers),
+        "talkers": " ".join(plan.speakers),
+        "corpora": " + ".join(talker.corpus or "" for talker in talkers),
+        "level_difference_db": difference_db,
+        "snr_db": noise.snr_db if noise else None,
+        "noise": noise.id if noise else None,
+        "noise_category": noise.category if noise else None,
+        "rt60_s": room.rt60_s if isinstance(room, Room) else None,
+        "distance_m": round(room.distances_m[0], 3) if isinstance(room, Room) else None,
+        "room_response": room.ids[0] if isinstance(room, MeasuredRoom) else None,
+    }
+
 
 def to_row(plan: ScenePlan) -> dict[str, Any]:
     """The plan as plain lists and numbers, for JSON."""

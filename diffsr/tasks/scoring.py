@@ -15,6 +15,7 @@ from diffsr.errors import ConfigError, DataError, DiffsrError
 from diffsr.evaluation.item import Item, score_item
 from diffsr.evaluation.metrics import DEFAULT_METRICS
 from diffsr.evaluation.results import Evaluation, Row
+from diffsr.simulation.plan import columns, from_row
 
 WAVES = ("observation", "target")
 N_TALKERS = 1
@@ -44,7 +45,10 @@ def score_batch(batch: Mapping[str, Any], restorer: Restorer) -> tuple[list[Row]
     rows, failed = [], {}
     for number, (name, n_samples) in enumerate(zip(batch["id"], batch["n_samples"].tolist(), strict=True)):
         observation, target = (batch[wave][number, :, :n_samples].cpu() for wave in WAVES)
-        known = Item(name, *parameters(batch["plan"][number])) if "plan" in batch else Item(name)
+        known = Item(name)
+        if "plan" in batch:
+            plan = from_row(batch["plan"][number])
+            known = Item(name, columns(plan), plan.speakers)
         try:
             rows.append(_score(observation, target, batch["rate_hz"][number], restorer, known))
         except DiffsrError as error:
@@ -55,19 +59,6 @@ def score_batch(batch: Mapping[str, Any], restorer: Restorer) -> tuple[list[Row]
 def _score(observation: Tensor, target: Tensor, rate_hz: int, restorer: Restorer, known: Item) -> Row:
     restored = restorer.restore(observation[:1], rate_hz, known.id).wave  # the target is at that microphone
     return score_item(restored, target, rate_hz, observation[0], item=known)
-
-
-def parameters(plan: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Columns of the table of scores for a scene, and its talkers."""
-    room, noise, talkers = plan["room"] or {}, plan["noise"] or {}, plan["talkers"]
-    names = tuple(talker["speaker"] or talker["id"] for talker in talkers)
-    columns = {
-        "n_talkers": len(talkers),
-        "rt60_s": room.get("rt60_s"),
-        "snr_db": noise.get("snr_db"),
-        "noise": noise.get("category") or noise.get("id"),
-    }
-    return columns, names
 
 
 def means(evaluation: Evaluation) -> dict[str, float]:

@@ -46,9 +46,9 @@ def test_crops_and_uses(found):
     for item in found.items:
         assert 4.0 <= item.plan.duration_s <= 8.0
         assert item.plan.rate_hz == 16000
-        assert len(set(item.talkers)) == n_talkers == len(item.plan.talkers)
+        assert len(set(item.plan.speakers)) == n_talkers == len(item.plan.talkers)
         assert len(item.rms_db) == 1 + n_talkers
-    turns = [name for item in found.items for name in item.talkers]
+    turns = [name for item in found.items for name in item.plan.speakers]
     n_all = len(set(turns))
     assert n_all == (32 if found.split == "test" else 22)  # every talker with a file of 4 s or more
     if n_talkers == 1:
@@ -66,7 +66,9 @@ def test_pairs(found):
         first, second = (family(talker.corpus) for talker in item.plan.talkers)
         assert (first == second) == (item.pair == "within")
         assert 0 <= item.plan.talkers[0].gain_db - item.plan.talkers[1].gain_db <= 5
-    assert len({frozenset(item.talkers) for item in found.items}) == len(found.items)  # no pair meets twice
+    assert len({frozenset(item.plan.speakers) for item in found.items}) == len(
+        found.items
+    )  # no pair meets twice
 
 
 def count_strata_of_subset(found: ItemList) -> dict[str, int]:
@@ -95,5 +97,5 @@ def test_split_lists_share_nothing():
         test, valid = (committed_list(track, split) for split in SPLITS)
         assert not set(test.files) & set(valid.files)
         assert not set(test.files.values()) & set(valid.files.values())
-        talkers = [{name for item in found.items for name in item.talkers} for found in (test, valid)]
+        talkers = [{name for item in found.items for name in item.plan.speakers} for found in (test, valid)]
         assert not talkers[0] & talkers[1]

@@ -77,7 +77,7 @@ def test_from_items_to_a_table(name, data, tmp_path, monkeypatch):
         exact = item.response != "measured"
         assert set(row.output) == {"pesq_wb", "estoi"} | ({"si_sdr_db"} if exact else set())
         assert all(row.improvement(metric) == 0 for metric in row.output)  # exactly
-        assert row.groups == item.talkers
+        assert row.groups == item.plan.speakers
         assert row.parameters["snr_db"] == (item.plan.noise.snr_db if item.plan.noise else None)
     for row in best.rows:
         assert row.output.get("si_sdr_db", 200.0) > 100
@@ -105,7 +105,7 @@ def test_the_csv_has_a_row_for_each_item_and_system(track, tmp_path):
     first = lines[0]
     item = found.items[0]
     assert first["pair"] == item.pair
-    assert first["talkers"].split() == list(item.talkers)
+    assert first["talkers"].split() == list(item.plan.speakers)
     assert float(first["level_difference_db"]) == pytest.approx(2 * item.plan.talkers[0].gain_db, abs=2e-3)
     assert lines[-1]["calls"] == "3"
     rendered = render_item(item, folder, found)

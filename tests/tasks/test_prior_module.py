@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
 
 from data_modules import CleanSpeech
-from data_modules.crops import EpochSampler
+from data_modules.samplers import EpochSampler
 from diffsr.callbacks import AveragedWeights, LastCheckpoint
 from diffsr.diffusion import Prior
 from diffsr.networks import TFTransformer
