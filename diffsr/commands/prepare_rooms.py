@@ -54,7 +54,9 @@ def _summary(pool: RoomPool, seconds: float) -> str:
     times_s = [pool.room(number).rt60_s for number in range(len(pool))]
     quantiles = " ".join(f"{value:.2f}" for value in np.quantile(times_s, [0.05, 0.25, 0.5, 0.75, 0.95]))
     megabytes = sum(room_path(pool.folder, number).stat().st_size for number in range(len(pool))) / 1e6
+    there = sum(1 for _ in room_path(pool.folder, 0).parent.glob("*.safetensors"))
+    more = f"\n  {there} rooms are there: --count {there} uses all of them" if there > len(pool) else ""
     return (
         f"{pool.folder}: {len(pool)} rooms, {megabytes:.0f} MB, {seconds:.0f} s\n"
-        f"  reverberation time asked for, 5/25/50/75/95 %: {quantiles} s"
+        f"  reverberation time asked for, 5/25/50/75/95 %: {quantiles} s{more}"
     )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-4
+"""A smaller change of a score is rounding: the same wave read from two files can differ by that much."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -22,7 +25,7 @@ class Summary:
         worst: Smallest value, or largest where lower is better.
         low: Lower end of the 95 % bootstrap interval of the mean; NaN for fewer than two values or groups.
         high: Upper end.
-        n_worse: Of improvements, the items made worse: values below zero, and `n_lost` items.
+        n_worse: Of improvements, the items made worse: values below -1e-4, and `n_lost` items.
         n_compared: Items that could have been made worse: `n` and the lost ones.
     """
 
@@ -72,7 +75,7 @@ def summarise(
         worst=float(finite.min() if higher_is_better else finite.max()),
         low=low,
         high=high,
-        n_worse=int((finite < 0).sum()) + n_lost,
+        n_worse=int((finite < -ROUNDING).sum()) + n_lost,
         n_compared=len(finite) + n_lost,
     )
 
@@ -121,6 +124,7 @@ def number(value: float, digits: int, signed: bool = False) -> str:
     """A fixed number of decimals; `-` for NaN."""
     if not math.isfinite(value):
         return "-"
+    value = round(value, digits) + 0.0  # no negative zero
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 

@@ -37,9 +37,10 @@ def open_rooms(spec: str | Sequence[str]) -> RoomSource:
     path = Path(spec).expanduser()
     if path.suffix.lower() in (".csv", ".jsonl"):
         return MeasuredRooms(read_manifest(path))
-    if path.is_file():
+    if not path.is_dir():
+        found = "is a file" if path.is_file() else "does not exist"
         raise ConfigError(
-            f"{path} is a file, expected the folder of a pool (diffsr prepare rooms), a .csv or .jsonl of "
-            f"measured responses, or '{SIMULATE}'."
+            f"{spec} {found}, expected the folder of a pool (diffsr prepare rooms), a .csv or .jsonl of "
+            f"measured responses, or the word '{SIMULATE}'."
         )
     return RoomPool(path)

@@ -92,3 +92,10 @@ def test_summary_where_lower_is_better_and_with_lost_items():
     lost = summarise([1.0, math.nan, -1.0], n_lost=1)
     assert (lost.n_worse, lost.n_compared, lost.n) == (2, 3, 2)
     assert summarise([math.nan], n_lost=1).share_worse == 1.0
+
+
+def test_rounding_makes_nothing_worse_and_there_is_no_negative_zero():
+    assert summarise([-2e-5, -4e-7, 0.0, 1.0, -0.01]).n_worse == 1
+    assert number(-0.0004, 2) == "0.00"
+    assert number(-0.0004, 2, signed=True) == "+0.00"
+    assert number(-0.006, 2, signed=True) == "-0.01"

@@ -56,8 +56,10 @@ def test_what_is_no_source_is_refused(tmp_path):
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(ConfigError, match=r"file\.txt is a file, expected the folder of a pool"):
         open_rooms(str(tmp_path / "file.txt"))
+    with pytest.raises(ConfigError, match=r"simulat does not exist.*or the word 'simulate'"):
+        open_rooms("simulat")
     with pytest.raises(DataError, match="diffsr prepare rooms"):
-        open_rooms(str(tmp_path / "nothing"))
+        open_rooms(str(tmp_path))
     with pytest.raises(DataError, match="does not exist"):
         open_rooms(str(tmp_path / "no.csv"))
     with pytest.raises(ConfigError, match="list of rooms is empty"):
