@@ -70,7 +70,7 @@ def test_the_commands_of_the_readme_have_the_options_that_it_shows():
         if verb.startswith("-") or verb in LIGHTNING_VERBS:
             continue
         # of `prepare rooms OUT --count 3` the help of `prepare rooms`
-        words = [verb, call[2]] if verb in WITH_SUB_VERBS else [verb]
+        words = call[1:3] if verb in WITH_SUB_VERBS else [verb]
         verb = " ".join(words)
         if verb not in helps:
             command = [sys.executable, "-m", "diffsr", *words, "--help"]
