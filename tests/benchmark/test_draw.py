@@ -140,7 +140,8 @@ def test_a_list_is_relative_and_survives_a_trip_to_disk(short_lists, data, tmp_p
             found, rules=read_list(tmp_path / "list.jsonl").rules
         )
         for item in found.items:
-            assert render_item(item, data, found).reference.shape == (len(item.plan.speakers), item.plan.n_samples)
+            shape = render_item(item, data, found).reference.shape
+            assert shape == (len(item.plan.talkers), item.plan.n_samples)
 
 
 def test_references_are_the_direct_path_where_it_is_exact_and_dry_where_it_is_measured(short_lists, data):
