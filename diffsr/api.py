@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.diffusion.devices import move_to
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
@@ -79,20 +80,12 @@ class Restorer:
         self.recipe = recipe or make_recipe(task, preset)
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.seed, self.channels = seed, str(channels)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         self.to(device)
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the prior and the models."""
-        try:
-            self.device = torch.device(device)
-            for part in (self.prior, self.recipe.likelihood, self.recipe.degradation):
-                if isinstance(part, torch.nn.Module):
-                    part.to(self.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
-            raise ConfigError(f"Device {device} cannot be used ({reason}). Try --device cpu.") from error
+        parts = (self.prior, self.recipe.likelihood, self.recipe.degradation)
+        self.device = move_to(device, *(part for part in parts if isinstance(part, torch.nn.Module)))
         return self
 
     def restore(

@@ -9,9 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffsr.diffusion.prior import Prior
-from diffsr.io.audio import write_audio
-from diffsr.report.pictures import spectrogram_sheet
-from diffsr.samplers.unconditional import draw_speech
+from diffsr.report.samples import Draws, save_samples
 
 
 class PriorSamples(Callback):
@@ -34,15 +32,10 @@ class PriorSamples(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run or not isinstance(prior, Prior):  # type: ignore[attr-defined]
             return
         prior.eval()
-        draws = draw_speech(prior.cpu(), self.n_items, prior.window_s, self.n_steps)
-        waves = {f"sample {index}": draw for index, draw in enumerate(draws)}
+        draws = Draws(self.n_items, prior.window_s, self.n_steps)
         folder = Path(trainer.default_root_dir) / "samples"
-        for index, draw in enumerate(draws):
-            write_audio(
-                folder / f"sample_{index}.wav", draw[None] / draw.abs().max().clamp_min(1), prior.rate_hz
-            )
-        picture = spectrogram_sheet(waves, prior.rate_hz, folder / "samples.png")
-        _log(trainer, waves, prior.rate_hz, picture)
+        saved = save_samples(prior.cpu(), folder, draws, overwrite=True)
+        _log(trainer, saved.waves, prior.rate_hz, saved.picture)
 
 
 def _log(trainer: Trainer, waves: dict[str, Tensor], rate_hz: int, picture: Path) -> None:
