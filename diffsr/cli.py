@@ -20,6 +20,7 @@ LIGHTNING = {
 }
 PLAIN = {
     "restore": "restore a file or a folder:     diffsr restore IN OUT --task enhance --prior PATH",
+    "sample": "speech out of nothing:          diffsr sample PRIOR OUT",
     "prepare": "list a corpus in a manifest:    diffsr prepare librispeech DIR",
     "evaluate": "score recordings:               diffsr evaluate RESTORED CLEAN --input NOISY",
     "benchmark": "run and score the benchmark:    diffsr benchmark run --track joint --data DIR --system wpe",
