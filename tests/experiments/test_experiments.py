@@ -135,10 +135,13 @@ def test_sweep_values_are_accepted(path: Path) -> None:
         assert float(reduce(dict.__getitem__, key.split("."), shown)) == float(value)
 
 
+NETWORK = "--model.init_args.prior.init_args.network.init_args"
+SMALL_NETWORK = {
+    "diffsr.networks.TFTransformer": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1"),
+    "diffsr.networks.NCSNpp": (f"{NETWORK}.nf=8",),
+}
 SMALL = {
     "fit": (
-        "--model.init_args.prior.init_args.network.init_args.width=16",
-        "--model.init_args.prior.init_args.network.init_args.depth=1",
         "--data.init_args.crop_s=0.512",
         "--data.init_args.batch_size=2",
         "--data.init_args.n_valid_crops=2",
@@ -173,7 +176,9 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         [f"--config={path}", f"--runs={tmp_path / 'runs'}", "--trainer.accelerator=cpu"],
     )
     if verb == "fit":
-        assert main([verb, *given, *SMALL[verb], f"--data.init_args.data={speech}"]) == 0
+        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
+        small = (*SMALL[verb], *SMALL_NETWORK[model["prior"]["init_args"]["network"]["class_path"]])
+        assert main([verb, *given, *small, f"--data.init_args.data={speech}"]) == 0
         [run] = (tmp_path / "runs").glob("*/*/*")
         assert (run / "checkpoints" / "last.ckpt").is_file()
         assert (run / "finished.json").is_file()
