@@ -12,4 +12,4 @@ NETWORKS: dict[str, type[Backbone]] = {
 }
 """Name in a prior's `config.yaml` -> class. Only what stands here can be loaded from a prior folder."""
 
-__all__ = ["NETWORKS", "Backbone", "NCSNpp", "TFTransformer"]
+__all__ = ["NETWORKS", "Backbone", "NCSNpp", "TFDualPath", "TFTransformer"]
