@@ -14,6 +14,9 @@ SIGMAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 INPUT_SNRS_DB = (-5.0, 0.0, 5.0, 10.0)
 
+LOSS, OUTPUT, GAIN = "loss_sigma_", "si_sdr_db_at_", "gain_db_at_"
+"""How the names of scores begin; the level follows."""
+
 
 @torch.no_grad()
 def band_losses(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
@@ -21,27 +24,26 @@ def band_losses(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
     losses = {}
     for sigma in SIGMAS:
         rng = torch.Generator(wave.device).manual_seed(seed)
-        losses[f"loss_sigma_{sigma:g}"] = denoising_loss(
-            prior, wave, wave.new_full(wave.shape[:1], sigma), rng
-        )
+        losses[f"{LOSS}{sigma:g}"] = denoising_loss(prior, wave, wave.new_full(wave.shape[:1], sigma), rng)
     return losses
 
 
 @torch.no_grad()
-def denoising_gains(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
-    """SI-SDR gain in dB of one denoising call on speech in white noise, name -> `[B]`.
+def denoising_scores(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
+    """SI-SDR in dB after one denoising call on speech in white noise, and its gain, name -> `[B]`.
 
     The noise level is set from the RMS of the whole item, so that the input SI-SDR is the nominal SNR.
     Items of silence give NaN.
     """
-    gains = {}
+    outputs, gains = {}, {}
     for snr_db in INPUT_SNRS_DB:
         rng = torch.Generator(wave.device).manual_seed(seed)
         sigma = wave.square().mean(-1).sqrt().clamp_min(1e-6) * 10 ** (-snr_db / 20)
         z = wave + sigma[:, None] * torch.randn(wave.shape, generator=rng, device=wave.device)
-        estimate = prior.denoise(z, sigma)
-        gains[f"gain_db_at_{snr_db:+g}_db"] = si_sdr_db(estimate, wave) - si_sdr_db(z, wave)
-    return gains
+        output_db = si_sdr_db(prior.denoise(z, sigma), wave)
+        outputs[f"{OUTPUT}{snr_db:+g}_db"] = output_db
+        gains[f"{GAIN}{snr_db:+g}_db"] = output_db - si_sdr_db(z, wave)
+    return outputs | gains
 
 
 def validation_scores(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
@@ -50,7 +52,7 @@ def validation_scores(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor
     return {
         "loss": torch.stack(list(losses.values())).mean(0),
         **losses,
-        **denoising_gains(prior, wave, seed),
+        **denoising_scores(prior, wave, seed),
     }
 
 

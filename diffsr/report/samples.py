@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.diffusion.fingerprint import prior_sha1
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
 from diffsr.io.audio import read_audio, write_audio
@@ -131,11 +131,8 @@ def _draw(prior: Prior, draws: Draws, index: int, on_step: OnCall) -> Tensor:
 
 def _settings(prior: Prior, draws: Draws) -> dict[str, str | float]:
     """All that a sample depends on beside its number."""
-    digest = hashlib.sha1(json.dumps(prior.config, sort_keys=True).encode())
-    for name, tensor in sorted(prior.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
     return {
-        "prior_sha1": digest.hexdigest(),
+        "prior_sha1": prior_sha1(prior),
         "duration_s": draws.duration_s,
         "n_steps": draws.n_steps,
         "seed": draws.seed,
