@@ -14,7 +14,7 @@ from diffsr.errors import DiffsrError
 
 LIGHTNING = {
     "fit": "train a speech prior:           diffsr fit --config experiments/prior/starter.yaml",
-    "validate": "score a prior on speech:        diffsr validate --config runs/EXPERIMENT/HASH/config.yaml",
+    "validate": "score a prior on speech:        diffsr validate --prior PRIOR --data MANIFEST",
     "test": "run an experiment's test:       diffsr test --config FILE",
     "predict": "restore by an experiment file:  diffsr predict --config experiments/enhance/nmf.yaml ...",
 }
@@ -65,15 +65,20 @@ def _dispatch(arguments: list[str]) -> int:
     if verb in ("-V", "--version"):
         print(f"diffsr {diffsr.__version__}")
         return 0
+    if verb in PLAIN or (verb == "validate" and not _names_experiment(arguments)):
+        return _plain(verb, arguments[1:])
     if verb in LIGHTNING:
         from diffsr.commands import lightning
 
         return lightning.run(verb, arguments[1:])
-    if verb in PLAIN:
-        return _plain(verb, arguments[1:])
     near = difflib.get_close_matches(verb, [*LIGHTNING, *PLAIN], n=1)
     hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {', '.join([*LIGHTNING, *PLAIN])}."
     raise DiffsrError(f"unknown verb {verb!r}. {hint} See `diffsr --help`.")
+
+
+def _names_experiment(arguments: list[str]) -> bool:
+    """Whether there is an experiment file; `validate` scores a plain prior folder where there is none."""
+    return any(word.split("=")[0] in ("--config", "-c") for word in arguments)
 
 
 def _plain(verb: str, arguments: list[str]) -> int:
