@@ -118,9 +118,9 @@ def test_bfloat16_changes_little_and_its_gradients_are_finite():
 def test_it_stays_below_its_budget():
     net = TFDualPath()
     assert sum(p.numel() for p in net.parameters()) < 4e6
-    # The cost of a second grows linearly with the window, by attention along time: short windows tell.
-    short, double = (gflop_per_second(net, 16_000, window_s) for window_s in (0.512, 1.024))
-    assert short + 15 * (double - short) < 20
+    # By attention along time, the cost of a frame grows linearly with the frames: short windows tell.
+    short, double = (gflop_per_second(net, 16_000, n * HOP / 16_000) * n / (n + 1) for n in (32, 64))
+    assert 15 < short + (512 - 32) / 32 * (double - short) < 17
 
 
 @pytest.mark.parametrize(
