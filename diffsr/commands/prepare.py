@@ -27,6 +27,11 @@ HELP = {
     "dns": "the DNS Challenge: clean speech, noise or room responses",
     "cmu_arctic": "CMU ARCTIC",
 }
+OTHER = {
+    "rooms": "rooms for simulated scenes",
+    "checkpoint": "a prior that another project published",
+}
+"""Sub-verbs that list no corpus; each has its module."""
 _DOWNLOADS = {"librispeech": "a subset", "vctk": "", "cmu_arctic": "a talker"}
 _EVERYTHING = {
     "vctk": "the second microphone as well",
@@ -57,13 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS", parser_class=_SubParser)
     for name, text in HELP.items():
         _add_corpus(corpora.add_parser(name, help=text, description=text), name)
-    rooms = corpora.add_parser("rooms", help="rooms for simulated scenes")
-    rooms.module = "diffsr.commands.prepare_rooms"
+    for name, text in OTHER.items():
+        corpora.add_parser(name, help=text).module = f"diffsr.commands.prepare_{name}"
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the manifest; returns the exit code."""
-    if options.corpus == "rooms":
+    if options.corpus in OTHER:
         return int(options.run(options))
     from diffsr.prepare.build import prepare
     from diffsr.prepare.corpus import Selection
