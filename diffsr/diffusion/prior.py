@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from diffsr.diffusion.precondition import precondition
 from diffsr.errors import CheckpointError
 from diffsr.io.atomic import replacing
-from diffsr.io.weights import load_checkpoint, load_tensors, save_tensors
+from diffsr.io.weights import load_checkpoint, load_tensors, read_notes, save_tensors
 from diffsr.networks import NETWORKS, Backbone
 from diffsr.signal.stft import STFT
 
 FORMAT = "diffsr-prior/1"
+NOTED = ("rate_hz", "sigma_data")
+"""What the weights mean, noted in their own file too: no shape tells it."""
 
 
 class Prior(nn.Module):
@@ -96,7 +98,8 @@ class Prior(nn.Module):
         """
         if config.get("format") != FORMAT:
             raise CheckpointError(
-                f"{origin} has format {config.get('format')!r}; this version of diffsr reads {FORMAT!r}."
+                f"{origin} has format {config.get('format')!r}; this version of diffsr reads {FORMAT!r}. "
+                "Use the version of diffsr that exported it, or export the prior again."
             )
         try:
             network = dict(config["network"])
@@ -122,7 +125,7 @@ class Prior(nn.Module):
             "config.yaml": yaml.safe_dump(self.config, sort_keys=False),
         }
         try:
-            save_tensors(self.state_dict(), folder / "model.safetensors")
+            save_tensors(self.state_dict(), folder / "model.safetensors", _notes(self))
             for name, text in texts.items():
                 with replacing(folder / name) as temporary:
                     temporary.write_text(text, encoding="utf-8")
@@ -153,6 +156,8 @@ class Prior(nn.Module):
             )
         prior = cls.from_config(config, origin=str(path))
         _load_strictly(prior, weights, path)
+        if os.path.isdir(path):
+            _check_notes(prior, path)
         return prior.eval().requires_grad_(False)
 
 
@@ -183,6 +188,21 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / 'config.yaml'} is empty or not a mapping; export the prior again.")
     return config, load_tensors(folder / "model.safetensors")
+
+
+def _notes(prior: Prior) -> dict[str, str]:
+    return {name: f"{getattr(prior, name):.9g}" for name in NOTED}
+
+
+def _check_notes(prior: Prior, folder: Path) -> None:
+    """Refuse weights that were saved with another meaning than their configuration says."""
+    noted = read_notes(folder / "model.safetensors")
+    for name, value in _notes(prior).items():
+        if noted.get(name, value) != value:
+            raise CheckpointError(
+                f"{folder}: config.yaml has {name} {value}, and the weights were saved for {noted[name]}. "
+                "config.yaml and model.safetensors must come from one export."
+            )
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

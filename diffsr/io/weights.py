@@ -15,11 +15,13 @@ from diffsr.errors import CheckpointError
 from diffsr.io.atomic import replacing
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file, completely or not at all."""
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, completely or not at all; `notes` are kept in it beside the weights."""
     from safetensors.torch import save
 
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    content = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(notes or {})
+    )
     with replacing(path) as temporary:
         temporary.write_bytes(content)  # not save_file, which hides the file from all other users
 
@@ -41,6 +43,14 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} cannot be read as safetensors weights ({error}). Copy or export the prior again."
         ) from error
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """What `save_tensors` kept beside the weights of a file that `load_tensors` can read."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
