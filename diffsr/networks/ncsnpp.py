@@ -47,7 +47,7 @@ class NCSNpp(Backbone):
         attention_bins: Attention also where there are so many bins, such as [16].
         resampling: `fir` ([1, 3, 3, 1]) or `box`.
         fourier_scale: Standard deviation of the frequencies of the noise embedding.
-        unit_bins: Scale the STFT so that unit white noise has unit variance in its bins.
+        unit_bins: Scale the STFT so that unit white noise has unit variance in its bins; it learns faster.
         n_fft: STFT window in samples; its number of bins has to be divisible by the lowest resolution.
         hop_samples: STFT hop in samples.
     """

@@ -12,6 +12,7 @@ from scipy.signal import upfirdn
 
 from diffsr.diffusion import Prior
 from diffsr.diffusion.analytic import WhiteGaussianPrior
+from diffsr.diffusion.loss import denoising_loss
 from diffsr.networks import NETWORKS, NCSNpp
 from diffsr.networks.cost import gflop_per_second
 from diffsr.networks.ncsnpp_blocks import Attention
@@ -139,6 +140,24 @@ def test_it_starts_at_zero_and_every_parameter_learns():
     silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # The key's bias adds the same to all scores of a query, which the softmax takes away again.
     assert [name for name in silent if not name.endswith("NIN_1.b")] == []
+
+
+@pytest.mark.slow
+def test_it_learns_to_tell_tones_from_noise():
+    torch.manual_seed(0)
+    prior = Prior(NCSNpp(**SMALL))
+    optimizer = torch.optim.Adam(prior.parameters(), 3e-3)
+    rng, time_s, losses = torch.Generator().manual_seed(0), torch.arange(2_048) / 16_000, []
+    for _ in range(30):
+        frequency_hz = 100 + 1_900 * torch.rand(8, 1, generator=rng)
+        wave = 0.07 * torch.sin(2 * math.pi * frequency_hz * time_s)
+        loss = denoising_loss(prior, wave, torch.full((8,), 0.1), rng).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(1.0, abs=0.1)
+    assert losses[-1] < 0.7
 
 
 def test_distant_frames_and_the_noise_level_matter():
