@@ -33,7 +33,7 @@ from diffsr.networks import NETWORKS, Backbone
 from diffsr.report.prior_quality import measure
 from diffsr.tasks import PriorModule
 
-SCORES = "scores.json"
+TRAINING, SCORES = "training.json", "scores.json"
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,17 @@ def main() -> None:
     results = {}
     for name in names:
         folder = out / name.replace(":", "_")
-        if not (folder / SCORES).is_file():
+        if not (folder / TRAINING).is_file():
             print(f"{name}: training for {settings.minutes:g} min", flush=True)
-            facts = in_new_process(train, name, settings, folder)
-            print(f"{name}: {facts['steps']} steps; scoring", flush=True)
-            write_json(folder / SCORES, facts | in_new_process(score, settings, folder))
-        results[name] = json.loads((folder / SCORES).read_text())
+            write_json(folder / TRAINING, in_new_process(train, name, settings, folder))
+        if not (folder / SCORES).is_file():
+            print(f"{name}: scoring", flush=True)
+            write_json(folder / SCORES, in_new_process(score, settings, folder))
+        results[name] = {
+            key: value
+            for file in (TRAINING, SCORES)
+            for key, value in json.loads((folder / file).read_text()).items()
+        }
     table = to_markdown(results)
     print(f"\n{table}")
     with replacing(out / "table.md") as part:
@@ -117,7 +122,7 @@ def train(name: str, settings: Settings, folder: Path) -> dict[str, float]:
     memory = PeakMemory(str(trainer.strategy.root_device))
     memory.start()
     start = last_checkpoint(folder)
-    trainer.fit(module, speech, ckpt_path=start if start.is_file() else None)
+    trainer.fit(module, speech, ckpt_path=start if start.is_file() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     peak_mib = memory.mib()

@@ -75,9 +75,9 @@ def attend(qkv: Tensor, heads: int, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Self-attention with rotary positions (arXiv 2104.09864), `[B, N, 3 width]` -> `[B, N, width]`."""
     batch, frames = qkv.shape[:2]
     with torch.autocast(qkv.device.type, enabled=False):
-        if qkv.device.type == "cpu":  # whose fused attention is up to four times slower in bfloat16
-            qkv = qkv.float()
         q, k, v = qkv.view(batch, frames, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        if qkv.device.type == "cpu":  # whose fused attention is up to four times slower in bfloat16
+            q, k, v = q.float(), k.float(), v.float()
         mixed = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
     return mixed.transpose(1, 2).reshape(batch, frames, -1)
 
