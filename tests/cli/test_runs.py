@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,8 @@ def test_checkpoints_hold_average_and_raw_weights(shell) -> None:
 
 @pytest.mark.parametrize(("signal_name", "code"), [("INT", 130), ("TERM", 143)])
 def test_an_interrupted_run_loses_nothing(shell, signal_name: str, code: int) -> None:
+    # a test run that was started in the background of a script ignores Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     stop = ["--model.init_args.stop_at=4", f"--model.init_args.how={signal_name}"]
     assert shell(*FIT, *stop) == code
     assert "the state is saved. To continue, give the same command again" in shell.err

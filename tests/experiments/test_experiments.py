@@ -139,6 +139,7 @@ NETWORK = "--model.init_args.prior.init_args.network.init_args"
 SMALL_NETWORK = {
     "diffsr.networks.TFTransformer": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1"),
     "diffsr.networks.NCSNpp": (f"{NETWORK}.nf=8",),
+    "diffsr.networks.TFDualPath": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1", f"{NETWORK}.heads=1"),
 }
 SMALL = {
     "fit": (
