@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(
-            "\ndiffsr: stopped. What was finished is kept; the same command again continues.", file=sys.stderr
+            "\ndiffsr: stopped. What was written is kept; the same command again continues.", file=sys.stderr
         )
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left (`diffsr ... | head`)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 NEWS_EVERY_S = 30.0
-"""Between lines of progress where there is no terminal."""
+"""Between lines of progress, with the time left, where there is no terminal."""
 
 
 def say(text: str = "") -> None:
@@ -43,6 +43,7 @@ class Progress:
         self._doing, self._unit = doing, unit
         self._bar: tqdm[NoReturn] | None = None
         self._told_s = time.monotonic()
+        self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -56,9 +57,7 @@ class Progress:
     def __call__(self, done: int, total: int, name: str = "") -> None:
         """`done` of `total` are finished."""
         if not sys.stderr.isatty():
-            if time.monotonic() - self._told_s >= NEWS_EVERY_S:
-                self._told_s = time.monotonic()
-                note(f"{self._doing}: {done}/{total} {self._unit}")
+            self._tell(done, total)
             return
         if self._bar is None:
             from tqdm import tqdm
@@ -73,6 +72,18 @@ class Progress:
                 dynamic_ncols=True,
             )
         self._bar.update(done - self._bar.n)
+
+    def _tell(self, done: int, total: int) -> None:
+        """A line of news when it is time for one."""
+        now_s = time.monotonic()
+        if self._first is None:
+            self._first = (now_s, done)
+        started_s, before = self._first
+        if now_s - self._told_s >= NEWS_EVERY_S:
+            self._told_s = now_s
+            left_s = (now_s - started_s) / (done - before) * (total - done) if done > before else None
+            left = "" if left_s is None else f", {left_s / 60:.1f} min left"
+            note(f"{self._doing}: {done}/{total} {self._unit}{left}")
 
 
 class Parser(argparse.ArgumentParser):

@@ -198,7 +198,7 @@ def test_ctrl_c(shell, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", stop_at_last)
     before = files_in(work)
     assert shell(*restore("noisy", "out")) == 130
-    assert "What was finished is kept; the same command again continues" in shell.err
+    assert "What was written is kept; the same command again continues" in shell.err
     assert "Traceback" not in shell.err
     assert files_in(work) - before == {"out/good.wav"}
 

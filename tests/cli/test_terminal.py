@@ -34,6 +34,6 @@ def test_elsewhere_a_line_is_written_every_half_minute(monkeypatch, capsys):
             now[0] += 10
             progress(done, 7, "name")
     assert capsys.readouterr().err.splitlines() == [
-        "diffsr: scoring: 3/7 items",
-        "diffsr: scoring: 6/7 items",
+        "diffsr: scoring: 3/7 items, 0.7 min left",  # 10 s an item
+        "diffsr: scoring: 6/7 items, 0.2 min left",
     ]
