@@ -9,7 +9,9 @@ from diffsr.diffusion.precondition import precondition
 from diffsr.diffusion.prior import Prior
 
 
-def denoising_loss(prior: Prior, wave: Tensor, sigma: Tensor, rng: torch.Generator) -> Tensor:
+def denoising_loss(
+    prior: Prior, wave: Tensor, sigma: Tensor, rng: torch.Generator, speaker: Tensor | None = None
+) -> Tensor:
     """Weighted squared error of denoising, per item (EDM, arXiv 2206.00364, Eq. 8 with weight 1 / c_out^2).
 
     Written on the raw network output, where weight and scalings cancel: the target is
@@ -20,6 +22,7 @@ def denoising_loss(prior: Prior, wave: Tensor, sigma: Tensor, rng: torch.Generat
         wave: Clean speech `[B, T]`.
         sigma: Noise level of each item `[B]`.
         rng: Generator on the device of `wave`.
+        speaker: Embeddings of the talkers `[B, E]`; a row of zeros for nobody in particular.
 
     Returns:
         Loss `[B]`; 1 is what the best constant scaling of `z` reaches on white signals.
@@ -27,6 +30,6 @@ def denoising_loss(prior: Prior, wave: Tensor, sigma: Tensor, rng: torch.Generat
     noise = torch.randn(wave.shape, generator=rng, device=wave.device)
     z = wave + sigma[:, None] * noise
     scale = precondition(sigma, prior.sigma_data)
-    output = prior.network(scale.c_in[:, None] * z, scale.c_noise)
+    output = prior.network(scale.c_in[:, None] * z, scale.c_noise, speaker)
     target = (wave - scale.c_skip[:, None] * z) / scale.c_out[:, None]
     return (output - target).square().mean(-1)

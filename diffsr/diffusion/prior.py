@@ -19,7 +19,7 @@ from diffsr.io.weights import load_checkpoint, load_tensors, read_notes, save_te
 from diffsr.networks import NETWORKS, Backbone
 from diffsr.signal.stft import STFT
 
-FORMAT = "diffsr-prior/1"
+FORMAT = "diffsr-prior/2"
 NOTED = ("rate_hz", "sigma_data")
 """What the weights mean, noted in their own file too: no shape tells it."""
 
@@ -47,19 +47,30 @@ class Prior(nn.Module):
         self.network = network
         self.rate_hz, self.sigma_data, self.window_s = rate_hz, sigma_data, window_s
 
-    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+    @property
+    def speaker_width(self) -> int:
+        """Width of the embedding of a talker that `denoise` takes; 0 where it takes none."""
+        return self.network.speaker_width
+
+    def denoise(self, z: Tensor, sigma: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Posterior mean of clean speech (EDM, arXiv 2206.00364, Eq. 7).
 
         Args:
             z: Noisy state `[..., T]`.
             sigma: Noise level `[...]`, one for each signal.
+            speaker: Embedding of each talker `[..., E]`, as `diffsr.speakers.SpeakerEncoder` gives it; zeros,
+                like None, mean nobody in particular.
 
         Returns:
             Estimate `[..., T]`.
+
+        Raises:
+            ValueError: A talker for a prior that was built without.
         """
         scale = precondition(sigma.reshape(-1, 1), self.sigma_data)
         flat = z.reshape(-1, z.shape[-1])
-        output = self.network(scale.c_in * flat, scale.c_noise[:, 0])
+        told = None if speaker is None else speaker.reshape(-1, speaker.shape[-1])
+        output = self.network(scale.c_in * flat, scale.c_noise[:, 0], told)
         return (scale.c_skip * flat + scale.c_out * output).reshape(z.shape)
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:

@@ -12,10 +12,15 @@ class Backbone(nn.Module):
 
     Attributes:
         config: The arguments of its constructor, as plain values: enough to build it again.
+        speaker_width: Width of the embedding of a talker that it can be told; 0 where it takes none.
     """
 
     config: dict[str, Any]
+    speaker_width: int = 0
 
-    def forward(self, wave: Tensor, c_noise: Tensor) -> Tensor:
-        """`wave [B, T]` of unit variance and `c_noise [B]` -> `[B, T]`."""
+    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """`wave [B, T]` of unit variance, `c_noise [B]` and, where it takes it, `speaker [B, E]` -> `[B, T]`.
+
+        A row of zeros in `speaker` means that nobody in particular speaks, as does None for all rows.
+        """
         raise NotImplementedError

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffsr.networks.backbone import Backbone
 from diffsr.networks.layers import (
-    NoiseEmbedding,
+    Condition,
     attend,
     filter_and_add,
     rotary_angles,
@@ -31,7 +31,7 @@ class TFDualPath(Backbone):
     time and frequency; a learned embedding says which group a token is. The plan of alternating narrow
     models along both axes is that of TF-GridNet (arXiv 2211.12433) and SpatialNet (arXiv 2307.16516).
 
-    The noise level modulates each block (adaptive layer norm with zero-initialised gates, arXiv
+    Noise level and talker modulate each block (adaptive layer norm with zero-initialised gates, arXiv
     2212.09748); positions are rotary along both axes. The output is a complex filter over neighbouring
     frames plus an additive spectrum.
 
@@ -44,6 +44,7 @@ class TFDualPath(Backbone):
         taps: Frames (odd) that the output filter combines.
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
+        speaker_width: Width of the embedding of a talker; 0 for none.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TFDualPath(Backbone):
         taps: int = 3,
         n_fft: int = 512,
         hop_samples: int = 256,
+        speaker_width: int = 0,
     ) -> None:
         super().__init__()
         sizes = {
@@ -76,11 +78,14 @@ class TFDualPath(Backbone):
             raise ValueError(
                 f"n_fft={n_fft}, hop_samples={hop_samples}; expected n_fft >= 2 hop_samples > 0."
             )
-        self.config = {**sizes, "n_fft": n_fft, "hop_samples": hop_samples}
+        self.config = {
+            **sizes, "n_fft": n_fft, "hop_samples": hop_samples, "speaker_width": speaker_width
+        }  # fmt: skip
         self.stft = STFT(n_fft, hop_samples, window="sqrt_hann")
         self.bins, self.taps, self.head_width = bins_per_token, taps, width // heads
         self.n_tokens = -(-self.stft.n_bins // bins_per_token)
-        self.noise_embedding = NoiseEmbedding(width)
+        self.speaker_width = speaker_width
+        self.condition = Condition(width, speaker_width)
         # Along frequency a token sees its own bins and half of each neighbour's.
         self.encode = nn.Conv2d(3, width, (2 * bins_per_token, 3), stride=(bins_per_token, 1), padding=(0, 1))
         self.group = nn.Parameter(0.1 * torch.randn(self.n_tokens, 1, width))
@@ -90,32 +95,32 @@ class TFDualPath(Backbone):
         nn.init.zeros_(self.decode.weight)
         nn.init.zeros_(self.decode.bias)
 
-    def forward(self, wave: Tensor, c_noise: Tensor) -> Tensor:
-        """Args: wave `[B, T]` of unit variance, c_noise `[B]`. Returns `[B, T]`."""
+    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """Args: wave `[B, T]` of unit variance, c_noise `[B]`, speaker `[B, E]`. Returns `[B, T]`."""
         spec = unit_spectrum(self.stft, wave)
         tokens = self._encode(spectral_features(spec))
-        level = self.noise_embedding(c_noise)
+        told = self.condition(c_noise, speaker)
         along_f = rotary_angles(self.n_tokens, self.head_width, tokens.device)
         along_n = rotary_angles(tokens.shape[2], self.head_width, tokens.device)
         for block in self.blocks:
-            tokens = block(tokens, level, along_f, along_n)
+            tokens = block(tokens, told, along_f, along_n)
         return unit_wave(self.stft, filter_and_add(self._decode(tokens), spec), wave.shape[-1])
 
     def _encode(self, features: Tensor) -> Tensor:
-        """`[B, 3, F, N]` -> tokens `[B, G, N, width]`."""
+        """`[B, N, 3, F]` -> tokens `[B, G, N, width]`."""
         low = self.bins // 2
         high = (self.n_tokens + 1) * self.bins - low - self.stft.n_bins
-        return self.encode(F.pad(features, (0, 0, low, high))).permute(0, 2, 3, 1) + self.group
+        image = F.pad(features.permute(0, 2, 3, 1), (0, 0, low, high))
+        return self.encode(image).permute(0, 2, 3, 1) + self.group
 
     def _decode(self, tokens: Tensor) -> Tensor:
-        """Tokens `[B, G, N, width]` -> filter and addition `[B, F, N, taps + 1, 2]`."""
-        batch, groups, frames, _ = tokens.shape
-        out = self.decode(self.norm(tokens)).view(batch, groups, frames, self.bins, self.taps + 1, 2)
-        return out.transpose(2, 3).flatten(1, 2)[:, : self.stft.n_bins]
+        """Tokens `[B, G, N, width]` -> filter and addition `[B, N, taps + 1, 2, F]`."""
+        out = self.decode(self.norm(tokens)).unflatten(-1, (self.taps + 1, 2, self.bins))
+        return out.permute(0, 2, 3, 4, 1, 5).flatten(-2)[..., : self.stft.n_bins]
 
 
 class Block(nn.Module):
-    """Attention along frequency, attention along time, gated convolution; modulated by the noise level."""
+    """Attention along frequency, attention along time, gated convolution; modulated by the conditions."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -126,10 +131,10 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, tokens: Tensor, level: Tensor, along_f: Rotary, along_n: Rotary) -> Tensor:
-        """`tokens [B, G, N, width]`, `level [B, width]` -> `[B, G, N, width]`."""
+    def forward(self, tokens: Tensor, told: Tensor, along_f: Rotary, along_n: Rotary) -> Tensor:
+        """`tokens [B, G, N, width]`, `told [B, width]` -> `[B, G, N, width]`."""
         shift_f, scale_f, gate_f, shift_n, scale_n, gate_n, shift_c, scale_c, gate_c = (
-            self.modulate(level)[:, None, None].chunk(9, dim=-1)
+            self.modulate(told)[:, None, None].chunk(9, dim=-1)
         )  # fmt: skip
         x = self.norm(tokens) * (1 + scale_f) + shift_f
         tokens = tokens + gate_f * self.frequency(x.transpose(1, 2), along_f).transpose(1, 2)

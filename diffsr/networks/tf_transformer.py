@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from diffsr.networks.backbone import Backbone
 from diffsr.networks.layers import (
-    NoiseEmbedding,
+    Condition,
     attend,
     filter_and_add,
     rotary_angles,
@@ -25,8 +25,8 @@ class TFTransformer(Backbone):
     `width`, pass through blocks of self-attention over the whole segment and gated convolution, and come
     out as a complex filter over neighbouring frames plus an additive spectrum.
 
-    The parameters of each block are modulated by the noise level (adaptive layer norm with zero-initialised
-    gates, arXiv 2212.09748), positions are rotary (arXiv 2104.09864).
+    Noise level and talker modulate each block (adaptive layer norm with zero-initialised gates, arXiv
+    2212.09748), positions are rotary (arXiv 2104.09864).
 
     Args:
         width: Model dimension.
@@ -36,6 +36,8 @@ class TFTransformer(Backbone):
         taps: Frames (odd) that the output filter combines.
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
+        condition_width: Width of what the blocks are told about noise level and talker.
+        speaker_width: Width of the embedding of a talker; 0 for none.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class TFTransformer(Backbone):
         taps: int = 3,
         n_fft: int = 512,
         hop_samples: int = 256,
+        condition_width: int = 96,
+        speaker_width: int = 0,
     ) -> None:
         super().__init__()
         if min(width, depth, heads, taps) < 1 or width % (2 * heads) or taps % 2 == 0:
@@ -66,50 +70,54 @@ class TFTransformer(Backbone):
             "taps": taps,
             "n_fft": n_fft,
             "hop_samples": hop_samples,
+            "condition_width": condition_width,
+            "speaker_width": speaker_width,
         }
         self.stft = STFT(n_fft, hop_samples, window="sqrt_hann")
         self.taps, self.head_width = taps, width // heads
-        self.noise_embedding = NoiseEmbedding(width)
+        self.speaker_width = speaker_width
+        self.condition = Condition(condition_width, speaker_width)
         self.encode = nn.Linear(3 * self.stft.n_bins, width)
-        self.blocks = nn.ModuleList(Block(width, heads, int(width * ffn_ratio)) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, int(width * ffn_ratio), condition_width) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.decode = nn.Linear(width, 2 * self.stft.n_bins * (taps + 1))
         nn.init.zeros_(self.decode.weight)
         nn.init.zeros_(self.decode.bias)
 
-    def forward(self, wave: Tensor, c_noise: Tensor) -> Tensor:
-        """Args: wave `[B, T]` of unit variance, c_noise `[B]`. Returns `[B, T]`."""
+    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """Args: wave `[B, T]` of unit variance, c_noise `[B]`, speaker `[B, E]`. Returns `[B, T]`."""
         spec = unit_spectrum(self.stft, wave)
-        tokens = self.encode(spectral_features(spec).flatten(1, 2).transpose(1, 2))
-        level = self.noise_embedding(c_noise)
+        tokens = self.encode(spectral_features(spec).flatten(2))
+        told = self.condition(c_noise, speaker)
         rotary = rotary_angles(tokens.shape[1], self.head_width, tokens.device)
         for block in self.blocks:
-            tokens = block(tokens, level, rotary)
-        out = self.decode(self.norm(tokens))
-        out = out.view(*out.shape[:2], self.stft.n_bins, self.taps + 1, 2).transpose(1, 2)
+            tokens = block(tokens, told, rotary)
+        out = self.decode(self.norm(tokens)).unflatten(-1, (self.taps + 1, 2, self.stft.n_bins))
         return unit_wave(self.stft, filter_and_add(out, spec), wave.shape[-1])
 
 
 class Block(nn.Module):
-    """Self-attention over frames, then a gated depthwise convolution, both modulated by the noise level."""
+    """Self-attention over frames, then a gated depthwise convolution, both modulated by the conditions."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, condition_width: int) -> None:
         super().__init__()
         self.heads = heads
-        self.modulate = nn.Linear(width, 6 * width)
+        self.modulate = nn.Linear(condition_width, 6 * width)
         self.norm_attention = nn.LayerNorm(width, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
         self.norm_ffn = nn.LayerNorm(width, elementwise_affine=False)
-        self.ffn_in = nn.Linear(width, 2 * hidden)
-        self.ffn_conv = nn.Conv1d(hidden, hidden, kernel_size=5, padding=2, groups=hidden)
+        self.ffn_value, self.ffn_gate = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.ffn_conv = nn.Conv2d(hidden, hidden, kernel_size=(5, 1), padding=(2, 0), groups=hidden)
         self.ffn_out = nn.Linear(hidden, width)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, tokens: Tensor, level: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """`tokens [B, N, width]`, `level [B, width]` -> `[B, N, width]`."""
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.modulate(level)[:, None].chunk(6, dim=-1)
+    def forward(self, tokens: Tensor, told: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """`tokens [B, N, width]`, `told [B, condition_width]` -> `[B, N, width]`."""
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.modulate(told)[:, None].chunk(6, dim=-1)
         tokens = tokens + gate_a * self._attend(self.norm_attention(tokens) * (1 + scale_a) + shift_a, rotary)
         return tokens + gate_f * self._feed_forward(self.norm_ffn(tokens) * (1 + scale_f) + shift_f)
 
@@ -117,6 +125,7 @@ class Block(nn.Module):
         return self.attention_out(attend(self.qkv(x), self.heads, rotary))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        value, gate = self.ffn_in(x).chunk(2, dim=-1)
-        value = self.ffn_conv(value.transpose(1, 2)).transpose(1, 2)
-        return self.ffn_out(value * F.silu(gate))
+        # As an image of one column the tokens are channels-last memory: three times faster than Conv1d.
+        image = self.ffn_value(x)[:, :, None].permute(0, 3, 1, 2)
+        value = self.ffn_conv(image).permute(0, 2, 3, 1)[:, :, 0]
+        return self.ffn_out(value * F.silu(self.ffn_gate(x)))

@@ -121,9 +121,9 @@ def test_an_unknown_backbone_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_another_version(tmp_path: Path) -> None:
-    change(export(tmp_path), format="diffsr-prior/2")
+    change(export(tmp_path), format="diffsr-prior/1")
     message = refused(tmp_path)
-    assert "has format 'diffsr-prior/2'; this version of diffsr reads 'diffsr-prior/1'" in message
+    assert "has format 'diffsr-prior/1'; this version of diffsr reads 'diffsr-prior/2'" in message
     assert "Use the version of diffsr that exported it" in message
 
 

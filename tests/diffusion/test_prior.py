@@ -90,7 +90,7 @@ def test_a_long_state_meets_the_network_in_windows_only():
     prior = tiny_prior()
     lengths = []
     inner = prior.network.forward
-    prior.network.forward = lambda wave, c: (lengths.append(wave.shape), inner(wave, c))[1]
+    prior.network.forward = lambda wave, c, told: (lengths.append(wave.shape), inner(wave, c, told))[1]
     windowed = WindowedPrior(prior, window_s=1.0, overlap_s=0.2, windows_per_call=2)
     out = windowed.denoise(0.1 * torch.randn(1, 1, 60_000), torch.full((1, 1), 0.1))
     assert out.shape == (1, 1, 60_000)

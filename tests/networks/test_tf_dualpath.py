@@ -13,7 +13,7 @@ HOP = 256
 def small(std: float | None = 0.1, **sizes: int | float) -> TFDualPath:
     """A small network, away from its start at zero unless `std` is None."""
     torch.manual_seed(0)
-    net = TFDualPath(**{"width": 16, "depth": 2, "heads": 2, **sizes})
+    net = TFDualPath(**{"width": 16, "depth": 2, "heads": 2, **sizes, "speaker_width": 0})
     for parameter in net.parameters() if std else ():
         torch.nn.init.normal_(parameter, std=std)
     return net.eval()
@@ -37,14 +37,14 @@ def test_it_starts_at_zero_and_every_parameter_learns():
 @pytest.mark.parametrize("bins_per_token", [3, 4])
 def test_the_output_filter_can_pass_its_input_on(bins_per_token):
     net = small(std=None, bins_per_token=bins_per_token)  # centre tap 1, everything else 0
-    net.decode.bias.data.view(bins_per_token, 4, 2)[:, 1, 0] = 1.0
+    net.decode.bias.data.view(4, 2, bins_per_token)[1, 0] = 1.0
     wave = torch.randn(1, 5_000)
     torch.testing.assert_close(net(wave, torch.zeros(1)), wave, rtol=1e-4, atol=1e-5)
 
 
 def test_a_predicted_bin_lands_at_its_own_frequency():
     net = small(std=None)
-    net.decode.bias.data.view(4, 4, 2)[2, 1, 0] = 1.0  # of each token the third bin passes: 2, 6, 10 ...
+    net.decode.bias.data.view(4, 2, 4)[1, 0, 2] = 1.0  # of each token the third bin passes: 2, 6, 10 ...
     spec = net.stft(net(torch.randn(1, 8_192), torch.zeros(1))).abs().square().mean(-1)[0]
     power = spec[:256].view(64, 4).mean(0)
     assert power.argmax() == 2
@@ -99,7 +99,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     Prior(net, rate_hz=8_000, window_s=1.0).save_pretrained(tmp_path)
     loaded = Prior.from_pretrained(tmp_path).network
     assert isinstance(loaded, NETWORKS["tf_dualpath"])
-    assert loaded.config == net.config == {"width": 16, "depth": 2, "heads": 2, **sizes}
+    assert loaded.config == net.config == {"width": 16, "depth": 2, "heads": 2, **sizes, "speaker_width": 0}
     wave = torch.randn(1, 3_000)
     torch.testing.assert_close(loaded(wave, torch.zeros(1)), net(wave, torch.zeros(1)))
 
