@@ -26,8 +26,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, 
         temporary.write_bytes(content)  # not save_file, which hides the file from all other users
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+def load_tensors(path: Path, what: str = "prior") -> dict[str, Tensor]:
+    """Read a safetensors file; messages call its content `what`.
 
     Raises:
         CheckpointError: It is not one, it is cut short, or it may not be read.
@@ -41,7 +41,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as safetensors weights ({error}). Copy or export the prior again."
+            f"{path} cannot be read as safetensors weights ({error}). Copy or export the {what} again."
         ) from error
 
 
@@ -65,7 +65,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         reason = (str(error) or "it is empty").splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be loaded as plain weights ({reason}). Expected a checkpoint written by "
-            "`diffsr fit`, or a prior folder with config.yaml and model.safetensors."
+            "`diffsr fit`, or a folder with config.yaml and model.safetensors."
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(
