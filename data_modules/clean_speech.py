@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 
 from data_modules.corpus import Corpus
 from data_modules.crops import Crop, CropMaker, TrainCrops, ValidCrops
+from data_modules.planner import Augmentation
+from data_modules.plans import Plan, Plans
 from data_modules.samplers import EpochSampler
 from data_modules.splits import STARTER, train_and_valid
 from diffsr.errors import ConfigError
@@ -21,8 +23,12 @@ from diffsr.errors import ConfigError
 class CleanSpeech(LightningDataModule):
     """Crops of clean speech, decoded once into memory (about 2 MB a minute at 16 kHz).
 
-    A batch is `{"wave": float32 [B, T], "speaker": int64 [B]}` with -1 for talkers without a label. Crop i
-    of epoch e is a pure function of (seed, e, i), for any number of workers and devices and after a
+    A batch is `{"wave": float32 [B, T], "speaker": int64 [B]}` with -1 for talkers without a label, and with
+    `reference_s` also `"reference": float32 [B, T']`, another passage of the same talker. The loader of
+    training crops gives plans; `on_after_batch_transfer` makes the batch of them on the device that trains,
+    where the samples stay.
+
+    Crop i of epoch e is a pure function of (seed, e, i), for any number of workers and devices and after a
     resume; no two devices get the same one. (After a stop in the middle of an epoch, Lightning runs the
     batches that were left, and these begin with the first crops of that epoch.)
 
@@ -38,6 +44,12 @@ class CleanSpeech(LightningDataModule):
         level: Active-speech RMS of the utterance that a crop is taken from.
         gain_db: Training crops get a random gain of at most this many dB up or down.
         seed: Seed of the crops.
+        reference_s: Length of the reference, 0 for none. It shares no speech with the crop: other utterances
+            of the talker, or the rest of the only one; all zeros where there is none.
+        speed_share: Share of the training crops that are played 6 or 11 % faster or slower, voice and all.
+            Slower ones have nothing in the highest 6 or 10 % of the band.
+        equaliser_db: Training crops get a smooth random equaliser of at most this many dB, 0 for none.
+        polarity: Whether half of the training crops are turned over.
 
     Example:
         >>> from data_modules import CleanSpeech
@@ -57,6 +69,10 @@ class CleanSpeech(LightningDataModule):
         level: float = 0.05,
         gain_db: float = 6.0,
         seed: int = 0,
+        reference_s: float = 0.0,
+        speed_share: float = 0.5,
+        equaliser_db: float = 3.0,
+        polarity: bool = True,
     ) -> None:
         super().__init__()
         sizes = {
@@ -70,16 +86,20 @@ class CleanSpeech(LightningDataModule):
         for name, value in sizes.items():
             if not value > 0:
                 raise ConfigError(f"data.{name} is {value}, expected a number above 0.")
-        if gain_db < 0 or seed < 0:
-            raise ConfigError(
-                f"data.gain_db is {gain_db} and data.seed {seed}, expected numbers of at least 0."
-            )
+        others = {"gain_db": gain_db, "seed": seed, "reference_s": reference_s, "equaliser_db": equaliser_db}
+        for name, value in others.items():
+            if not value >= 0:
+                raise ConfigError(f"data.{name} is {value}, expected a number of at least 0.")
+        if not 0 <= speed_share <= 1:
+            raise ConfigError(f"data.speed_share is {speed_share}, expected a share from 0 to 1.")
         self.data = str(STARTER) if data is None else data
         self.valid = valid
         self.rate_hz, self.crop_s, self.batch_size = rate_hz, crop_s, batch_size
         self.crops_per_epoch, self.n_valid_crops = crops_per_epoch, n_valid_crops
-        self.level, self.gain_db, self.seed = level, gain_db, seed
+        self.level, self.seed = level, seed
+        self.augmentation = Augmentation(gain_db, speed_share, equaliser_db, polarity)
         self.n_samples = round(crop_s * rate_hz)
+        self.n_reference = round(reference_s * rate_hz)
         self.speakers: list[str] = []
         self._train: CropMaker | None = None
         self._valid: ValidCrops | None = None
@@ -109,14 +129,24 @@ class CleanSpeech(LightningDataModule):
         name = "starter corpus (synthetic)" if self.data == str(STARTER) else Path(self.data).name
         return f"{name}: {minutes:.1f} minutes, {len(corpus)} utterances, {talkers} labelled talkers"
 
-    def train_dataloader(self) -> DataLoader[Crop]:
-        """Random crops of the epoch."""
+    def train_dataloader(self) -> DataLoader[Plan]:
+        """Plans of the random crops of the epoch."""
         assert self._train is not None, "setup() comes first"
         world_size = 1 if self.trainer is None else self.trainer.world_size
         # Lightning would repeat crops to fill up the last round of devices; we draw new ones.
         n_crops = math.ceil(self.crops_per_epoch / world_size) * world_size
-        crops = TrainCrops(self._train, n_crops, self.gain_db, self.seed)
-        return DataLoader(crops, batch_size=self.batch_size, sampler=EpochSampler(n_crops))
+        crops = TrainCrops(self._train, n_crops, self.augmentation, self.seed)
+        sampler = EpochSampler(n_crops)
+        return DataLoader(crops, self.batch_size, sampler=sampler, collate_fn=self._train.collate)
+
+    def on_after_batch_transfer(
+        self, batch: Plans | dict[str, Tensor], dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
+        """Make crops of plans, on their device; anything else stays as it is."""
+        if not isinstance(batch, Plans):
+            return batch
+        assert self._train is not None, "setup() comes first"
+        return self._train.render(batch)
 
     def val_dataloader(self) -> DataLoader[Crop]:
         """The fixed crops of held-out talkers."""
@@ -130,4 +160,4 @@ class CleanSpeech(LightningDataModule):
         return torch.stack([self._valid[index]["wave"] for index in range(len(self._valid))])
 
     def _maker(self, corpus: Corpus) -> CropMaker:
-        return CropMaker(corpus, self.rate_hz, self.n_samples, self.level)
+        return CropMaker(corpus, self.rate_hz, self.n_samples, self.level, self.n_reference)

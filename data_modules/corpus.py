@@ -43,6 +43,9 @@ class Corpus:
 
     Attributes:
         utterances: The rows of the manifest that could be used.
+        samples: int16 [T], all of them, one utterance after the other.
+        offsets: int64 [U + 1], where in `samples` each utterance begins, and the end of the last.
+        scales: float32 [U], factors that take the samples to an active-speech RMS of 1.
         speakers: int64 [U], index into the names of the talkers, -1 without a label.
         n_skipped: Rows that could not be used.
     """
@@ -60,7 +63,7 @@ class Corpus:
         """
         number = {name: index for index, name in enumerate(names)}
         self.utterances: list[Utterance] = []
-        self._scales: list[float] = []
+        scales: list[float] = []
         offsets = [0]
         store = bytearray()  # grows in place: the samples are never there twice
         problems: list[str] = []
@@ -71,11 +74,12 @@ class Corpus:
             store += speech.samples.numpy().tobytes()
             offsets.append(len(store) // 2)
             self.utterances.append(utterance)
-            self._scales.append(speech.scale)
+            scales.append(speech.scale)
         self.n_skipped = len(problems)
         _report(problems, len(utterances))
-        self._samples = torch.frombuffer(store, dtype=torch.int16)
+        self.samples = torch.frombuffer(store, dtype=torch.int16)
         self.offsets = torch.tensor(offsets)
+        self.scales = torch.tensor(scales, dtype=torch.float32)
         self.speakers = torch.tensor([number.get(u.speaker or "", -1) for u in self.utterances])
 
     def __len__(self) -> int:
@@ -91,7 +95,7 @@ class Corpus:
         """A part of an utterance at active-speech RMS 1, float32 [stop - start]."""
         first, last = int(self.offsets[index]), int(self.offsets[index + 1])
         end = last if stop is None else min(last, first + stop)
-        return self._samples[first + start : end].float() * self._scales[index]
+        return self.samples[first + start : end].float() * self.scales[index]
 
 
 def decode(utterance: Utterance, rate_hz: int) -> Speech:

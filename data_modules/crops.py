@@ -6,37 +6,36 @@ devices, on what was drawn before, or on whether training was interrupted.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_modules.corpus import Corpus
+from data_modules.planner import Augmentation, Planner
+from data_modules.plans import Plan, Plans
+from data_modules.rendering import Renderer
 from diffsr.signal.levels import active_rms, from_db
 
-PAUSE_S = (0.1, 0.6)
-"""Pauses between joined utterances."""
-_FADE_S = 0.005
-_VALID_STREAM = 2**32 - 1
-
 Crop = dict[str, Tensor]
-"""`wave`: float32 [T]; `speaker`: int64 scalar."""
+"""`wave`: float32 [T]; `speaker`: int64 scalar; `reference`: float32 [T'] where one was asked for."""
 _Start = tuple[int, int]  # utterance, first sample
 
 
 class CropMaker:
-    """Makes crops of one length and level out of a corpus.
+    """Makes crops of one length and level out of a corpus: plans them and renders them.
 
-    Every second of speech is equally likely. An utterance shorter than the crop is joined with others of
-    its talker, each at the same active-speech level, with pauses of 0.1-0.6 s; none comes again before all
-    have been used. Without a label, or where the talker has nothing else, it is zero-padded at a random
-    offset. Nothing wraps around and talkers are never mixed.
+    What a crop is made of: `Planner`. Joined utterances have the same active-speech level.
+
+    Attributes:
+        planner: Draws plans.
+        lengths: Samples of each utterance, int64 [U].
+        talkers: Index of the talker of each utterance, -1 without a label, int64 [U].
     """
 
-    def __init__(self, corpus: Corpus, rate_hz: int, n_samples: int, level: float) -> None:
+    def __init__(
+        self, corpus: Corpus, rate_hz: int, n_samples: int, level: float, n_reference: int = 0
+    ) -> None:
         """Index the corpus.
 
         Args:
@@ -44,94 +43,52 @@ class CropMaker:
             rate_hz: Its rate.
             n_samples: Length of a crop.
             level: Active-speech RMS of the utterance that a crop is taken from.
+            n_reference: Length of the reference that comes with each crop; 0 for none.
         """
         self.corpus, self.rate_hz, self.n_samples, self.level = corpus, rate_hz, n_samples, level
-        self.lengths = corpus.lengths.numpy()
-        self.talkers = corpus.speakers.numpy()
-        self._ends = np.cumsum(self.lengths)
+        self.n_reference = n_reference
+        self.planner = Planner(corpus, rate_hz, n_samples, n_reference)
+        self.lengths, self.talkers = self.planner.lengths, self.planner.talkers
+        self._renderer = Renderer(corpus, rate_hz, level)
 
-    def draw(self, rng: np.random.Generator, gain_db: float) -> Crop:
-        """A random crop with a random gain of at most +-`gain_db`."""
-        index = int(np.searchsorted(self._ends, rng.integers(self._ends[-1]), side="right"))
-        gain = from_db(float(rng.uniform(-gain_db, gain_db)))
-        slack = int(self.lengths[index]) - self.n_samples
-        wave = self.cut(index, int(rng.integers(slack + 1))) if slack >= 0 else self.fill(index, rng)
-        return self._crop(index, wave * gain)
+    def collate(self, plans: Sequence[Plan]) -> Plans:
+        """One batch of plans."""
+        return Plans.of(plans, with_references=self.n_reference > 0)
 
-    def fixed(self, index: int, start: int) -> Crop:
-        """The crop of an utterance that starts at sample `start`; the same at every call."""
-        if self.lengths[index] >= self.n_samples:
-            return self._crop(index, self.cut(index, start))
-        return self._crop(index, self.fill(index, np.random.default_rng((_VALID_STREAM, index))))
+    def render(self, plans: Plans) -> dict[str, Tensor]:
+        """The batch that was planned, on the device of the plans.
 
-    def cut(self, index: int, start: int) -> Tensor:
-        """Part of an utterance that is long enough, at RMS 1."""
-        return self.corpus.speech(index, start, start + self.n_samples)
+        Returns:
+            `wave` float32 [B, n_samples], `speaker` int64 [B], and `reference` float32 [B, n_reference] where
+            a length of it is set, all zeros for those that have none.
+        """
+        return self._renderer.render(plans, self.n_samples, self.n_reference)
+
+    def crop(self, plan: Plan) -> Crop:
+        """One crop."""
+        return {name: values[0] for name, values in self.render(self.collate([plan])).items()}
 
     def is_speech(self, index: int, start: int) -> bool:
         """Whether the crop that starts there is not mostly a pause: at most 12 dB below its utterance."""
-        return float(active_rms(self.cut(index, start), self.rate_hz)) > from_db(-12.0)
-
-    def fill(self, index: int, rng: np.random.Generator) -> Tensor:
-        """A crop around an utterance that is too short, at RMS 1."""
-        talker = self.talkers[index]
-        others = np.flatnonzero(self.talkers == talker) if talker >= 0 else np.array([index])
-        others = others[others != index]
-        wave = torch.zeros(self.n_samples)
-        if len(others) == 0:
-            _place(wave, self._piece(index), int(rng.integers(self.n_samples - self.lengths[index] + 1)))
-            return wave
-        # Up to half of the first utterance lies before the crop: not every crop starts with a beginning.
-        position = -int(rng.integers(self.lengths[index] // 2 + 1))
-        for piece in _cycle(index, others, rng):
-            _place(wave, self._piece(piece), position)
-            position += int(self.lengths[piece]) + round(rng.uniform(*PAUSE_S) * self.rate_hz)
-            if position >= self.n_samples:
-                break
-        return wave
-
-    def _piece(self, index: int) -> Tensor:
-        """A whole utterance with 5 ms fades, so that a join does not click."""
-        speech = self.corpus.speech(index)
-        size = min(round(_FADE_S * self.rate_hz), len(speech) // 2)
-        ramp = torch.sin(torch.linspace(0, math.pi / 2, size)).square()
-        speech[:size] *= ramp
-        speech[len(speech) - size :] *= ramp.flip(0)
-        return speech
-
-    def _crop(self, index: int, wave: Tensor) -> Crop:
-        return {"wave": wave * self.level, "speaker": self.corpus.speakers[index]}
+        wave = self.corpus.speech(index, start, start + self.n_samples)
+        return float(active_rms(wave, self.rate_hz)) > from_db(-12.0)
 
 
-def _place(wave: Tensor, piece: Tensor, position: int) -> None:
-    """Copy what of `piece` falls into `wave` when it starts at `position`, which may be negative."""
-    first, last = max(0, position), min(len(wave), position + len(piece))
-    if first < last:
-        wave[first:last] = piece[first - position : last - position]
+class TrainCrops(Dataset[Plan]):
+    """Plans of random crops, indexed by (epoch, number); a plain number means epoch 0."""
 
-
-def _cycle(index: int, others: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
-    """`index`, then all others in random order, and again."""
-    while True:
-        yield index
-        yield from (int(other) for other in rng.permutation(others))
-
-
-class TrainCrops(Dataset[Crop]):
-    """Random crops, indexed by (epoch, number); a plain number means epoch 0."""
-
-    def __init__(self, maker: CropMaker, n_crops: int, gain_db: float, seed: int) -> None:
-        """Take crops from `maker`, `n_crops` to an epoch, with gains of +-`gain_db`."""
-        self.maker, self.n_crops, self.gain_db, self.seed = maker, n_crops, gain_db, seed
+    def __init__(self, maker: CropMaker, n_crops: int, augmentation: Augmentation, seed: int) -> None:
+        """Take crops from `maker`, `n_crops` to an epoch."""
+        self.maker, self.n_crops, self.augmentation, self.seed = maker, n_crops, augmentation, seed
 
     def __len__(self) -> int:
         """Crops per epoch."""
         return self.n_crops
 
-    def __getitem__(self, index: int | tuple[int, int]) -> Crop:
-        """The crop of (epoch, number)."""
+    def __getitem__(self, index: int | tuple[int, int]) -> Plan:
+        """The plan of (epoch, number)."""
         epoch, number = index if isinstance(index, tuple) else (0, index)
-        return self.maker.draw(np.random.default_rng((self.seed, epoch, number)), self.gain_db)
+        return self.maker.planner.draw((self.seed, epoch, number), self.augmentation)
 
 
 class ValidCrops(Dataset[Crop]):
@@ -153,7 +110,7 @@ class ValidCrops(Dataset[Crop]):
 
     def __getitem__(self, number: int) -> Crop:
         """A crop of the list."""
-        return self.maker.fixed(*self.items[number])
+        return self.maker.crop(self.maker.planner.fixed(*self.items[number]))
 
 
 def _fixed_starts(maker: CropMaker) -> list[Iterator[_Start]]:

@@ -1,17 +1,20 @@
 import logging
+import math
 
 import pytest
 import torch
 from lightning import LightningDataModule
 
 from data_modules import CleanSpeech
+from data_modules.plans import Plans
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import write_audio
 from diffsr.io.manifest import Utterance, read_manifest, write_manifest
 from diffsr.signal.levels import active_rms, db, rms
 
 RATE_HZ = 16000
-SMALL = {"crop_s": 0.5, "batch_size": 4, "crops_per_epoch": 24, "n_valid_crops": 8}
+PLAIN = {"speed_share": 0.0, "equaliser_db": 0.0, "polarity": False}
+SMALL = {"crop_s": 0.5, "batch_size": 4, "crops_per_epoch": 24, "n_valid_crops": 8, **PLAIN}
 
 
 def voice(seconds, frequency_hz, amplitude=0.1):
@@ -29,14 +32,25 @@ def ready(data, **options):
     return module
 
 
+def rendered(loader):
+    """The batches that a step gets."""
+    for batch in loader:
+        yield loader.dataset.maker.render(batch) if isinstance(batch, Plans) else batch
+
+
+def one(crops, epoch, number):
+    """A crop alone."""
+    return crops.maker.crop(crops[epoch, number])
+
+
 def waves(loader):
-    return torch.cat([batch["wave"] for batch in loader])
+    return torch.cat([batch["wave"] for batch in rendered(loader)])
 
 
 def test_batches_have_the_promised_shape(corpus):
     module = ready(corpus)
     assert isinstance(module, LightningDataModule)
-    batches = list(module.train_dataloader())
+    batches = list(rendered(module.train_dataloader()))
     assert len(batches) == 6
     for batch in batches:
         assert batch["wave"].shape == (4, 8000)
@@ -52,14 +66,14 @@ def test_every_crop_is_of_the_talker_that_its_label_names(corpus):
     module = ready(corpus, crops_per_epoch=60)
     assert module.speakers == [f"t{index}" for index in range(6)]
     loaders = [module.train_dataloader(), module.val_dataloader()]
-    for batch in (batch for loader in loaders for batch in loader):
+    for batch in (batch for loader in loaders for batch in rendered(loader)):
         for wave, speaker in zip(batch["wave"], batch["speaker"], strict=True):
             assert dominant_hz(wave) == pytest.approx(300 + 100 * int(speaker), abs=10)
 
 
 def test_held_out_talkers_do_not_train(corpus):
     module = ready(corpus, crops_per_epoch=100)
-    train = {int(s) for batch in module.train_dataloader() for s in batch["speaker"]}
+    train = {int(s) for batch in rendered(module.train_dataloader()) for s in batch["speaker"]}
     valid = {int(s) for batch in module.val_dataloader() for s in batch["speaker"]}
     assert len(train) == 4
     assert len(valid) == 2
@@ -133,7 +147,7 @@ def test_short_utterances_of_a_talker_are_joined_with_pauses(tmp_path):
                 tmp_path / talker / f"{index}.wav", voice(0.3, frequency_hz, 0.02 * (index + 1)), RATE_HZ
             )
     module = ready(tmp_path, crop_s=2.0, crops_per_epoch=40, gain_db=0.0)
-    for batch in module.train_dataloader():
+    for batch in rendered(module.train_dataloader()):
         for wave, speaker in zip(batch["wave"], batch["speaker"], strict=True):
             expected = {"low": 300, "high": 1200, "v1": 500, "v2": 700}[module.speakers[int(speaker)]]
             assert dominant_hz(wave) == pytest.approx(expected, abs=5)
@@ -184,7 +198,7 @@ def test_a_short_utterance_alone_is_padded_at_a_random_place(tmp_path, labelled)
     write_manifest(tmp_path / "m.jsonl", rows)
     module = ready(tmp_path / "m.jsonl", crops_per_epoch=40, gain_db=0.0)
     starts = set()
-    for batch in module.train_dataloader():
+    for batch in rendered(module.train_dataloader()):
         assert bool((batch["speaker"] >= 0).all()) is labelled
         for wave in batch["wave"]:
             sounding = wave.nonzero()[:, 0]
@@ -210,13 +224,17 @@ def test_crops_are_a_pure_function_of_seed_epoch_and_number(corpus, workers):
     module = ready(corpus, seed=3)
     loader = module.train_dataloader()
     again = torch.utils.data.DataLoader(
-        loader.dataset, batch_size=8, sampler=loader.sampler, num_workers=workers
+        loader.dataset,
+        batch_size=8,
+        sampler=loader.sampler,
+        num_workers=workers,
+        collate_fn=loader.collate_fn,
     )
     loader.sampler.set_epoch(5)
     torch.manual_seed(99)
-    expected = torch.stack([loader.dataset[5, number]["wave"] for number in range(24)])
+    expected = torch.stack([one(loader.dataset, 5, number)["wave"] for number in range(24)])
     assert torch.equal(waves(again), expected)
-    assert not torch.equal(ready(corpus, seed=4).train_dataloader().dataset[5, 0]["wave"], expected[0])
+    assert not torch.equal(one(ready(corpus, seed=4).train_dataloader().dataset, 5, 0)["wave"], expected[0])
 
 
 def test_stereo_takes_the_louder_channel(tmp_path):
@@ -241,7 +259,9 @@ def test_rows_marked_valid_and_test_do_not_train(corpus):
         corpus / "m.jsonl", [Utterance(r.id, r.path, r.speaker, split=splits.get(r.speaker)) for r in rows]
     )
     module = ready(corpus / "m.jsonl", crops_per_epoch=100)
-    names = {module.speakers[int(s)] for batch in module.train_dataloader() for s in batch["speaker"]}
+    names = {
+        module.speakers[int(s)] for batch in rendered(module.train_dataloader()) for s in batch["speaker"]
+    }
     assert names == {"t2", "t3", "t4", "t5"}
     assert {module.speakers[int(s)] for batch in module.val_dataloader() for s in batch["speaker"]} == {"t0"}
 
@@ -249,7 +269,9 @@ def test_rows_marked_valid_and_test_do_not_train(corpus):
 def test_a_validation_corpus_of_its_own(corpus, tmp_path):
     write_audio(tmp_path / "v" / "x" / "1.wav", voice(1.0, 1500), RATE_HZ)
     module = ready(corpus, valid=str(tmp_path / "v"), crops_per_epoch=100)
-    names = {module.speakers[int(s)] for batch in module.train_dataloader() for s in batch["speaker"]}
+    names = {
+        module.speakers[int(s)] for batch in rendered(module.train_dataloader()) for s in batch["speaker"]
+    }
     assert names == {f"t{index}" for index in range(6)}
     assert dominant_hz(module.valid_crops()[0]) == pytest.approx(1500, abs=5)
 
@@ -286,7 +308,16 @@ def test_corpora_that_cannot_be_split(tmp_path):
 
 
 def test_settings_that_make_no_sense():
-    for options in ({"crop_s": 0.0}, {"batch_size": 0}, {"rate_hz": -1}, {"level": 0.0}, {"gain_db": -1.0}):
+    for options in (
+        {"crop_s": 0.0},
+        {"batch_size": 0},
+        {"rate_hz": -1},
+        {"level": 0.0},
+        {"gain_db": -1.0},
+        {"reference_s": -1.0},
+        {"speed_share": 1.5},
+        {"equaliser_db": math.nan},
+    ):
         name = next(iter(options))
         with pytest.raises(ConfigError, match=name):
             CleanSpeech(**options)

@@ -55,7 +55,7 @@ def expected(corpus, epoch, n_crops=12):
     module = module_of(corpus)
     module.setup()
     crops = module.train_dataloader().dataset
-    return torch.stack([crops[epoch, number]["wave"] for number in range(n_crops)])
+    return torch.stack([crops.maker.crop(crops[epoch, number])["wave"] for number in range(n_crops)])
 
 
 def test_lightning_names_the_epoch(corpus, tmp_path):
@@ -117,9 +117,8 @@ def test_devices_get_new_crops_where_the_epoch_does_not_divide(corpus, world_siz
             loader.sampler, num_replicas=world_size, rank=rank, shuffle=True, seed=1
         )
         sampler.set_epoch(2)
-        drawn.append(
-            torch.cat([b["wave"] for b in DataLoader(loader.dataset, batch_size=4, sampler=sampler)])
-        )
+        plans = DataLoader(loader.dataset, batch_size=4, sampler=sampler, collate_fn=loader.collate_fn)
+        drawn.append(torch.cat([loader.dataset.maker.render(batch)["wave"] for batch in plans]))
     waves = torch.cat(drawn)
     assert len({len(part) for part in drawn}) == 1
     assert len(waves) == len(torch.unique(waves, dim=0)) == n_crops
