@@ -19,7 +19,9 @@ class AveragedWeights(EMAWeightAveraging):
     written by an interruption during validation (the two are swapped).
 
     In the first steps the decay is `(1 + n) / (10 + n)`, so that a short run is not dominated by its
-    random start; after about `10 / (1 - decay)` steps it is `decay`.
+    random start; after about `10 / (1 - decay)` steps it is `decay`. A module with an attribute
+    `initial_average` (tensors by the names of its `state_dict`, and how many updates went into them)
+    goes on from that average.
 
     Args:
         decay: Weight of the old average in each update, 0 to 1. 0 switches averaging off.
@@ -28,9 +30,40 @@ class AveragedWeights(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
         super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
-        self._kwargs["avg_fn"] = _RampedAverage(decay)
+        self._kwargs["avg_fn"] = None
+        self._kwargs["multi_avg_fn"] = _RampedAverage(decay)
         self._swapped = False
         self._raw: dict[str, Tensor] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin the average, where the module has one from before with that."""
+        super().setup(trainer, pl_module, stage)
+        self._raw = None
+        initial = getattr(pl_module, "initial_average", None)
+        if stage == "fit" and initial is not None:
+            assert self._average_model is not None
+            tensors, n_averaged = initial
+            self._average_model.module.load_state_dict(tensors)
+            self._average_model.n_averaged.fill_(n_averaged)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the average to where the weights are; it was made before they were moved.
+
+        Its counter stays on the CPU, so that reading it in every step makes no accelerator wait.
+        """
+        if self._average_model is not None:
+            self._average_model.module.to(pl_module.device)
+
+    def weights(self, pl_module: LightningModule) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+        """Raw weights, average, and the updates that went into it, at any moment of a training."""
+        current = pl_module.state_dict()
+        if self._average_model is None:
+            return current, current, 0
+        n_averaged = int(self._average_model.n_averaged)
+        if self._raw is not None:
+            return self._raw, current, n_averaged
+        other = self._average_model.module.state_dict()
+        return (other, current, n_averaged) if self._swapped else (current, other, n_averaged)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Swap the average in."""
@@ -43,7 +76,7 @@ class AveragedWeights(EMAWeightAveraging):
         self._swapped = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the weights by their average; keep the raw ones for the last checkpoint."""
+        """Replace the weights by their average; keep the raw ones for what is saved later."""
         self._raw = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
         super().on_train_end(trainer, pl_module)
 
@@ -66,6 +99,8 @@ class _RampedAverage:
         self.decay = decay
 
     @torch.no_grad()
-    def __call__(self, old: Tensor, new: Tensor, n_averaged: Tensor | int) -> Tensor:
-        n = float(n_averaged)
-        return torch.lerp(new, old, min(self.decay, (1 + n) / (10 + n)))
+    def __call__(self, old: list[Tensor], new: list[Tensor], n_averaged: Tensor) -> None:
+        weight = 1 - ((1 + n_averaged) / (10 + n_averaged)).clamp_max(self.decay)
+        step = torch._foreach_sub(new, old)
+        torch._foreach_mul_(step, weight)  # a tensor: no accelerator is waited for
+        torch._foreach_add_(old, step)

@@ -19,12 +19,16 @@ LOSS, OUTPUT, GAIN = "loss_sigma_", "si_sdr_db_at_", "gain_db_at_"
 
 
 @torch.no_grad()
-def band_losses(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]:
-    """Denoising loss of each item of `wave [B, T]` at each level of `SIGMAS`, name -> `[B]`."""
+def band_losses(prior: Prior, wave: Tensor, seed: int, speaker: Tensor | None = None) -> dict[str, Tensor]:
+    """Denoising loss of each item of `wave [B, T]` at each level of `SIGMAS`, name -> `[B]`.
+
+    The prior is told the talkers `speaker [B, E]`, if they are given.
+    """
     losses = {}
     for sigma in SIGMAS:
         rng = torch.Generator(wave.device).manual_seed(seed)
-        losses[f"{LOSS}{sigma:g}"] = denoising_loss(prior, wave, wave.new_full(wave.shape[:1], sigma), rng)
+        level = wave.new_full(wave.shape[:1], sigma)
+        losses[f"{LOSS}{sigma:g}"] = denoising_loss(prior, wave, level, rng, speaker)
     return losses
 
 

@@ -13,3 +13,8 @@ def last_checkpoint(run: str | Path) -> Path:
 def exported_prior(run: str | Path) -> Path:
     """The prior folder that a finished training leaves behind."""
     return Path(run) / "prior"
+
+
+def piece_folder(run: str | Path) -> Path:
+    """What a training leaves for the next piece of it."""
+    return Path(run) / "piece"

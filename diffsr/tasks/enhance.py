@@ -12,7 +12,7 @@ class EnhanceModule(RestorationModule):
     """Removes noise of low rank, estimated from each recording itself.
 
     Args:
-        prior: A prior folder or a checkpoint.
+        prior: A prior that ships (`speech-16k-fast`), a prior folder or a checkpoint.
         sampler: The loop with its schedule, guidance, solver and M-steps.
         likelihood: Noise model.
         output: Folder to write to.

@@ -25,7 +25,7 @@ class RestorationModule(LightningModule):
     audio.
 
     Args:
-        prior: A prior folder, a checkpoint or a run folder.
+        prior: A prior that ships, a prior folder, a checkpoint or a run folder.
         recipe: Sampler and models.
         output: Folder to write to.
         seed: Seed of the posterior samples.

@@ -17,7 +17,7 @@ from diffsr.callbacks import AveragedWeights, LastCheckpoint
 from diffsr.diffusion import Prior
 from diffsr.networks import TFTransformer
 from diffsr.tasks import PriorModule
-from diffsr.tasks.prior import learning_rate_factor
+from diffsr.tasks.learning_rate import learning_rate_factor
 
 
 @pytest.fixture

@@ -1,0 +1,22 @@
+"""How much of a training is done."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
+
+
+def budget_used(trainer: Trainer, step: int) -> float:
+    """Share of the training budget that is used at `step`, 0..1, the same on every device.
+
+    The budget is `trainer.max_steps` or `trainer.max_time`, whichever is nearer to its end.
+    """
+    n_steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+    shares = [step / float(n_steps)]  # 0 where only time ends the training
+    for timer in trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
+        if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
+            elapsed = timer.time_elapsed()
+            shares.append(elapsed / (elapsed + left) if elapsed + left > 0 else 1.0)
+    used = min(max(shares), 1.0)
+    # Clocks differ between devices, and so would their learning rates.
+    return used if trainer.world_size == 1 else trainer.strategy.broadcast(used)

@@ -1,0 +1,171 @@
+"""Training of a speaker encoder on clean speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from diffsr.errors import ConfigError, DataError
+from diffsr.speakers import SpeakerEncoder
+from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, disturb
+from diffsr.speakers.card import encoder_card
+from diffsr.speakers.loss import AdditiveMargin, contrast
+from diffsr.speakers.verification import equal_error_rate
+from diffsr.tasks.budget import budget_used
+from diffsr.tasks.learning_rate import learning_rate_factor
+
+
+class SpeakerModule(LightningModule):
+    """Trains an encoder to tell talkers apart, whatever the microphone, the noise and the level.
+
+    A crop and a reference of its talker, at one of three speeds (each speed of a talker counts as another
+    talker) and disturbed independently, shall be alike, and unlike those of the other talkers of the batch;
+    and both shall be classified among all talkers with a margin. Crops without a label or a reference are
+    left out. The budget is `trainer.max_steps` or `trainer.max_time`, as for a prior.
+
+    Args:
+        encoder: The encoder to train.
+        n_talkers: Places for labelled talkers; at least as many as the corpus has.
+        disturbances: How recordings are disturbed; the defaults of `Disturbances` when not given.
+        classification: Weight of the classification among all talkers.
+        margin: Its additive margin.
+        learning_rate: Peak learning rate of AdamW.
+        warmup: Share of the budget with a rising learning rate.
+        weight_decay: Of AdamW, for matrices.
+        seed: Seed of the disturbances; those of step i do not depend on how training was interrupted.
+
+    Raises:
+        DataError: The corpus has fewer than two labelled talkers.
+        ConfigError: It has more than `n_talkers`.
+    """
+
+    def __init__(
+        self,
+        encoder: SpeakerEncoder,
+        n_talkers: int = 512,
+        disturbances: Disturbances | None = None,
+        classification: float = 1.0,
+        margin: float = 0.2,
+        learning_rate: float = 2e-3,
+        warmup: float = 0.05,
+        weight_decay: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = AdditiveMargin(encoder.embedding_dim, n_talkers * len(SPEEDS), margin)
+        self.disturbances = disturbances or Disturbances()
+        self.n_talkers, self.classification = n_talkers, classification
+        self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
+        self.seed = seed
+        self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """Compare the talkers of the corpus with the places for them."""
+        names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
+        if names is None:
+            return
+        if len(names) < 2:
+            raise DataError(
+                f"The corpus names {len(names)} talkers; a speaker encoder learns from labels of two or more. "
+                "Give a manifest with a column 'speaker', or a folder with one sub-folder for each talker."
+            )
+        if len(names) > self.n_talkers:
+            raise ConfigError(
+                f"The corpus has {len(names)} talkers and model.init_args.n_talkers is {self.n_talkers}. "
+                f"Set it to {len(names)} or more."
+            )
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
+        """Loss of `wave [B, T]` and `reference [B, T']` of the talkers `speaker [B]`."""
+        rng = torch.Generator(self.device).manual_seed(self._step_seed(batch_idx))
+        known = known_rows(batch)
+        if len(known) == 0:
+            return None
+        speed = torch.randint(len(SPEEDS), known.shape, generator=rng, device=known.device)
+        talker = batch["speaker"][known] * len(SPEEDS) + speed
+        first, second = (
+            self.encoder(self._another(batch[name][known], speed, rng)) for name in ("wave", "reference")
+        )
+        with torch.autocast(self.device.type, enabled=False):  # cosines times 30 need single precision
+            parts = {"contrast": contrast(first, second, talker)}
+            if self.classification:
+                both = torch.cat([first, second])
+                parts["classification"] = self.classifier(both, talker.repeat(2))
+        loss = parts["contrast"] + self.classification * parts.get("classification", 0.0)
+        shown = {f"train/{name}": part for name, part in parts.items()}
+        self.log_dict(shown | {"train/loss": loss}, batch_size=len(known))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Embed crops and references, disturbed in the same way at every validation."""
+        known = known_rows(batch)
+        rng = torch.Generator(self.device).manual_seed(batch_idx)
+        first, second = (
+            self.encoder(disturb(batch[name][known], self.encoder.rate_hz, self.disturbances, rng))
+            for name in ("wave", "reference")
+        )
+        self._validation.append((first, second, batch["speaker"][known]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Equal error rate of every crop with every reference of this device."""
+        first, second, talker = (torch.cat(part).cpu() for part in zip(*self._validation, strict=True))
+        self._validation.clear()
+        same = talker[:, None] == talker[None]
+        error = equal_error_rate((first @ second.T).flatten().float(), same.flatten())
+        self.log("valid/equal_error_rate", error, batch_size=max(1, len(talker)), sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW without decay of vectors, warm-up and cosine."""
+        groups = [
+            {"params": [p for p in self.parameters() if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in self.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
+        schedule = LambdaLR(
+            optimizer, lambda step: learning_rate_factor(budget_used(self.trainer, step), self.warmup)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Store the configuration of the encoder, so that the checkpoint loads without its YAML."""
+        checkpoint["diffsr_speaker_encoder"] = self.encoder.config
+
+    def on_fit_end(self) -> None:
+        """Write `<run>/encoder/`; by now the averaged weights are in place."""
+        trainer = self.trainer
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            facts = {
+                "Training speech": getattr(trainer.datamodule, "summary", "unknown"),  # type: ignore[attr-defined]
+                "Training": f"{trainer.global_step} steps",
+            }
+            folder = Path(trainer.default_root_dir) / "encoder"
+            self.encoder.save_pretrained(folder, encoder_card(self.encoder, facts))
+
+    def _another(self, wave: Tensor, speed: Tensor, rng: torch.Generator) -> Tensor:
+        """Another recording of each wave, played at its speed, `[B, T] -> [B, T / max(SPEEDS)]`."""
+        n_samples = int(wave.shape[-1] / max(SPEEDS))
+        wave = change_speed(wave, speed, n_samples)
+        return disturb(wave, self.encoder.rate_hz, self.disturbances, rng)
+
+    def _step_seed(self, batch_idx: int) -> int:
+        """A seed of its own for each step, each batch that is accumulated in a step, and each device."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        return ((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank) * 1_021 + part
+
+
+def known_rows(batch: dict[str, Tensor]) -> Tensor:
+    """Rows of a batch whose talker has a label and a reference, int64 `[b]`.
+
+    Raises:
+        ConfigError: The batch has no references.
+    """
+    if "reference" not in batch:
+        raise ConfigError("The batches have no references. Set data.init_args.reference_s to some seconds.")
+    with_reference = batch["reference"].abs().amax(-1) > 0
+    return ((batch["speaker"] >= 0) & with_reference).nonzero()[:, 0]
