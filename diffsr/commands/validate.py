@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
     prior = load_prior(options.prior)
     move_to(options.device, prior)
     kept = ScoreFile(None if output is None else output.with_suffix(".crops.jsonl"))
-    rows, what = _rows(options.data, options.split)
-    crops = _fixed_crops(rows, prior, lengths_s, options.count)
+    rows, what = choose_rows(options.data, options.split)
+    crops = fixed_crops(rows, prior, lengths_s, options.count)
     table = PriorTable.of(prior, options.prior, what, _measure(prior, crops, kept))
     say(table.to_text())
     if output is not None:
@@ -93,7 +93,7 @@ def _lengths(text: str) -> list[float]:
     return lengths_s
 
 
-def _rows(manifest: str, split: str | None) -> tuple[list[Utterance], str]:
+def choose_rows(manifest: str, split: str | None) -> tuple[list[Utterance], str]:
     """The rows to score on, and what to call them."""
     from diffsr.io.manifest import read_manifest
 
@@ -106,7 +106,7 @@ def _rows(manifest: str, split: str | None) -> tuple[list[Utterance], str]:
     return (marked, f"{name}, rows marked {split or 'valid'}") if marked else (rows, name)
 
 
-def _fixed_crops(
+def fixed_crops(
     rows: Sequence[Utterance], prior: Prior, lengths_s: Sequence[float], count: int
 ) -> list[ValidCrops]:
     """Crops of each length at the rate and level of the prior; the speech is decoded once."""
