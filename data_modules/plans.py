@@ -114,7 +114,9 @@ class Plans:
         crop: The crops.
         reference: The references, None where none were asked for.
         groups: Rows with one treatment, int64 [b], by their index into `SPEEDS`; None for those that are
-            taken as they are, with neither a change of speed nor an equaliser.
+            taken as they are, with neither a change of speed nor an equaliser. The last row may come again:
+            sizes of groups are multiples of an eighth of the batch, because a GPU prepares Fourier
+            transforms for each size anew.
     """
 
     speaker: Tensor
@@ -133,7 +135,7 @@ class Plans:
             torch.tensor([plan.speaker for plan in plans], dtype=torch.int64),
             Passages.of([plan.crop for plan in plans]),
             Passages.of([plan.reference for plan in plans]) if with_references else None,
-            [(speed, torch.tensor(members)) for speed, members in rows.items()],
+            [(speed, _rounded_up(members, len(plans))) for speed, members in rows.items()],
         )
 
     def to(self, device: torch.device | str) -> Plans:
@@ -141,3 +143,9 @@ class Plans:
         reference = None if self.reference is None else self.reference.to(device)
         groups = [(speed, rows.to(device)) for speed, rows in self.groups]
         return Plans(self.speaker.to(device), self.crop.to(device), reference, groups)
+
+
+def _rounded_up(rows: list[int], batch_size: int) -> Tensor:
+    """Rows of a group, the last one repeated up to a multiple of an eighth of the batch."""
+    missing = -len(rows) % max(1, batch_size // 8)
+    return torch.tensor(rows + rows[-1:] * missing)

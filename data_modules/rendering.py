@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from data_modules.corpus import Corpus
 from data_modules.plans import Passages, Plans
@@ -18,8 +19,8 @@ FADE_S = 0.005
 class Renderer:
     """Renders plans from a corpus, which it moves to their device once.
 
-    The number of operations does not depend on the number of crops or pieces, and a row is the same in every
-    batch.
+    The number of operations does not depend on the number of crops or pieces, nothing waits for the device,
+    and a row is the same in every batch.
     """
 
     def __init__(self, corpus: Corpus, rate_hz: int, level: float) -> None:
@@ -60,17 +61,17 @@ class Renderer:
         utterance, first, stop, position = passages.pieces.unbind(-1)
         begins = position - start
         edges = torch.stack([begins, begins + stop - first], -1).flatten(1).clamp_(0, n_samples)
-        ends = edges.new_tensor([[0, n_samples]]).expand(len(edges), 2)
-        lengths = torch.cat([ends[:, :1], edges, ends[:, 1:]], 1).diff()  # gap, piece, gap, ..., gap
+        edges = pad(pad(edges, (1, 0)), (0, 1), value=n_samples)
+        lengths = edges.diff()  # gap, piece, gap, ..., gap
         distance, factor = lengths.new_zeros(lengths.shape), passages.gain.new_zeros(lengths.shape)
         distance[:, 1::2] = offsets[utterance] + first - begins
         factor[:, 1::2] = scales[utterance] * (passages.gain * self.level)[:, None]
         run = torch.repeat_interleave(lengths.flatten(), output_size=len(edges) * n_samples)
-        index = distance.flatten()[run].view(-1, n_samples)
+        index = distance.flatten().index_select(0, run).view(-1, n_samples)
         index += torch.arange(n_samples, device=index.device)
         # Gaps read anything that is there, times 0.
-        wave = samples[index.clamp_(0, len(samples) - 1)].float()
-        wave *= factor.flatten()[run].view(-1, n_samples)
+        wave = samples.index_select(0, index.flatten().clamp_(0, len(samples) - 1)).float()
+        wave = wave.mul_(factor.flatten().index_select(0, run)).view(-1, n_samples)
         return self._faded(wave, begins, stop - first, passages.fade)
 
     def _faded(self, wave: Tensor, begins: Tensor, lengths: Tensor, fade: Tensor) -> Tensor:

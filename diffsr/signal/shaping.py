@@ -77,7 +77,7 @@ def _basis(n_fft: int, rate_hz: int, device: torch.device, dtype: torch.dtype) -
     octaves = (hz.clamp_min(EQUALISER_FROM_HZ) / EQUALISER_FROM_HZ).log2()
     place = octaves / math.log2(rate_hz / 2 / EQUALISER_FROM_HZ)
     terms = torch.arange(1, N_TERMS + 1, dtype=torch.float64)
-    return torch.cos(math.pi * terms[:, None] * place).to(device=device, dtype=dtype)
+    return torch.cos(math.pi * terms[:, None] * place).to(dtype).to(device)
 
 
 def _is_smooth(number: int) -> bool:

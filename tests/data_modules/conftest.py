@@ -2,9 +2,11 @@ import logging
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
+from data_modules.corpus import Corpus
 from diffsr.io.audio import write_audio
 
 RATE_HZ = 16000
@@ -33,6 +35,35 @@ def corpus(tmp_path):
         write_audio(name / f"long2.{suffix}", voice(1.2, frequency_hz, 0.02, rate_hz), rate_hz)
         write_audio(name / "short.wav", voice(0.2, frequency_hz, 0.4), RATE_HZ)
     return folder
+
+
+class MemoryCorpus(Corpus):
+    """Utterances given as arrays, without files."""
+
+    def __init__(self, utterances, speakers, scales=None):
+        self.samples = torch.from_numpy(np.concatenate(utterances).astype(np.int16))
+        self.offsets = torch.tensor([0, *np.cumsum([len(u) for u in utterances])])
+        self.scales = torch.tensor(scales or [1e-4] * len(utterances), dtype=torch.float32)
+        self.speakers = torch.tensor(speakers)
+        self.utterances = [None] * len(utterances)
+
+
+@pytest.fixture
+def memory_corpus():
+    """Makes a corpus of (int16 arrays, indices of talkers)."""
+    return MemoryCorpus
+
+
+@pytest.fixture
+def noise_corpus():
+    """Makes a corpus of white noise out of (lengths, indices of talkers), each utterance at its own scale."""
+
+    def make(lengths, speakers, seed=0):
+        rng = np.random.default_rng(seed)
+        utterances = [rng.integers(-30000, 30000, length) for length in lengths]
+        return MemoryCorpus(utterances, speakers, list(rng.uniform(0.5e-4, 2e-4, len(lengths))))
+
+    return make
 
 
 @pytest.fixture(autouse=True)
