@@ -30,6 +30,8 @@ HELP = {
 OTHER = {
     "rooms": "rooms for simulated scenes",
     "checkpoint": "a prior that another project published",
+    "pack": "speech in small folders, to train from on another machine",
+    "calibration": "how uncertain a prior is, measured on clean speech",
 }
 """Sub-verbs that list no corpus; each has its module."""
 _DOWNLOADS = {"librispeech": "a subset", "vctk": "", "cmu_arctic": "a talker"}

@@ -112,7 +112,13 @@ def read_audio(
     return wave, info
 
 
-def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | None = None) -> None:
+def write_audio(
+    path: str | Path,
+    wave: Tensor,
+    rate_hz: int,
+    subtype: str | None = None,
+    compression_level: float | None = None,
+) -> None:
     """Write a recording completely or not at all; the suffix decides the format.
 
     Parent folders are made and an existing file is replaced. Samples beyond full scale are clipped,
@@ -123,6 +129,7 @@ def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | Non
         wave: Samples [C, T], full scale 1.
         rate_hz: Sample rate.
         subtype: Coding, such as PCM_16, PCM_24 or FLOAT; None for the usual one of the format.
+        compression_level: Of formats that compress, 0 for the largest to 1 for the smallest file.
 
     Raises:
         AudioError: The suffix, rate, subtype or content is unsuitable, or the target cannot be written.
@@ -147,7 +154,7 @@ def write_audio(path: str | Path, wave: Tensor, rate_hz: int, subtype: str | Non
         raise AudioError(f"Cannot write {path}: it is a folder, expected a file name.")
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(_encode(wave, rate_hz, kind, subtype))
+            temporary.write_bytes(_encode(wave, rate_hz, kind, subtype, compression_level))
     except OSError as error:
         raise AudioError(
             f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
@@ -231,14 +238,18 @@ def _info(file: soundfile.SoundFile, path: Path) -> AudioInfo:
     return AudioInfo(file.samplerate, file.frames, file.channels, file.format, file.subtype)
 
 
-def _encode(wave: Tensor, rate_hz: int, kind: str, subtype: str) -> memoryview:
+def _encode(
+    wave: Tensor, rate_hz: int, kind: str, subtype: str, compression_level: float | None
+) -> memoryview:
     """Encode in memory, so that a full disk is the system's error and not libsndfile's nameless one.
 
     In blocks: libsndfile's Vorbis and Opus encoders overflow on very long single writes.
     """
     samples = wave.T.contiguous().numpy()
     content = io.BytesIO()
-    with soundfile.SoundFile(content, "w", rate_hz, wave.shape[0], subtype, format=kind) as file:
+    with soundfile.SoundFile(
+        content, "w", rate_hz, wave.shape[0], subtype, format=kind, compression_level=compression_level
+    ) as file:
         for start in range(0, len(samples), _BLOCK):
             file.write(samples[start : start + _BLOCK])
     return content.getbuffer()

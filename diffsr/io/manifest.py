@@ -2,8 +2,8 @@
 
 Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `corpus`, `category`, `room`, `split`
 (train, valid or test), `duration_s`, `speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`,
-`sha1`; others are ignored and an empty cell means unknown, as do the speakers `unknown` and `unlabelled`.
-Relative paths are relative to the manifest.
+`sha1`, `licence`; others are ignored and an empty cell means unknown, as do the speakers `unknown` and
+`unlabelled`. Relative paths are relative to the manifest.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Utterance:
         category: Kind of a noise.
         room: Room or building of an impulse response.
         sha1: Checksum of the file, hexadecimal.
+        licence: Terms of the recording.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Utterance:
     category: str | None = None
     room: str | None = None
     sha1: str | None = None
+    licence: str | None = None
 
     @property
     def length_s(self) -> float | None:
@@ -226,6 +228,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         category=_text(row.get("category")),
         room=_text(row.get("room")),
         sha1=_text(row.get("sha1")),
+        licence=_text(row.get("licence") or row.get("license")),
     )
 
 
