@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
 from diffsr.diffusion.precondition import precondition
 from diffsr.errors import CheckpointError
-from diffsr.io.atomic import replacing
-from diffsr.io.weights import load_checkpoint, load_tensors, read_notes, save_tensors
+from diffsr.io.model_folder import ModelKind, load_strictly, read_model, write_model
 from diffsr.networks import NETWORKS, Backbone
 from diffsr.signal.stft import STFT
 
-FORMAT = "diffsr-prior/2"
-NOTED = ("rate_hz", "sigma_data")
-"""What the weights mean, noted in their own file too: no shape tells it."""
+KIND = ModelKind(
+    name="prior",
+    format="diffsr-prior/2",
+    shipped="priors",
+    experiment="prior",
+    checkpoint_key="diffsr_prior",
+    prefix="prior.",
+    noted=("rate_hz", "sigma_data"),
+)
+DEFAULT = "speech-16k-fast"
+"""The shipped prior that restores when none is named."""
 
 
 class Prior(nn.Module):
@@ -93,7 +98,7 @@ class Prior(nn.Module):
         """Everything but the weights, as plain values: the `config.yaml` of a prior folder."""
         names = {kind: name for name, kind in NETWORKS.items()}
         return {
-            "format": FORMAT,
+            "format": KIND.format,
             "rate_hz": self.rate_hz,
             "sigma_data": self.sigma_data,
             "window_s": self.window_s,
@@ -105,13 +110,8 @@ class Prior(nn.Module):
         """Build an untrained prior from `config`.
 
         Raises:
-            CheckpointError: Another format, an unknown network, or arguments that do not fit it.
+            CheckpointError: An unknown network, or arguments that do not fit it.
         """
-        if config.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{origin} has format {config.get('format')!r}; this version of diffsr reads {FORMAT!r}. "
-                "Use the version of diffsr that exported it, or export the prior again."
-            )
         try:
             network = dict(config["network"])
             backbone = NETWORKS[network.pop("name")]
@@ -122,53 +122,38 @@ class Prior(nn.Module):
                 f"Known networks: {', '.join(sorted(NETWORKS))}."
             ) from error
 
-    def save_pretrained(self, folder: str | Path, card: str = "") -> Path:
+    def save_pretrained(self, folder: str | Path, card: str = "", dtype: str | None = None) -> Path:
         """Write a prior folder: `model.safetensors`, the card `README.md` and, last, `config.yaml`.
 
         Each file is written completely or not at all, and a folder without `config.yaml` is no prior.
 
+        Args:
+            folder: Where.
+            card: Text of the card.
+            dtype: Store the weights in half the space as `bfloat16` or `float16`; None as they are. Loaded
+                priors always compute in single precision.
+
         Raises:
             CheckpointError: The folder cannot be written.
         """
-        folder = Path(folder)
-        texts = {
-            "README.md": card or f"# Speech prior\n\n{self.rate_hz} Hz.\n",
-            "config.yaml": yaml.safe_dump(self.config, sort_keys=False),
-        }
-        try:
-            save_tensors(self.state_dict(), folder / "model.safetensors", _notes(self))
-            for name, text in texts.items():
-                with replacing(folder / name) as temporary:
-                    temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise CheckpointError(
-                f"{folder}: the prior cannot be written ({error}). Free some disk space or "
-                "choose another place."
-            ) from error
-        return folder
+        card = card or f"# Speech prior\n\n{self.rate_hz} Hz.\n"
+        stored = None if dtype is None else getattr(torch, dtype)
+        return write_model(KIND, folder, self.config, self.state_dict(), card, stored)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Prior:
-        """Load a prior folder (as `diffsr fit` exports it) or a Lightning checkpoint: CPU, eval mode.
+        """Load a prior: CPU, eval mode, single precision.
+
+        Args:
+            source: A name that ships (`speech-16k-fast`), a prior folder (as `diffsr fit` exports it), or a
+                Lightning checkpoint.
 
         Raises:
             CheckpointError: Nothing there, parts missing, or weights that do not fit.
         """
-        path = Path(source).expanduser()
-        if os.path.isdir(path):  # unlike Path.is_dir, false where a folder above may not be entered
-            config, weights = _read_folder(path)
-        elif os.path.isfile(path):
-            config, weights = _read_checkpoint(path)
-        else:
-            raise CheckpointError(
-                f"No prior at {path}, or this user may not enter its folder. Expected a folder with "
-                "config.yaml and model.safetensors, or a .ckpt; `make train` writes one to "
-                "runs/prior/starter/*/prior."
-            )
-        prior = cls.from_config(config, origin=str(path))
-        _load_strictly(prior, weights, path)
-        if os.path.isdir(path):
-            _check_notes(prior, path)
+        config, weights = read_model(KIND, source)
+        prior = cls.from_config(config, origin=str(source))
+        load_strictly(prior, weights, str(source))
         return prior.eval().requires_grad_(False)
 
 
@@ -177,69 +162,3 @@ def _smooth(power: Tensor, size: int = 3) -> Tensor:
     flat = power.reshape(-1, 1, *power.shape[-2:])
     mean = F.avg_pool2d(flat, size, stride=1, padding=size // 2, count_include_pad=False)
     return mean.reshape(power.shape)
-
-
-def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    missing = [name for name in ("config.yaml", "model.safetensors") if not os.path.isfile(folder / name)]
-    if missing:
-        raise CheckpointError(
-            f"{folder} is not a prior folder: {' and '.join(missing)} missing, or not for this user. "
-            "Expected config.yaml and model.safetensors, as `diffsr fit` exports them."
-        )
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder / 'config.yaml'} cannot be read ({error.strerror}). Change its permissions (chmod +r) "
-            "or export the prior again."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{folder / 'config.yaml'} is not valid YAML ({reason}).") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / 'config.yaml'} is empty or not a mapping; export the prior again.")
-    return config, load_tensors(folder / "model.safetensors")
-
-
-def _notes(prior: Prior) -> dict[str, str]:
-    return {name: f"{getattr(prior, name):.9g}" for name in NOTED}
-
-
-def _check_notes(prior: Prior, folder: Path) -> None:
-    """Refuse weights that were saved with another meaning than their configuration says."""
-    noted = read_notes(folder / "model.safetensors")
-    for name, value in _notes(prior).items():
-        if noted.get(name, value) != value:
-            raise CheckpointError(
-                f"{folder}: config.yaml has {name} {value}, and the weights were saved for {noted[name]}. "
-                "config.yaml and model.safetensors must come from one export."
-            )
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    content = load_checkpoint(path)
-    if "diffsr_prior" not in content or "state_dict" not in content:
-        raise CheckpointError(
-            f"{path} holds no diffsr prior. Expected a checkpoint of `diffsr fit` on an experiments/prior "
-            "file, or a prior folder."
-        )
-    prefix = "prior."
-    weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    return content["diffsr_prior"], weights
-
-
-def _load_strictly(prior: Prior, weights: dict[str, Tensor], path: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in prior.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    differing = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-    if differing:
-        name = differing[0]
-        raise CheckpointError(
-            f"The weights in {path} do not fit its configuration: {len(differing)} of {len(expected)} "
-            f"tensors differ, first {name}: found {found.get(name, 'nothing')}, expected "
-            f"{expected.get(name, 'nothing')}. config.yaml and model.safetensors must come from one export."
-        )
-    bad = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
-    if bad:
-        raise CheckpointError(f"The weights in {path} hold NaN or infinite values, first in {bad[0]}.")
-    prior.load_state_dict(weights)

@@ -132,8 +132,8 @@ def test_a_prior_folder_brings_the_same_prior_back(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.yaml", "model.safetensors"]
 
 
-def test_a_missing_prior_says_how_to_get_one(tmp_path):
-    with pytest.raises(CheckpointError, match="make train"):
+def test_a_missing_prior_says_what_there_is(tmp_path):
+    with pytest.raises(CheckpointError, match="a name that ships with diffsr"):
         Prior.from_pretrained(tmp_path / "nowhere")
 
 
@@ -221,8 +221,8 @@ def test_truncated_weights_are_refused(tmp_path):
         ({"network": {"name": "tf_transformer", "ffn_ratio": -2.0}}, "RuntimeError"),
         ({"network": {"name": "tf_transformer", "n_fft": 0}}, "n_fft=0.*expected n_fft >= 2 hop_samples"),
         ({"network": {"name": "tf_transformer", "hop_samples": 0}}, "hop_samples=0.*expected"),
-        ({"rate_hz": "abc"}, "rate_hz is 'abc'; expected a number above 0"),
-        ({"sigma_data": 0}, "sigma_data is 0; expected a number above 0"),
+        ({"rate_hz": "abc"}, "rate_hz 'abc', and the weights were saved for 16000"),
+        ({"sigma_data": 0}, "sigma_data 0, and the weights were saved for 0.05"),
         ({"window_s": -1.0}, "window_s is -1.0; expected a number above 0"),
         ({"window_s": math.nan}, "window_s is nan; expected a number above 0"),
     ],
