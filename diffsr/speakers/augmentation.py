@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.signal.levels import from_db
+from diffsr.signal.shaping import N_TERMS, change, length_at
 from diffsr.signal.stft import STFT
 
 SPEEDS = (1.0, 0.9, 1.1)
@@ -45,9 +46,11 @@ def disturb(wave: Tensor, rate_hz: int, how: Disturbances, rng: torch.Generator)
     wave = colour(wave, rate_hz, how.colour_db, how.low_pass, rng)
     kind = torch.rand(wave.shape[0], generator=rng, device=wave.device)
     noisy = (kind < how.noise).nonzero()[:, 0]
+    if len(noisy):  # transforms take no empty batches
+        wave[noisy] += _noise(wave[noisy], rate_hz, how.snr_db, rng)
     denoised = ((kind >= how.noise) & (kind < how.noise + how.denoised)).nonzero()[:, 0]
-    wave[noisy] += _noise(wave[noisy], rate_hz, how.snr_db, rng)
-    wave[denoised] = _denoised(wave[denoised], rate_hz, how.denoised_snr_db, rng)
+    if len(denoised):
+        wave[denoised] = _denoised(wave[denoised], rate_hz, how.denoised_snr_db, rng)
     return wave
 
 
@@ -71,16 +74,18 @@ def colour(
     return torch.fft.irfft(torch.fft.rfft(wave) * from_db(gain_db), n_samples)
 
 
-def change_speed(wave: Tensor, speed: Tensor, n_samples: int) -> Tensor:
-    """The first `n_samples * speed` samples of each wave played in `n_samples`, `[B, T] -> [B, n_samples]`.
+def change_speed(wave: Tensor, speed: Tensor, n_samples: int, rate_hz: int) -> Tensor:
+    """The beginning of each wave at the speed `SPEEDS[speed]`, `[B, T] -> [B, n_samples]`.
 
-    Speeds `[B]` are members of `SPEEDS`; T is at least `n_samples * max(SPEEDS)`.
+    `speed` is int64 `[B]`; `n_samples` is even, and T at least `n_samples * max(SPEEDS)`.
     """
     out = wave.new_empty(wave.shape[0], n_samples)
-    for value in SPEEDS:
-        rows = (speed == value).nonzero()[:, 0]
-        spectrum = torch.fft.rfft(wave[rows, : round(n_samples * value)])
-        out[rows] = torch.fft.irfft(spectrum, n_samples) / value
+    for index, value in enumerate(SPEEDS):
+        rows = (speed == index).nonzero()[:, 0]
+        if len(rows) == 0:  # which transforms do not take
+            continue
+        plain = wave.new_zeros(len(rows), N_TERMS)
+        out[rows] = change(wave[rows, : length_at(value, n_samples)], n_samples, plain, rate_hz)
     return out
 
 

@@ -14,7 +14,7 @@ from diffsr.errors import ConfigError, DataError
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, disturb
 from diffsr.speakers.card import encoder_card
-from diffsr.speakers.loss import AdditiveMargin, contrast
+from diffsr.speakers.loss import contrast
 from diffsr.speakers.verification import equal_error_rate
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.learning_rate import learning_rate_factor
@@ -23,17 +23,14 @@ from diffsr.tasks.learning_rate import learning_rate_factor
 class SpeakerModule(LightningModule):
     """Trains an encoder to tell talkers apart, whatever the microphone, the noise and the level.
 
-    A crop and a reference of its talker, at one of three speeds (each speed of a talker counts as another
-    talker) and disturbed independently, shall be alike, and unlike those of the other talkers of the batch;
-    and both shall be classified among all talkers with a margin. Crops without a label or a reference are
-    left out. The budget is `trainer.max_steps` or `trainer.max_time`, as for a prior.
+    The task is to find the reference of a crop among those of a batch. Both are played at one of three
+    speeds, each of which makes another talker, and disturbed independently of each other. Crops without a
+    label or a reference are left out. The budget is `trainer.max_steps` or `trainer.max_time`, whichever is
+    nearer to its end.
 
     Args:
         encoder: The encoder to train.
-        n_talkers: Places for labelled talkers; at least as many as the corpus has.
         disturbances: How recordings are disturbed; the defaults of `Disturbances` when not given.
-        classification: Weight of the classification among all talkers.
-        margin: Its additive margin.
         learning_rate: Peak learning rate of AdamW.
         warmup: Share of the budget with a rising learning rate.
         weight_decay: Of AdamW, for matrices.
@@ -41,16 +38,13 @@ class SpeakerModule(LightningModule):
 
     Raises:
         DataError: The corpus has fewer than two labelled talkers.
-        ConfigError: It has more than `n_talkers`.
+        ConfigError: The batches have no references.
     """
 
     def __init__(
         self,
         encoder: SpeakerEncoder,
-        n_talkers: int = 512,
         disturbances: Disturbances | None = None,
-        classification: float = 1.0,
-        margin: float = 0.2,
         learning_rate: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.05,
@@ -58,27 +52,18 @@ class SpeakerModule(LightningModule):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.classifier = AdditiveMargin(encoder.embedding_dim, n_talkers * len(SPEEDS), margin)
         self.disturbances = disturbances or Disturbances()
-        self.n_talkers, self.classification = n_talkers, classification
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self.seed = seed
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_fit_start(self) -> None:
-        """Compare the talkers of the corpus with the places for them."""
+        """Make sure that there is somebody to tell apart."""
         names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
-        if names is None:
-            return
-        if len(names) < 2:
+        if names is not None and len(names) < 2:
             raise DataError(
-                f"The corpus names {len(names)} talkers; a speaker encoder learns from labels of two or more. "
-                "Give a manifest with a column 'speaker', or a folder with one sub-folder for each talker."
-            )
-        if len(names) > self.n_talkers:
-            raise ConfigError(
-                f"The corpus has {len(names)} talkers and model.init_args.n_talkers is {self.n_talkers}. "
-                f"Set it to {len(names)} or more."
+                f"The corpus names {len(names)} talkers; a speaker encoder learns from labels of two or more."
+                " Use a manifest with a column 'speaker', or a folder with a sub-folder for each talker."
             )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
@@ -92,14 +77,9 @@ class SpeakerModule(LightningModule):
         first, second = (
             self.encoder(self._another(batch[name][known], speed, rng)) for name in ("wave", "reference")
         )
-        with torch.autocast(self.device.type, enabled=False):  # cosines times 30 need single precision
-            parts = {"contrast": contrast(first, second, talker)}
-            if self.classification:
-                both = torch.cat([first, second])
-                parts["classification"] = self.classifier(both, talker.repeat(2))
-        loss = parts["contrast"] + self.classification * parts.get("classification", 0.0)
-        shown = {f"train/{name}": part for name, part in parts.items()}
-        self.log_dict(shown | {"train/loss": loss}, batch_size=len(known))
+        with torch.autocast(self.device.type, enabled=False):  # cosines times 20 need single precision
+            loss = contrast(first, second, talker)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(known))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -149,8 +129,8 @@ class SpeakerModule(LightningModule):
 
     def _another(self, wave: Tensor, speed: Tensor, rng: torch.Generator) -> Tensor:
         """Another recording of each wave, played at its speed, `[B, T] -> [B, T / max(SPEEDS)]`."""
-        n_samples = int(wave.shape[-1] / max(SPEEDS))
-        wave = change_speed(wave, speed, n_samples)
+        n_samples = 2 * int(wave.shape[-1] / max(SPEEDS) / 2)
+        wave = change_speed(wave, speed, n_samples, self.encoder.rate_hz)
         return disturb(wave, self.encoder.rate_hz, self.disturbances, rng)
 
     def _step_seed(self, batch_idx: int) -> int:

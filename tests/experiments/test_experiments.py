@@ -39,8 +39,8 @@ def name(path: Path) -> str:
 
 
 def verb_of(path: Path) -> str:
-    """Priors are trained, recordings restored, and what has a corpus with references is tested."""
-    if path.parent.name == "prior":
+    """Priors and encoders are trained, recordings restored, and what has references is tested."""
+    if path.parent.name in {"prior", "speakers"}:
         return "fit"
     data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["class_path"]
     return "predict" if data == "data_modules.Folder" else "test"
@@ -136,10 +136,13 @@ def test_sweep_values_are_accepted(path: Path) -> None:
 
 
 NETWORK = "--model.init_args.prior.init_args.network.init_args"
+ENCODER = "--model.init_args.encoder.init_args"
+REFERENCE = "--data.init_args.reference_s=0.512"
 SMALL_NETWORK = {
     "diffsr.networks.TFTransformer": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1"),
     "diffsr.networks.NCSNpp": (f"{NETWORK}.nf=8",),
     "diffsr.networks.TFDualPath": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1", f"{NETWORK}.heads=1"),
+    "diffsr.speakers.SpeakerEncoder": (f"{ENCODER}.width=16", f"{ENCODER}.depth=1", REFERENCE),
 }
 SMALL = {
     "fit": (
@@ -170,6 +173,13 @@ def speech(tmp_path: Path) -> Path:
     return tmp_path / "speech"
 
 
+def part_to_train(model: dict) -> str:
+    """Class of the network of a prior, or of a speaker encoder."""
+    if "encoder" in model:
+        return model["encoder"]["class_path"]
+    return model["prior"]["init_args"]["network"]["class_path"]
+
+
 @pytest.mark.parametrize("path", COMPLETE, ids=name)
 def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path) -> None:
     verb, given = (
@@ -178,7 +188,7 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
     )
     if verb == "fit":
         model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
-        small = (*SMALL[verb], *SMALL_NETWORK[model["prior"]["init_args"]["network"]["class_path"]])
+        small = (*SMALL[verb], *SMALL_NETWORK[part_to_train(model)])
         assert main([verb, *given, *small, f"--data.init_args.data={speech}"]) == 0
         [run] = (tmp_path / "runs").glob("*/*/*")
         assert (run / "checkpoints" / "last.ckpt").is_file()

@@ -1,0 +1,97 @@
+"""Training at toy size: the loss falls, talkers are told apart, and the run leaves an encoder that loads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import soundfile
+import torch
+from lightning.pytorch import Trainer
+
+from data_modules import CleanSpeech
+from diffsr.callbacks import AveragedWeights, LastCheckpoint
+from diffsr.errors import ConfigError, DataError
+from diffsr.speakers import SpeakerEncoder
+from diffsr.speakers.augmentation import Disturbances
+from diffsr.tasks.speaker import SpeakerModule, known_rows
+
+MILD = Disturbances(colour_db=3.0, low_pass=0.0, noise=0.3, snr_db=(20.0, 40.0), denoised=0.3)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Six talkers with a voice of their own: pitch and one formant, in syllables."""
+    time_s = torch.arange(24_000) / 16_000
+    for talker in range(6):
+        for take in range(2):
+            pitch_hz = 90 + 35 * talker + 2 * take
+            formant_hz = 700 + 250 * ((2 * talker) % 6)
+            tone = sum(
+                torch.sin(2 * math.pi * k * pitch_hz * time_s)
+                * math.exp(-(((k * pitch_hz - formant_hz) / 300) ** 2))
+                for k in range(1, 25)
+            )
+            wave = 0.1 * tone * (1 + torch.sin(2 * math.pi * (3 + take) * time_s))
+            path = tmp_path / "speech" / f"talker{talker}" / f"{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, wave.numpy(), 16_000)
+    return tmp_path / "speech"
+
+
+def train(corpus, root, max_steps, **data):
+    torch.manual_seed(0)
+    encoder = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16)
+    module = SpeakerModule(encoder, MILD, learning_rate=5e-3)
+    options = {"crop_s": 0.55, "reference_s": 0.55, "speed_share": 0.0} | data
+    speech = CleanSpeech(
+        str(corpus), str(corpus), batch_size=12, crops_per_epoch=120, n_valid_crops=12, **options
+    )
+    trainer = Trainer(
+        max_steps=max_steps,
+        default_root_dir=root,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[AveragedWeights(0.9), LastCheckpoint(10)],
+    )
+    losses = []
+    step = SpeakerModule.training_step
+    module.training_step = lambda *args: (losses.append(step(module, *args)), losses[-1])[1]
+    trainer.fit(module, datamodule=speech)
+    return trainer, module, [float(loss.detach()) for loss in losses]
+
+
+def test_it_learns_and_leaves_an_encoder(corpus, tmp_path):
+    trainer, module, losses = train(corpus, tmp_path / "run", max_steps=60)
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert float(trainer.callback_metrics["valid/equal_error_rate"]) < 0.35  # chance: 0.5
+    wave = torch.randn(2, 8_000)
+    expected = module.encoder.eval()(wave)
+    for source in ("encoder", "checkpoints/last.ckpt"):
+        loaded = SpeakerEncoder.from_pretrained(tmp_path / "run" / source)
+        torch.testing.assert_close(loaded(wave), expected)
+    assert "60 steps" in (tmp_path / "run" / "encoder" / "README.md").read_text()
+
+
+def test_nobody_to_tell_apart(corpus, tmp_path):
+    for path in sorted(corpus.rglob("*.wav")):
+        path.rename(corpus / f"{path.parent.name}-{path.name}")
+    for folder in corpus.glob("talker?"):
+        folder.rmdir()
+    with pytest.raises(DataError, match="names 0 talkers; a speaker encoder learns from labels"):
+        train(corpus, tmp_path / "run", max_steps=1)
+
+
+def test_without_references(corpus, tmp_path):
+    with pytest.raises(ConfigError, match="reference_s"):
+        train(corpus, tmp_path / "run", max_steps=1, reference_s=0.0)
+
+
+def test_rows_without_label_or_reference_are_left_out():
+    reference = torch.ones(4, 10)
+    reference[2] = 0
+    batch = {"speaker": torch.tensor([3, -1, 4, 5]), "reference": reference}
+    assert known_rows(batch).tolist() == [0, 3]
