@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffsr.diffusion.calibration import (
+    Calibration,
+    load_calibration,
+    local_uncertainty,
+    save_calibration,
+)
 from diffsr.diffusion.precondition import precondition
 from diffsr.errors import CheckpointError
-from diffsr.io.model_folder import ModelKind, load_strictly, read_model, write_model
+from diffsr.io.model_folder import ModelKind, load_strictly, read_model, shipped_folder, write_model
 from diffsr.networks import NETWORKS, Backbone
 from diffsr.signal.stft import STFT
 
@@ -51,6 +56,7 @@ class Prior(nn.Module):
                 raise ValueError(f"{name} is {value!r}; expected a number above 0")
         self.network = network
         self.rate_hz, self.sigma_data, self.window_s = rate_hz, sigma_data, window_s
+        self.calibration: Calibration | None = None  # of the uncertainty; comes with the files
 
     @property
     def speaker_width(self) -> int:
@@ -79,17 +85,14 @@ class Prior(nn.Module):
         return (scale.c_skip * flat + scale.c_out * output).reshape(z.shape)
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
-        """Variance of speech around `x0` in STFT bins, `[..., F, N]`, from the estimate's own local power.
+        """Variance `E|X - X0|^2` of speech around the estimate `x0 [..., T]` in STFT bins, `[..., F, N]`.
 
-        Speech is taken as locally Gaussian: of all variances P, the one whose Wiener estimate has the power
-        q of `x0` around a bin solves `P^2 = q (P + s^2)`, with the state's noise `s^2`; the uncertainty is
-        `s^2 P / (s^2 + P)`. Where the prior says silence it is small, so that guidance does not let the
-        noise of the recording back in; averaged over white signals it is that of the white Gaussian prior.
+        From the measured table of this prior, or from the local formula where it has none: see
+        `diffsr.diffusion.calibration`. sigma is `[...]`, one for each signal.
         """
-        q = _smooth(stft(x0).abs().square())
-        s2 = stft.bin_variance(sigma.square())
-        power = (q + (q.square() + 4 * q * s2).sqrt()) / 2
-        return s2 * power / (s2 + power).clamp_min(torch.finfo(power.dtype).tiny)
+        if self.calibration is None:
+            return local_uncertainty(x0, sigma, stft)
+        return self.calibration(x0, sigma, stft)
 
     # Files ------------------------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ class Prior(nn.Module):
         """
         card = card or f"# Speech prior\n\n{self.rate_hz} Hz.\n"
         stored = None if dtype is None else getattr(torch, dtype)
+        save_calibration(self.calibration, folder)
         return write_model(KIND, folder, self.config, self.state_dict(), card, stored)
 
     @classmethod
@@ -154,11 +158,6 @@ class Prior(nn.Module):
         config, weights = read_model(KIND, source)
         prior = cls.from_config(config, origin=str(source))
         load_strictly(prior, weights, str(source))
+        folder = shipped_folder(KIND, str(source)) or Path(source).expanduser()
+        prior.calibration = load_calibration(folder, prior.rate_hz, prior.sigma_data)
         return prior.eval().requires_grad_(False)
-
-
-def _smooth(power: Tensor, size: int = 3) -> Tensor:
-    """Mean over `size` bins and frames, `[..., F, N]`."""
-    flat = power.reshape(-1, 1, *power.shape[-2:])
-    mean = F.avg_pool2d(flat, size, stride=1, padding=size // 2, count_include_pad=False)
-    return mean.reshape(power.shape)
