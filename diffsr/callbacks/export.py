@@ -64,4 +64,5 @@ def _before(history: Sequence[Mapping[str, Any]]) -> str:
     """`3 pieces: 60000 steps, 1920000 crops, 27:00 on 1 x NVIDIA H100`."""
     steps, crops, minutes = (sum(piece[key] for piece in history) for key in ("steps", "crops", "minutes"))
     machines = ", ".join(dict.fromkeys(str(piece.get("hardware")) for piece in history))
-    return f"{len(history)} pieces: {steps} steps, {crops} crops, {clock(60 * minutes)} on {machines}"
+    count = f"{len(history)} piece{'s' * (len(history) > 1)}"
+    return f"{count}: {steps} steps, {crops} crops, {clock(60 * minutes)} on {machines}"

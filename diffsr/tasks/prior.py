@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -20,6 +19,7 @@ from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.pieces import Start, fill, read_start
 from diffsr.diffusion.schedule import NoiseLevels
 from diffsr.diffusion.validation import band_losses, mean_scores, validation_scores
+from diffsr.tasks.budget import budget_used
 from diffsr.tasks.learning_rate import Schedule, learning_rate_factor, piece_factor
 from diffsr.tasks.talkers import TalkerCondition
 
@@ -145,23 +145,10 @@ class PriorModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _learning_rate_factor(self, step: int) -> float:
-        progress = self._progress(step)
+        progress = budget_used(self.trainer, step)
         if self.schedule == "cosine":
             return learning_rate_factor(progress, self.warmup)
         return piece_factor(progress, step, self.warmup_steps, last=self.schedule == "decay")
-
-    def _progress(self, step: int) -> float:
-        """Share of the training budget that is used, 0..1, the same on every device."""
-        trainer = self.trainer
-        n_steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
-        shares = [step / float(n_steps)]  # 0 where only time ends the training
-        for timer in trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
-            if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
-                elapsed = timer.time_elapsed()
-                shares.append(elapsed / (elapsed + left) if elapsed + left > 0 else 1.0)
-        progress = min(max(shares), 1.0)
-        # Clocks differ between devices, and so would their learning rates.
-        return progress if trainer.world_size == 1 else trainer.strategy.broadcast(progress)
 
     def configure_callbacks(self) -> list[Callback]:
         """What a training leaves behind: the prior, a start for the next piece, what it sounds like."""

@@ -102,7 +102,7 @@ def test_the_exported_prior_is_the_average_and_its_card_names_both_pieces(piece,
     prior = Prior.from_pretrained(tmp_path / "prior")
     for name, tensor in prior.state_dict().items():
         assert torch.equal(tensor, average[name].float())
-    assert "1 pieces: 24 steps, 96 crops" in (tmp_path / "prior" / "README.md").read_text()
+    assert "1 piece: 24 steps, 96 crops" in (tmp_path / "prior" / "README.md").read_text()
 
 
 def test_the_noise_of_a_piece_is_new(piece, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from diffsr.callbacks import AveragedWeights, LastCheckpoint
 from diffsr.diffusion import Prior
 from diffsr.networks import TFTransformer
 from diffsr.tasks import PriorModule
+from diffsr.tasks.budget import budget_used
 from diffsr.tasks.learning_rate import learning_rate_factor
 
 
@@ -144,6 +145,6 @@ def test_a_time_budget_moves_the_learning_rate_too(corpus, tmp_path):
         def time_remaining(self, stage="train"):
             return 50.0
 
-    trainer, module = train(corpus, tmp_path, max_steps=4, callbacks=[HalfOver(timedelta(seconds=100))])
-    assert module._progress(0) == pytest.approx(0.5)
-    assert module._progress(3) == pytest.approx(0.75)
+    trainer, _ = train(corpus, tmp_path, max_steps=4, callbacks=[HalfOver(timedelta(seconds=100))])
+    assert budget_used(trainer, 0) == pytest.approx(0.5)
+    assert budget_used(trainer, 3) == pytest.approx(0.75)
