@@ -3,8 +3,10 @@
     python benchmarks/backbones.py --data TRAIN.csv --valid VALID.csv --minutes 60 \
         --backbones tf_transformer,tf_dualpath,tf_dualpath:width=64:depth=6:heads=2
 
-Each backbone, with its own defaults or with the arguments named, trains for the same wall time on the same
-crops from the same seed, in a process of its own. What is finished is kept in `--out`, and an interrupted
+Each backbone, with its own defaults or with the arguments named, trains for the same time on the same
+crops from the same seed, in a process of its own. `--clock processor` counts the time of the processor,
+which on one thread (`--threads 1`) depends little on what else the machine does. `--levels` compares noise
+levels of the training, each in an `--out` of its own. What is finished is kept there, and an interrupted
 training goes on: the same command again does the rest. Prints a markdown table.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -20,12 +23,14 @@ from pathlib import Path
 
 import torch
 import yaml
-from lightning import Trainer, seed_everything
+from lightning import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.trainer.states import RunningStage
 
 from data_modules import CleanSpeech
 from diffsr.benchmark.memory import PeakMemory
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, TrainingProgress
-from diffsr.diffusion import Prior
+from diffsr.diffusion import LogNormalLevels, Prior, RhoUniformLevels
 from diffsr.evaluation.tables import markdown_table, number
 from diffsr.io.atomic import replacing
 from diffsr.io.run_layout import exported_prior, last_checkpoint
@@ -34,6 +39,12 @@ from diffsr.report.prior_quality import measure
 from diffsr.tasks import PriorModule
 
 TRAINING, SCORES = "training.json", "scores.json"
+LEVELS = {
+    "log_normal": LogNormalLevels(),
+    "wide": LogNormalLevels(spread=2.4),
+    "rho_uniform": RhoUniformLevels(),
+}
+"""Distributions of the training noise levels to choose from."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,8 @@ class Settings:
     accelerator: str = "auto"
     threads: int = 2
     seed: int = 0
+    clock: str = "wall"
+    levels: str = "log_normal"
 
     def speech(self) -> CleanSpeech:
         """The data of the training and of the scores."""
@@ -71,6 +84,19 @@ class QuietPriorModule(PriorModule):
 
     def configure_callbacks(self) -> list:
         return []
+
+
+class ProcessorTimer(Timer):
+    """Ends the training after a time of this process on the processor."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._processor_s = time.process_time()
+        super().on_train_start(trainer, pl_module)
+
+    def time_elapsed(self, stage: RunningStage = RunningStage.TRAINING) -> float:
+        if stage != RunningStage.TRAINING or not hasattr(self, "_processor_s"):
+            return 0.0
+        return self._offset + time.process_time() - self._processor_s
 
 
 def main() -> None:
@@ -103,12 +129,14 @@ def train(name: str, settings: Settings, folder: Path) -> dict[str, float]:
     seed_everything(settings.seed, verbose=False)
     network, speech = build(name), settings.speech()
     prior = Prior(network, settings.rate_hz, speech.level, settings.crop_s)
-    module = QuietPriorModule(prior, learning_rate=settings.learning_rate, seed=settings.seed)
+    levels = LEVELS[settings.levels]
+    module = QuietPriorModule(prior, levels, learning_rate=settings.learning_rate, seed=settings.seed)
+    limit = timedelta(minutes=settings.minutes)
+    timer = ProcessorTimer(limit) if settings.clock == "processor" else Timer(limit)
     trainer = Trainer(
         default_root_dir=folder,
         max_steps=-1,
         max_epochs=-1,
-        max_time=timedelta(minutes=settings.minutes),
         accelerator=settings.accelerator,
         devices=1,
         precision=settings.precision,
@@ -117,7 +145,7 @@ def train(name: str, settings: Settings, folder: Path) -> dict[str, float]:
         logger=False,
         enable_model_summary=False,
         plugins=[AtomicCheckpoints()],
-        callbacks=[AveragedWeights(0.999), LastCheckpoint(), TrainingProgress()],
+        callbacks=[timer, AveragedWeights(0.999), LastCheckpoint(), TrainingProgress()],
     )
     memory = PeakMemory(str(trainer.strategy.root_device))
     memory.start()
@@ -203,7 +231,8 @@ def parse() -> tuple[Settings, list[str], Path]:
     parser.add_argument("--out", type=Path, default=Path("runs/backbones"))
     for name, default in asdict(Settings("")).items():
         if name not in ("data", "valid"):
-            parser.add_argument(f"--{name}", type=type(default), default=default)
+            choices = {"clock": ("wall", "processor"), "levels": tuple(LEVELS)}.get(name)
+            parser.add_argument(f"--{name}", type=type(default), default=default, choices=choices)
     options = vars(parser.parse_args())
     names, out = options.pop("backbones").split(","), options.pop("out")
     settings = Settings(**options)
