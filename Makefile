@@ -20,6 +20,7 @@ DATA =
 VALID =
 DEVICES =
 LOGGER =
+START =
 IN =
 OUT =
 REF =
@@ -49,6 +50,7 @@ help:  ## Show this text
 	@echo "  DATA      train: clean speech, a folder or a .jsonl or .csv manifest (none: the starter corpus)"
 	@echo "            benchmark: a folder with its manifests (see docs/benchmark.md)"
 	@echo "  VALID     train: speech of other talkers to validate on (none: held out of DATA)"
+	@echo "  START     piece: OUT/piece of the piece before, or a prior folder (none: random weights)"
 	@echo "  LOGGER    train: csv, tensorboard or wandb (offline unless WANDB_MODE=online)"
 	@echo "  DEVICES   train, predict: number of devices"
 	@echo "  IN, OUT   restore, predict, evaluate: recordings to restore, results"
@@ -140,6 +142,11 @@ fit_options += $(if $(DEVICES),--trainer.devices='$(DEVICES)')
 .PHONY: train
 train: $(STAMP)  ## Train EXP (a second call goes on where the first one stopped)
 	$(BIN)/diffsr fit $(fit_options) $(ARGS)
+
+.PHONY: piece
+piece: $(STAMP)  ## Train on DATA for some minutes, from START into OUT (docs/training.md)
+	$(call need,DATA,a pack of speech)$(call need,OUT,where the piece goes)
+	PYTHON='$(CURDIR)/$(BIN)/python' bash benchmarks/train_gpu.sh '$(DATA)' '$(or $(START),none)' '$(OUT)' $(ARGS)
 
 .PHONY: restore
 restore: $(STAMP)  ## Restore the file or folder IN into OUT with PRIOR
