@@ -25,7 +25,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/site" "$3"
 
-for wheel in "$1"/wheels/*.whl "${WHEELS:-/nowhere}"/*.whl "$repository"/.whl/*.whl; do
+for wheel in "$1"/wheels/*.whl "${WHEELS:-$1/wheels}"/*.whl "$repository"/.whl/*.whl; do
   if [ -e "$wheel" ]; then
     "$python" -m zipfile -e "$wheel" "$work/site"  # a wheel is a zip archive; pip may be missing as well
   fi

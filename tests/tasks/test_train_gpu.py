@@ -28,13 +28,13 @@ TINY = (
 )
 
 
-def call(*words: object) -> subprocess.CompletedProcess[str]:
+def call(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", str(SCRIPT), *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": "/nowhere"},
+        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(home)},
         cwd="/",
     )
 
@@ -57,7 +57,7 @@ def speech(tmp_path_factory) -> Path:
 def test_two_pieces_one_after_the_other(speech, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     for start, out, more in (("none", one, []), (one / "piece", two, ["--last"])):
-        run = call(speech, start, out, "--minutes", "0.2", *more, *TINY)
+        run = call(speech, start, out, "--minutes", "0.2", *more, *TINY, home=tmp_path)
         assert run.returncode == 0, run.stdout + run.stderr
     first, both = (
         json.loads((out / "piece" / "piece.json").read_text(encoding="utf-8")) for out in (one, two)
@@ -95,11 +95,11 @@ def test_two_pieces_one_after_the_other(speech, tmp_path):
 
 @pytest.mark.slow
 def test_what_cannot_be_trained_is_said_in_a_line(speech, tmp_path):
-    assert "START" in call(speech).stderr
-    run = call(speech, tmp_path / "missing", tmp_path / "out", "--minutes", "0.1", *TINY)
+    assert "START" in call(speech, home=tmp_path).stderr
+    run = call(speech, tmp_path / "missing", tmp_path / "out", "--minutes", "0.1", *TINY, home=tmp_path)
     assert run.returncode == 2
     assert "No prior at" in run.stdout
     assert "Traceback" not in run.stdout
-    run = call(tmp_path / "nothing", "none", tmp_path / "out", "--minutes", "0.1", *TINY)
+    run = call(tmp_path / "nothing", "none", tmp_path / "out", "--minutes", "0.1", *TINY, home=tmp_path)
     assert run.returncode == 2
     assert "does not exist" in run.stdout
