@@ -54,7 +54,7 @@ help:  ## Show this text
 	@echo "  LOGGER    train: csv, tensorboard or wandb (offline unless WANDB_MODE=online)"
 	@echo "  DEVICES   train, predict: number of devices"
 	@echo "  IN, OUT   restore, predict, evaluate: recordings to restore, results"
-	@echo "  PRIOR     restore, predict, benchmark: a prior folder or a training checkpoint"
+	@echo "  PRIOR     restore, predict, benchmark: a prior folder or a training checkpoint (the shipped one)"
 	@echo "  REF       evaluate: clean references"
 	@echo "  TRACK     benchmark: enhance, dereverb, separate or joint"
 	@echo "  SYSTEM    benchmark: unprocessed, wpe, rnnoise, noisereduce, or a task such as enhance (with PRIOR)"
@@ -67,7 +67,7 @@ help:  ## Show this text
 	@echo "Examples"
 	@echo "  make train"
 	@echo "  make train DATA=~/speech DEVICES=2 LOGGER=wandb"
-	@echo "  make restore IN=noisy/ OUT=restored/ PRIOR=runs/prior/starter/HASH/prior"
+	@echo "  make restore IN=noisy/ OUT=restored/"
 	@echo "  make evaluate IN=noisy/ OUT=restored/ REF=clean/"
 	@echo "  make benchmark TRACK=joint SYSTEM=unprocessed DATA=corpus/"
 
@@ -155,13 +155,14 @@ restore: $(STAMP)  ## Restore the file or folder IN into OUT with PRIOR
 
 predict_options = --config 'experiments/$(EXP).yaml'
 predict_options += --data.init_args.input='$(IN)'
-predict_options += --model.init_args.prior='$(PRIOR)' --model.init_args.output='$(OUT)'
+predict_options += --model.init_args.output='$(OUT)'
+predict_options += $(if $(PRIOR),--model.init_args.prior='$(PRIOR)')
 predict_options += $(if $(DEVICES),--trainer.devices='$(DEVICES)')
 
 .PHONY: predict
 predict: EXP = enhance/nmf
 predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment file (default EXP=enhance/nmf)
-	$(call need,IN,a folder of recordings)$(call need,OUT,where the results go)$(call need,PRIOR,a prior folder or checkpoint)
+	$(call need,IN,a folder of recordings)$(call need,OUT,where the results go)
 	$(BIN)/diffsr predict $(predict_options) $(ARGS)
 
 .PHONY: evaluate

@@ -1,7 +1,7 @@
 """Unsupervised speech restoration: one diffusion prior of clean speech, posterior sampling for the rest.
 
     from diffsr import restore
-    restored = restore("noisy.wav", prior="runs/prior/starter/.../prior")
+    restored = restore("noisy.wav")
 
 The names are imported when they are used, so that `import diffsr` costs nothing.
 """

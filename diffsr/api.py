@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.diffusion.devices import move_to
+from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
@@ -69,7 +70,7 @@ class Restorer:
 
     def __init__(
         self,
-        prior: Prior | str | Path,
+        prior: Prior | str | Path = DEFAULT,
         task: str = "enhance",
         preset: str = "default",
         seed: int = 0,
@@ -152,7 +153,7 @@ class Restorer:
 
 
 def load_prior(source: str | Path) -> Prior:
-    """Load a prior folder, a checkpoint, or what a run folder holds of them.
+    """Load a prior that ships by its name, a prior folder, a checkpoint, or what a run folder holds of them.
 
     Raises:
         CheckpointError: Nothing there, parts missing, or weights that do not fit.
@@ -165,7 +166,7 @@ def load_prior(source: str | Path) -> Prior:
 
 def restore(
     audio: str | Path | Tensor | np.ndarray,
-    prior: Prior | str | Path,
+    prior: Prior | str | Path = DEFAULT,
     rate_hz: int | None = None,
     task: str = "enhance",
     preset: str = "default",

@@ -10,7 +10,8 @@ from torch import Tensor
 
 import diffsr
 from diffsr.baselines import BASELINES, System, make_baseline
-from diffsr.errors import CheckpointError, ConfigError, DataError
+from diffsr.diffusion.prior import DEFAULT
+from diffsr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from diffsr.diffusion import Prior
@@ -108,14 +109,14 @@ def open_system(
 
     Args:
         name: A baseline or a task.
-        prior: For tasks: a prior folder, a run folder, or a checkpoint.
+        prior: For tasks: a shipped prior, a prior or run folder, or a checkpoint; the default when None.
         preset: For tasks: fast, default (when None) or quality.
         device: For tasks: cpu, cuda, mps or auto (when None).
         seed: For tasks: of the posterior samples; 0 when None.
 
     Raises:
         ConfigError: No such system, a package is missing, or an option that it does not have.
-        CheckpointError: A task without a prior, or a prior that cannot be loaded.
+        CheckpointError: A prior that cannot be loaded.
     """
     if name in BASELINES:
         given = {"--prior": prior, "--preset": preset, "--device": device, "--seed": seed}
@@ -125,12 +126,7 @@ def open_system(
         return Baseline(make_baseline(name))
     if name not in known_systems():
         raise ConfigError(f"There is no system {name!r}; choose one of {', '.join(known_systems())}.")
-    if prior is None:
-        raise CheckpointError(
-            f"The system {name} needs a prior: give the folder of a trained one with --prior PATH "
-            "(`make train` makes one and says where it is)."
-        )
-    return OwnTask(name, prior, preset or "default", device or "auto", seed or 0)
+    return OwnTask(name, prior or DEFAULT, preset or "default", device or "auto", seed or 0)
 
 
 def prior_digest(prior: Prior) -> str:

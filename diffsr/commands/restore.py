@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from tqdm import tqdm
 
 from diffsr.commands.terminal import note, say
-from diffsr.errors import CheckpointError, ConfigError
+from diffsr.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffsr.files import FileReport
 
+DEFAULT_PRIOR = "speech-16k-fast"  # diffsr.diffusion.prior.DEFAULT, whose import takes seconds
 PRESETS = ("fast", "default", "quality")
 
 
@@ -30,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
     parser.add_argument("--task", default="enhance", help="what to remove: enhance (noise)")
-    parser.add_argument("--prior", help="a prior folder, a run folder, or a checkpoint of `diffsr fit`")
+    parser.add_argument(
+        "--prior",
+        default=DEFAULT_PRIOR,
+        help=f"a prior that ships ({DEFAULT_PRIOR} by default), a prior or run folder, or a checkpoint",
+    )
     parser.add_argument("--preset", default="default", choices=PRESETS, help="network calls: 30, 60, 200")
     parser.add_argument("--seed", type=int, default=0, help="of the posterior sample")
     parser.add_argument(
@@ -42,11 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Restore; exit code 2 when a recording failed."""
-    if not options.prior:
-        raise CheckpointError(
-            "no prior given. Give the folder of a trained one with --prior PATH; `make train` makes one in "
-            "minutes and says where it is (runs/prior/starter/*/prior)."
-        )
     if options.channels not in ("each", "mean") and not options.channels.isdecimal():
         raise ConfigError(
             f"--channels {options.channels}: expected each, mean or the number of a channel (0 is the first)."

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     kept = ScoreFile(None if output is None else output.with_suffix(".crops.jsonl"))
     rows, what = choose_rows(options.data, options.split)
     crops = fixed_crops(rows, prior, lengths_s, options.count)
-    table = PriorTable.of(prior, options.prior, what, _measure(prior, crops, kept))
+    table = PriorTable.of(prior, options.prior, what, measure_crops(prior, crops, kept))
     say(table.to_text())
     if output is not None:
         _write(table.to_csv() if output.suffix == ".csv" else table.to_markdown(), output)
@@ -124,7 +124,7 @@ def fixed_crops(
     return found
 
 
-def _measure(prior: Prior, crops: Sequence[ValidCrops], kept: ScoreFile) -> list[PriorQuality]:
+def measure_crops(prior: Prior, crops: Sequence[ValidCrops], kept: ScoreFile) -> list[PriorQuality]:
     """Quality for each length, with one line of progress."""
     from diffsr.report.prior_quality import measure
 

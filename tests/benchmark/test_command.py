@@ -92,7 +92,6 @@ def test_the_time_left_is_that_of_the_system_at_work(monkeypatch, capsys):
         ("run --track joint --system wpe", "--data"),
         ("run --track join --data DIR --system wpe", "no track 'join'. The tracks are: enhance (1 talker"),
         ("run --track joint --data DIR --system wpee", "no system 'wpee'; choose one of unprocessed, wpe"),
-        ("run --track joint --data DIR --system enhance", "needs a prior"),
         ("run --track joint --data DIR --system wpe --split train", "no split 'train', expected test (for"),
         (
             "run --track enhance --data DIR --system wpe --subset 7",

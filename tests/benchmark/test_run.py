@@ -258,8 +258,8 @@ def test_systems_by_name(tiny_prior_folder: Path):
         open_system("wep")
     with pytest.raises(ConfigError, match="--prior --preset: the system unprocessed has no such option"):
         open_system("unprocessed", prior="x", preset="fast")
-    with pytest.raises(CheckpointError, match="enhance needs a prior.*--prior PATH"):
-        open_system("enhance")
+    with pytest.raises(CheckpointError, match="No prior at nowhere"):
+        open_system("enhance", prior="nowhere")
     system = open_system("enhance", prior=tiny_prior_folder, preset="fast", device="cpu")
     assert system.label == "enhance-fast"
     assert system.settings()["preset"] == "fast"

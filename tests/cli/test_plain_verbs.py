@@ -73,7 +73,6 @@ def test_restore_one_channel_of_a_file(shell, prior: Path, noisy: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["noisy", "out"], "no prior given"),
         (["noisy", "out", "--prior=nowhere"], "No prior at nowhere"),
         (["gone.wav", "out", "--prior=prior"], "gone.wav"),
         (["noisy", "out", "--prior=prior", "--task=fly"], "There is no task 'fly'"),
