@@ -1,19 +1,32 @@
-"""What the physics does to the sources before a microphone hears them."""
+"""All talkers meet at one microphone."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffsr.degradations.base import Degradation
 
 
-class Mixing(nn.Module):
+class Mixing(Degradation):
     """All talkers add up at the microphone: `y = sum_k x_k`. With one talker it is the identity.
-
-    Other observation models (rooms, clipping, gaps) take its place with the same two methods.
     """
 
+    mixes = True
+    has_projection = True
+    reaches_all = True
+
     def reset(self, y: Tensor, n_sources: int) -> None:
-        """Create the parameters of these observations, `y [rows, C, T]`: there are none."""
+        """There are no parameters; `y [rows, C, T]`."""
+        super().reset(y, n_sources)
 
     def forward(self, x: Tensor) -> Tensor:
         """Sources `[rows, S, T]` -> observation `[rows, 1, T]`."""
         return x.sum(dim=1, keepdim=True)
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """Every source gets the same, `[rows, 1, T] -> [rows, S, T]`."""
+        return r.expand(-1, self.n_sources, -1)
+
+    def consistent(self, x0: Tensor, y: Tensor) -> Tensor:
+        """What the sum lacks is split evenly."""
+        return x0 + (y - self(x0)) / x0.shape[1]

@@ -1,0 +1,184 @@
+"""What every observation model offers, and chains of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from diffsr.errors import ConfigError, DataError
+
+
+class Degradation(nn.Module):
+    """From sources to observation, `A(x)`, with parameters of each row.
+
+    Two kinds: those that mix take `[rows, S, T]` to `[rows, C, T]`, the others change every channel by
+    itself and keep the number of channels. A row never depends on other rows.
+    """
+
+    linear: bool = True
+    """Whether `A(a x + b x') = a A(x) + b A(x')`; then there is an adjoint."""
+    mixes: bool = False
+    """Whether sources become microphones."""
+    has_projection: bool = False
+    """Whether `consistent` has a closed form."""
+    reaches_all: bool = False
+    """Whether every observation is `A(x)` of some x."""
+    n_sources: int = 1
+    """Channels of x, since `reset`."""
+
+    def reset(self, y: Tensor, n_sources: int) -> None:
+        """Create the parameters of these observations.
+
+        Args:
+            y: Observations `[rows, C, T]`. The rows are B items times R restarts, restarts of an item side
+                by side, so parameters that were given for B items are repeated.
+            n_sources: Channels of what `forward` gets, S.
+
+        Raises:
+            ConfigError: The model cannot have produced so many channels.
+            DataError: Given parameters, or what was found in y, do not fit y.
+        """
+        if not self.mixes and n_sources != y.shape[1]:
+            raise ConfigError(
+                f"{type(self).__name__} keeps the number of channels; found {n_sources} sources and {y.shape[1]} "
+                f"microphones. Use Chain([Mixing(), {type(self).__name__}(...)]), or a room in place of Mixing."
+            )
+        self.n_sources = n_sources
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[rows, S, T] -> [rows, C, T]`; differentiable."""
+        raise NotImplementedError
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """`A' r`, `[rows, C, T] -> [rows, S, T]`, for linear models: by automatic differentiation here.
+
+        Raises:
+            ConfigError: The model is not linear.
+        """
+        if not self.linear:
+            raise ConfigError(
+                f"{type(self).__name__} is not linear and has no adjoint. Choose a guidance that takes gradients "
+                "or projections."
+            )
+        at = r.new_zeros(r.shape[0], self.n_sources, r.shape[-1])
+        _, pull_back = torch.func.vjp(self.forward, at)
+        return pull_back(r)[0]
+
+    def consistent(self, x0: Tensor, y: Tensor) -> Tensor:
+        """The nearest x that explains y exactly, `[rows, S, T], [rows, C, T] -> [rows, S, T]`.
+
+        Raises:
+            ConfigError: There is no closed form (`has_projection`).
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has no projection onto the sources that explain a recording. Choose another "
+            "guidance than projection."
+        )
+
+    def project(self) -> None:
+        """Take the parameters back to the feasible set: nothing to do where none are estimated."""
+
+    def describe(self) -> dict[str, Tensor]:
+        """The physics of each row for the user: name with unit -> `[rows, ...]`, detached."""
+        return {}
+
+
+class Chain(Degradation):
+    """Observation models one after the other: talkers, then their gains, rooms, then the device.
+
+    Exactly one part mixes where there are several talkers or microphones. With several talkers of different
+    gains, `consistent` explains y but is not the nearest.
+
+    Args:
+        parts: In the order of the physics, such as `[Gain(), Room(...), Clipping()]`.
+    """
+
+    def __init__(self, parts: Sequence[Degradation]) -> None:
+        super().__init__()
+        if not parts:
+            raise ConfigError("A Chain needs at least one part; Mixing() is the one that changes nothing.")
+        mixing = [type(part).__name__ for part in parts if part.mixes]
+        if len(mixing) > 1:
+            raise ConfigError(f"A Chain mixes once, found {' and '.join(mixing)}. Leave only one of them.")
+        self.parts = nn.ModuleList(parts)
+        self.linear = all(part.linear for part in parts)
+        self.mixes = bool(mixing)
+        self.reaches_all = all(part.reaches_all for part in parts)
+        # Behind a part that does not reach every signal, a later projection would leave its range.
+        onto_before = all(part.reaches_all for part in parts[:-1])
+        self.has_projection = onto_before and all(part.has_projection for part in parts)
+
+    def reset(self, y: Tensor, n_sources: int) -> None:
+        """See base; the parts behind the one that mixes have the channels of y."""
+        super().reset(y, n_sources)
+        n_channels = n_sources
+        for part in self._parts():
+            part.reset(y, n_channels)
+            n_channels = y.shape[1] if part.mixes else n_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See base."""
+        for part in self._parts():
+            x = part(x)
+        return x
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """The reversed chain of the adjoints."""
+        for part in reversed(self._parts()):
+            r = part.adjoint(r)
+        return r
+
+    def consistent(self, x0: Tensor, y: Tensor) -> Tensor:
+        """See base: backwards, each part is made to produce what the next one asks for."""
+        if not self.has_projection:
+            return super().consistent(x0, y)
+        entering = [x0]
+        for part in self._parts()[:-1]:
+            entering.append(part(entering[-1]))
+        for part, signal in zip(reversed(self._parts()), reversed(entering), strict=True):
+            y = part.consistent(signal, y)
+        return y
+
+    def before(self, part: Degradation, x: Tensor) -> Tensor:
+        """What enters a part when the sources are x: the M-step of a room sees its sources so."""
+        for earlier in self._parts()[: self._place(part)]:
+            x = earlier(x)
+        return x
+
+    def after(self, part: Degradation, signal: Tensor) -> Tensor:
+        """What becomes of the output of a part."""
+        for later in self._parts()[self._place(part) + 1 :]:
+            signal = later(signal)
+        return signal
+
+    def project(self) -> None:
+        """See base."""
+        for part in self._parts():
+            part.project()
+
+    def describe(self) -> dict[str, Tensor]:
+        """All of all parts."""
+        return {name: value for part in self._parts() for name, value in part.describe().items()}
+
+    def _parts(self) -> list[Degradation]:
+        return [part for part in self.parts if isinstance(part, Degradation)]
+
+    def _place(self, part: Degradation) -> int:
+        return next(k for k, own in enumerate(self.parts) if own is part)
+
+
+def per_row(value: Tensor, y: Tensor, name: str) -> Tensor:
+    """Parameters of B items `[B, ...]` -> of the rows of y `[rows, ...]`, on its device; one serves all.
+
+    Raises:
+        DataError: The rows are not B items with equally many restarts.
+    """
+    rows, found = y.shape[0], value.shape[0]
+    if found == 0 or rows % found:
+        raise DataError(
+            f"There are {found} of {name} for {rows} rows; expected one for all, or one for each recording "
+            "(rows are recordings times restarts)."
+        )
+    return value.to(y.device).repeat_interleave(rows // found, dim=0, output_size=rows)

@@ -1,0 +1,113 @@
+"""Samples cut off at a level that the device could not exceed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffsr.degradations.base import Degradation, per_row
+from diffsr.errors import ConfigError, DataError
+
+TOLERANCE = 5e-4
+"""Samples this near below the level count as clipped, relative to it: quantised, they no longer are equal."""
+PILE_SAMPLES = 4
+"""Fewer samples at the peak are no pile."""
+PILE_DENSITY = 30.0
+"""Samples per level at the peak, over those just below; 14 for a sine, about 1 for speech that is not clipped."""
+_BELOW = (0.95, 0.99)
+
+
+class Clipping(Degradation):
+    """`max(-c, min(c, x))` with one threshold c for each row.
+
+    Not linear. Without gradient where x is beyond the threshold: any value there explains y as well.
+
+    Args:
+        threshold: Known levels of items `[B]`, or one for all, in the units of y; None to estimate them from
+            the recordings (`estimate_threshold`).
+
+    Raises:
+        ConfigError: A threshold is not positive.
+    """
+
+    linear = False
+    has_projection = True
+
+    def __init__(self, threshold: Tensor | float | None = None) -> None:
+        super().__init__()
+        self.known = None if threshold is None else torch.as_tensor(threshold, dtype=torch.float32).reshape(-1)
+        if self.known is not None and not bool((self.known > 0).all()):
+            raise ConfigError(
+                f"The threshold of clipping is {self.known.tolist()}, expected a level above 0. Leave it out to "
+                "have it estimated."
+            )
+        self.threshold = torch.ones(1)
+        """Levels of this batch `[rows]`."""
+
+    def reset(self, y: Tensor, n_sources: int) -> None:
+        """Known thresholds, or those found in y.
+
+        Raises:
+            DataError: Rows never reach the threshold or exceed it, or no level is found at which samples pile up.
+        """
+        super().reset(y, n_sources)
+        if self.known is None:
+            self.threshold = estimate_threshold(y)
+            lacks = self.threshold.isnan()
+            reason = (
+                "have no level at which samples pile up: they are not clipped, or were filtered or coded since. "
+                "Give the threshold, or restore them without clipping"
+            )
+        else:
+            self.threshold = per_row(self.known, y, "thresholds").to(y.dtype)
+            peak = y.abs().amax((1, 2))
+            lacks = ~((peak - self.threshold).abs() <= 10 * TOLERANCE * self.threshold)
+            reason = (
+                f"have the peaks {_some(peak[lacks])} but the thresholds {_some(self.threshold[lacks])}: what was "
+                "clipped there has its peak there. Correct the threshold (in units of the recording), or leave it "
+                "out to have it estimated"
+            )
+        if rows := lacks.nonzero()[:, 0].tolist():
+            raise DataError(f"Rows {', '.join(map(str, rows))} of the batch {reason}.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[rows, C, T] -> [rows, C, T]`."""
+        level = self.threshold[:, None, None]
+        return torch.maximum(torch.minimum(x, level), -level)
+
+    def consistent(self, x0: Tensor, y: Tensor) -> Tensor:
+        """The recording below the threshold; at it, at least the threshold with the sign of the recording."""
+        level = self.threshold[:, None, None]
+        beyond = torch.maximum(x0 * y.sign(), level) * y.sign()
+        return torch.where(self.clipped(y), beyond, y)
+
+    def clipped(self, y: Tensor) -> Tensor:
+        """Which samples are at the threshold, bool of the shape of y."""
+        return y.abs() >= (1.0 - TOLERANCE) * self.threshold[:, None, None]
+
+    def describe(self) -> dict[str, Tensor]:
+        """`clipping_threshold [rows]`."""
+        return {"clipping_threshold": self.threshold.detach()}
+
+
+def estimate_threshold(y: Tensor) -> Tensor:
+    """The level at which samples pile up, `[rows, C, T] -> [rows]`; NaN where there is none.
+
+    A recording that is clipped has many samples at its peak and few just below. The level is that of the
+    lowest sample of the pile.
+    """
+    size = y.abs().flatten(1)
+    peak = size.amax(1, keepdim=True)
+    at_peak = (size >= (1.0 - TOLERANCE) * peak) & (peak > 0)
+    below = (size >= _BELOW[0] * peak) & (size < _BELOW[1] * peak)
+    density = at_peak.sum(1) / TOLERANCE
+    usual = below.sum(1).clamp_min(1) / (_BELOW[1] - _BELOW[0])
+    piles_up = (at_peak.sum(1) >= PILE_SAMPLES) & (density >= PILE_DENSITY * usual)
+    level = torch.where(at_peak, size, math.inf).amin(1)
+    return torch.where(piles_up, level, math.nan)
+
+
+def _some(levels: Tensor) -> str:
+    return ", ".join(f"{level:.4g}" for level in levels.tolist()[:4])

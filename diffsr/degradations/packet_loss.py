@@ -1,0 +1,106 @@
+"""Lost packets: some stretches of time were never recorded."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffsr.degradations.base import Degradation, per_row
+from diffsr.errors import DataError
+
+SHORTEST_GAP_MS = 5.0
+"""Quantised speech holds shorter runs of zeros by itself."""
+
+
+class PacketLoss(Degradation):
+    """`m_t x_t`: samples outside the mask are lost and became zeros.
+
+    Args:
+        received: Known masks of items, true where a sample was received, bool `[B, T]`; None to look for runs
+            of zeros (`find_gaps`).
+        rate_hz: Sample rate of the recordings.
+        shortest_gap_ms: Shorter runs of zeros are no gaps.
+    """
+
+    has_projection = True
+
+    def __init__(
+        self,
+        received: Tensor | None = None,
+        rate_hz: int = 16000,
+        shortest_gap_ms: float = SHORTEST_GAP_MS,
+    ) -> None:
+        super().__init__()
+        self.known, self.rate_hz, self.shortest_gap_ms = received, rate_hz, shortest_gap_ms
+        self.received = torch.ones(1, 1, dtype=torch.bool)
+        """Mask of this batch, bool `[rows, T]`."""
+
+    def reset(self, y: Tensor, n_sources: int) -> None:
+        """The known mask, or the one found in y.
+
+        Raises:
+            DataError: The mask has another length, keeps nothing, or no gap was found.
+        """
+        super().reset(y, n_sources)
+        if self.known is None:
+            self.received = ~find_gaps(y, self.rate_hz, self.shortest_gap_ms)
+            _refuse_rows(
+                self.received.all(1),
+                f"hold no run of zeros of {self.shortest_gap_ms:g} ms or more: no packet seems to be lost, or its "
+                "gap was filled or filtered. Give the mask, or a smaller shortest_gap_ms",
+            )
+            return
+        if self.known.ndim != 2 or self.known.shape[1] != y.shape[-1]:
+            raise DataError(
+                f"The mask has the shape {list(self.known.shape)}, expected one line of {y.shape[-1]} samples for "
+                "each recording, true where a sample was received. Cut or extend it."
+            )
+        self.received = per_row(self.known.bool(), y, "masks")
+        _refuse_rows(~self.received.any(1), "receive nothing by their masks. Invert the mask: true means received")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[rows, C, T] -> [rows, C, T]`."""
+        return x * self.received[:, None]
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """Diagonal, so its own adjoint."""
+        return self(r)
+
+    def consistent(self, x0: Tensor, y: Tensor) -> Tensor:
+        """The recording where it was received, the estimate elsewhere."""
+        return torch.where(self.received[:, None], y, x0)
+
+    def describe(self) -> dict[str, Tensor]:
+        """`received`, bool `[rows, T]`."""
+        return {"received": self.received}
+
+
+def find_gaps(y: Tensor, rate_hz: int, shortest_ms: float = SHORTEST_GAP_MS) -> Tensor:
+    """Samples in runs of exact zeros in all channels, `[rows, C, T]` -> bool `[rows, T]`.
+
+    Zeros at the start and the end of a recording are silence, not gaps.
+
+    Args:
+        y: Recordings.
+        rate_hz: Their sample rate.
+        shortest_ms: Shorter runs do not count.
+    """
+    n = max(1, math.ceil(shortest_ms * rate_hz / 1000))
+    sounds = (y != 0).any(1)
+    if n > y.shape[-1]:
+        return torch.zeros_like(sounds)
+    # A run is a place where a window of n samples is silent; the samples of such windows are in a run.
+    busy = F.max_pool1d(sounds.float()[:, None], n, stride=1)
+    gaps = F.max_pool1d(F.pad(1.0 - busy, (n - 1, n - 1)), n, stride=1)[:, 0] > 0
+    started = sounds.cummax(1).values
+    ends_later = sounds.flip(1).cummax(1).values.flip(1)
+    return gaps & started & ends_later
+
+
+def _refuse_rows(bad: Tensor, reason: str) -> None:
+    rows = bad.nonzero()[:, 0].tolist()
+    if rows:
+        raise DataError(f"Rows {', '.join(map(str, rows))} of the batch {reason}.")

@@ -1,0 +1,109 @@
+"""The M-step of a room: its parameters on a fixed estimate of the dry speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffsr.signal.filtering import convolution_of
+from diffsr.signal.stft import STFT
+
+EXPONENT = 2.0 / 3.0
+"""Of the magnitudes in the compressed loss."""
+_FLOOR = 1e-6
+"""Below this share of the mean power of a recording, magnitudes are compressed no further."""
+
+
+def fit_response(
+    render: Callable[[], Tensor],
+    project: Callable[[], None],
+    optimiser: torch.optim.Optimizer,
+    x0: Tensor,
+    y: Tensor,
+    weight: Tensor | None = None,
+    n_updates: int = 10,
+    stft: STFT | None = None,
+    after: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Updates of the parameters of rooms.
+
+    The loss is a sum over rows, and the optimiser must treat every number by itself (as Adam does): a row gets
+    what it would get alone.
+
+    Args:
+        render: Responses `[rows, S, L]` from the parameters of the optimiser.
+        project: Takes these parameters back to the feasible set, after each update.
+        optimiser: With its state.
+        x0: What enters the rooms `[rows, S, T]`.
+        y: Observation `[rows, 1, T]`.
+        weight: Inverse variance of the bins `[rows, F, N]` for the loss of `whitened_loss`; None for
+            `compressed_loss`.
+        n_updates: Updates.
+        stft: Of the loss; windows of 512 samples and hops of 128 by default.
+        after: What happens behind the rooms, differentiable.
+
+    Returns:
+        The loss before each update, `[n_updates, rows]`.
+    """
+    # The Trainer predicts in inference mode; clones made outside of it can be differentiated.
+    with torch.inference_mode(False), torch.enable_grad():
+        x0, y = x0.detach().clone(), y.detach().clone()
+        weight = None if weight is None else weight.detach().clone()
+        transform = (STFT() if stft is None else stft).to(y.device)
+        target = transform(y[:, 0])
+        compare = _comparison(target, weight)
+        convolved: Callable[[Tensor], Tensor] | None = None
+        losses = []
+        for _ in range(n_updates):
+            response = render()
+            if convolved is None:
+                convolved = convolution_of(x0, response.shape[-1])
+            heard = convolved(response).sum(1, keepdim=True)
+            loss = compare(transform((heard if after is None else after(heard))[:, 0]))
+            optimiser.zero_grad(set_to_none=True)
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            project()
+            losses.append(loss.detach())
+    return torch.stack(losses) if losses else y.new_zeros(0, y.shape[0])
+
+
+def compressed_loss(target: Tensor, estimate: Tensor) -> Tensor:
+    """`sum |C(Y) - C(Y_hat)|^2 / sum |C(Y)|^2` with `C(Y) = |Y|^(2/3) exp(j arg Y)`, `[rows, F, N] -> [rows]`.
+
+    The loss of BUDDy (arXiv 2405.04272, Eq. 8) relative to the observation, so that its gradient has the same
+    size at every level.
+    """
+    return _comparison(target, None)(estimate)
+
+
+def whitened_loss(target: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
+    """`sum |Y - Y_hat|^2 weight / sum |Y|^2 weight`, `[rows, F, N] -> [rows]`."""
+    return _comparison(target, weight)(estimate)
+
+
+def _comparison(target: Tensor, weight: Tensor | None) -> Callable[[Tensor], Tensor]:
+    floor = _FLOOR * _power(target).mean((-2, -1), keepdim=True) + 1e-30
+
+    def compress(spectrum: Tensor) -> Tensor:
+        if weight is not None:
+            return spectrum
+        return spectrum * (_power(spectrum) + floor) ** ((EXPONENT - 1.0) / 2.0)
+
+    def sized(spectrum: Tensor) -> Tensor:
+        power = _power(spectrum)
+        return (power if weight is None else power * weight).sum((-2, -1))
+
+    compressed = compress(target)
+    whole = sized(compressed) + 1e-30
+
+    def compare(estimate: Tensor) -> Tensor:
+        return sized(compressed - compress(estimate)) / whole
+
+    return compare
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    return spectrum.real.square() + spectrum.imag.square()
