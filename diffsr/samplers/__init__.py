@@ -1,17 +1,25 @@
 """Posterior samplers: schedule x solver x guidance x M-steps, all independent of each other."""
 
 from diffsr.samplers.annealed import AnnealedSampler, Samples
+from diffsr.samplers.dps import DPS
 from diffsr.samplers.estimation import UpdateNoise
-from diffsr.samplers.guidance import NoisePerturbed, Proximal, Unguided
+from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.randomness import RowNoise
-from diffsr.samplers.solvers import Euler, Renoise
+from diffsr.samplers.solvers import Euler, Heun, Renoise
+from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
 
 __all__ = [
+    "DPS",
+    "Ancestral",
     "AnnealedSampler",
     "Euler",
+    "Heun",
     "NoisePerturbed",
+    "PosteriorTransition",
+    "PredictorCorrector",
     "Problem",
+    "Projection",
     "Proximal",
     "Renoise",
     "RowNoise",

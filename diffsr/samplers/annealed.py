@@ -18,6 +18,9 @@ from diffsr.typing import Sources
 
 OnStep = Callable[[int, int], None]
 
+CHECK_EVERY = 8
+"""Levels between two looks at whether the state is finite; each makes the device wait."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -104,27 +107,43 @@ class AnnealedSampler:
             on_step: Called with (finished, total) after each step.
 
         Raises:
-            DiffsrError: The state is not finite any more.
+            DiffsrError: The state is not finite any more; the message names the level where it happened.
         """
         posterior = Posterior(self.guidance, problem)
+        problem.memory.clear()
         n_steps = len(self.sigmas) - 1
+        finite_steps = torch.zeros(z.shape[0], device=z.device)
         for index in range(n_steps):
             sigma, sigma_next = (self.sigmas[index + k].to(z.device).expand(z.shape[0]) for k in (0, 1))
-            z, sigma = self._churn(z, sigma, sigma_next, problem)
+            is_last = index + 1 == n_steps
+            if not is_last:
+                z, sigma = self._churn(z, sigma, sigma_next, problem)
             x0 = posterior(z, sigma, self.estimators)
             z = self.solver.step(z, x0, sigma, sigma_next, posterior, problem)
+            finite_steps += torch.isfinite(z).flatten(1).all(1)
+            if is_last or (index + 1) % CHECK_EVERY == 0:
+                self._check(finite_steps, index + 1)
             if on_step is not None:
                 on_step(index + 1, n_steps)
-        if not bool(torch.isfinite(z).all()):
-            raise DiffsrError(
-                "The sampler diverged: its result holds NaN or infinite values. "
-                "Expected finite audio; check the prior with `diffsr validate` or use another preset."
-            )
         return Samples(z, posterior.n_calls)
 
+    def _check(self, finite_steps: Tensor, n_done: int) -> None:
+        """Stop where a row was finite in fewer levels than there were so far."""
+        counts = [int(count) for count in finite_steps.tolist()]
+        if (first := min(counts)) == n_done:
+            return
+        rows = [row for row, count in enumerate(counts) if count < n_done]
+        named = ", ".join(map(str, rows[:8])) + ", ..." * (len(rows) > 8)
+        raise DiffsrError(
+            f"The sampler diverged at level {first + 1} of {len(self.sigmas) - 1} (sigma "
+            f"{float(self.sigmas[first]):.3g}): NaN or infinite values in {len(rows)} of {len(counts)} rows "
+            f"({named}). Expected finite audio; check the prior with `diffsr validate`, or use more levels, "
+            "smaller steps or another preset."
+        )
+
     def _churn(self, z: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Raise the noise level a little (EDM, arXiv 2206.00364, Alg. 2, lines 5 and 6); not before 0."""
-        if self.churn == 0 or not bool((sigma_next > 0).all()):
+        """Raise the noise level a little (EDM, arXiv 2206.00364, Alg. 2, lines 5 and 6)."""
+        if self.churn == 0:
             return z, sigma
         raised = sigma * (sigma / sigma_next) ** self.churn
         extra = (raised.square() - sigma.square()).sqrt()

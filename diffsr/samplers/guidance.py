@@ -1,7 +1,8 @@
 """Rules that turn the prior's estimate into one that also explains the observation.
 
-All act on additive mixtures in STFT bins: exact where noise is white over a frame, a good approximation
-elsewhere (the exact solution needs conjugate gradients over time).
+All but `DPS` are forward-only. They share one update, `samplers/innovation.py`: closed form in STFT bins for
+additive mixtures, conjugate gradients for rooms, gaps and filters. Steps are in units of sigma, so that the
+number of noise levels can change without another tuning.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from diffsr.samplers.innovation import N_ITERATIONS, Innovation
 from diffsr.samplers.problem import Problem
 from diffsr.typing import Sources
 
@@ -29,7 +31,7 @@ class Guidance(Protocol):
 
 
 class Unguided:
-    """The prior alone: unconditional sampling."""
+    """The prior alone: unconditional sampling, and solvers that use the observation themselves."""
 
     needs_gradient = False
 
@@ -41,27 +43,31 @@ class Unguided:
 class Proximal:
     """The most probable sources between estimate and observation, without a gradient of the network.
 
-    `argmin_x |(Y - sum_k X_k)|^2 / v + sum_k |X_k - X0_k|^2 / r_k^2` in each bin, solved in closed form:
-    the residual is split in proportion to the uncertainties, `r_k^2 / (sum_j r_j^2 + v)`. For Gaussian
-    priors this is the exact posterior mean (DiffPIR, arXiv 2305.08995, Eq. 12, with the uncertainty of
-    PiGDM in place of a free weight).
+    `argmin_x |y - A x|^2_{1/v} + |x - x0|^2_{1/r^2}` with the prior's uncertainty r^2 per bin: the exact
+    posterior mean for Gaussian priors (DiffPIR, arXiv 2305.08995, Eq. 12, with the uncertainty of PiGDM in
+    place of a free weight). Without a room the residual is split in each bin in proportion to the
+    uncertainties, `r_k^2 / (sum_j r_j^2 + v)`; else a few steps of conjugate gradients start from the
+    solution of the level before.
+
+    Args:
+        n_iterations: Steps of conjugate gradients at each level, where there is no closed form.
     """
 
     needs_gradient = False
 
+    def __init__(self, n_iterations: int = N_ITERATIONS) -> None:
+        self.n_iterations = n_iterations
+
     def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class."""
-        stft = problem.likelihood.stft
-        residual = stft(problem.residual(x0))
-        r2 = problem.source_variance(x0, sigma)
-        gain = r2 / (r2.sum(1, keepdim=True) + problem.likelihood.variance[:, None])
-        return x0 + stft.inverse(gain * residual, x0.shape[-1])
+        innovation = Innovation(problem, x0, problem.source_variance(x0, sigma), self.n_iterations)
+        return x0 + innovation.move(problem.residual(x0), memory="proximal")
 
 
 class NoisePerturbed:
     """The likelihood evaluated at the noisy state instead of at the estimate (UDiffSE, arXiv 2309.10450).
 
-    `x0 + weight * sigma^2 * grad_z log N(Y; sum_k Z_k, v + S sigma^2)`: the state's own noise widens the
+    `x0 + weight * sigma^2 * grad_z log N(y; A z, v + sigma^2 A A')`: the state's own noise widens the
     likelihood. Cheap, but the prior is counted twice: the posterior comes out too narrow with an ODE.
 
     Args:
@@ -75,8 +81,25 @@ class NoisePerturbed:
 
     def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class."""
-        stft = problem.likelihood.stft
-        residual = stft(problem.residual(z))
-        state = stft.bin_variance(sigma.square())[:, None]
-        gain = state / (problem.n_sources * state + problem.likelihood.variance[:, None])
-        return x0 + self.weight * stft.inverse(gain * residual, x0.shape[-1])
+        state = problem.likelihood.stft.bin_variance(sigma.square())[:, None]
+        innovation = Innovation(problem, z, state)
+        return x0 + self.weight * innovation.move(problem.residual(z), memory="noise_perturbed")
+
+
+class Projection:
+    """The nearest sources that the observation does not contradict: hard consistency.
+
+    For recordings without noise (gaps, clipping, a known low-pass): what was recorded is kept as it is, and
+    the prior fills in the rest (imputation, arXiv 2011.13456, appendix I.2). With noise it is wrong: it lands
+    on the recording.
+    """
+
+    needs_gradient = False
+
+    def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
+        """See class.
+
+        Raises:
+            ConfigError: The degradation has no projection in closed form.
+        """
+        return problem.degradation.consistent(x0, problem.y)

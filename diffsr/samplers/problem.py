@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -14,7 +14,9 @@ from diffsr.typing import Denoiser, Observation, Sources
 
 
 class Degradation(Protocol):
-    """From sources to observation."""
+    """From sources to observation: what samplers use of `diffsr.degradations.base.Degradation`."""
+
+    linear: bool
 
     def reset(self, y: Tensor, n_sources: int) -> None:
         """Create the parameters of these observations."""
@@ -22,6 +24,14 @@ class Degradation(Protocol):
 
     def __call__(self, x: Sources) -> Observation:
         """`[rows, S, T] -> [rows, C, T]`."""
+        ...
+
+    def adjoint(self, r: Observation) -> Sources:
+        """`[rows, C, T] -> [rows, S, T]`, of linear models."""
+        ...
+
+    def consistent(self, x0: Sources, y: Observation) -> Sources:
+        """The nearest sources that explain y exactly; ConfigError where there is no closed form."""
         ...
 
 
@@ -37,6 +47,7 @@ class Problem:
         noise: Random numbers of each row.
         item_of_row: Item that each row belongs to `[rows]`; restarts of an item are neighbours.
         n_sources: Talkers S.
+        memory: What guidance remembers from level to level, by name; a sampler starts with it empty.
     """
 
     y: Observation
@@ -46,6 +57,7 @@ class Problem:
     noise: RowNoise
     item_of_row: Tensor
     n_sources: int = 1
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def pose(
