@@ -42,8 +42,9 @@ class Degradation(nn.Module):
         """
         if not self.mixes and n_sources != y.shape[1]:
             raise ConfigError(
-                f"{type(self).__name__} keeps the number of channels; found {n_sources} sources and {y.shape[1]} "
-                f"microphones. Use Chain([Mixing(), {type(self).__name__}(...)]), or a room in place of Mixing."
+                f"{type(self).__name__} keeps the number of channels; found {n_sources} sources and "
+                f"{y.shape[1]} microphones. Use Chain([Mixing(), {type(self).__name__}(...)]), or a room in "
+                "place of Mixing."
             )
         self.n_sources = n_sources
 
@@ -59,11 +60,11 @@ class Degradation(nn.Module):
         """
         if not self.linear:
             raise ConfigError(
-                f"{type(self).__name__} is not linear and has no adjoint. Choose a guidance that takes gradients "
-                "or projections."
+                f"{type(self).__name__} is not linear and has no adjoint. Choose a guidance that takes "
+                "gradients or projections."
             )
         at = r.new_zeros(r.shape[0], self.n_sources, r.shape[-1])
-        _, pull_back = torch.func.vjp(self.forward, at)
+        pull_back = torch.func.vjp(self.forward, at)[1]
         return pull_back(r)[0]
 
     def consistent(self, x0: Tensor, y: Tensor) -> Tensor:
@@ -73,8 +74,8 @@ class Degradation(nn.Module):
             ConfigError: There is no closed form (`has_projection`).
         """
         raise ConfigError(
-            f"{type(self).__name__} has no projection onto the sources that explain a recording. Choose another "
-            "guidance than projection."
+            f"{type(self).__name__} has no projection onto the sources that explain a recording. Choose "
+            "another guidance than projection."
         )
 
     def project(self) -> None:

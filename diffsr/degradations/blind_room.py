@@ -4,10 +4,10 @@
     t60_b  = ln(1000) hop / (alpha_b rate)
     h      = minimum_phase(delta + overlap_add(window irfft(A exp(j phase)))),    then h[0] = 1
 
-The operator of BUDDy (arXiv 2405.04272, Sec. 3.2). Different here: decays and levels are estimated as logarithms
-and levels count from 40 dB below the direct path, the response is a filter in time and so exact at the borders
-of frames, the outermost bands reach to 0 Hz and half the rate, and the number of frames follows the longest
-reverberation time. All rows, talkers and bands are computed at once.
+The operator of BUDDy (arXiv 2405.04272, Sec. 3.2). Different here: decays and levels are estimated as
+logarithms and levels count from 40 dB below the direct path, the response is a filter in time and so exact at
+the borders of frames, the outermost bands reach to 0 Hz and half the rate, and the number of frames follows
+the longest reverberation time. All rows, talkers and bands are computed at once.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SHORTEST_RT60_S = 0.1
 FLOOR_DB = -40.0
 """Level 0 dB: the decay starts this far below the direct path, sample by sample (RMS)."""
 HIGHEST_LEVEL_DB = 40.0
+_SILENT_DB = -120.0
 _NEPERS = math.log(10.0) / 20.0
 _EDGES_HZ = (*range(0, 1000, 125), *range(1000, 3000, 250), *range(3000, 8001, 500))
 """Bands of BUDDy: its 25 lie inside of these 27 at 16 kHz."""
@@ -57,8 +58,8 @@ class RoomParameters(NamedTuple):
 class BlindRoom(Degradation):
     """`y = sum_k h_k * x_k`, one microphone, with responses of minimum phase and unit direct path.
 
-    `forward` is differentiable in x; the parameters change by `fit` alone. All rows start from the same phases
-    (one draw for each talker), so that a row does not depend on its batch.
+    `forward` is differentiable in x; the parameters change by `fit` alone. All rows start from the same
+    phases (one draw for each talker), so that a row does not depend on its batch.
 
     Args:
         rate_hz: Sample rate.
@@ -123,8 +124,8 @@ class BlindRoom(Degradation):
         super().reset(y, n_sources)
         if y.shape[1] != 1:
             raise ConfigError(
-                f"A blind room has one microphone, found {y.shape[1]} channels. Restore one of them at a time, or "
-                "give the room response."
+                f"A blind room has one microphone, found {y.shape[1]} channels. Restore one of them at a "
+                "time, or give the room response."
             )
         self.to(y.device)
         rows, n_bands = y.shape[0], len(self.band_hz)
@@ -133,13 +134,12 @@ class BlindRoom(Degradation):
         phase = torch.stack([torch.rand(shape, generator=rng) for _ in range(n_sources)]) * (2 * math.pi)
         # The Trainer predicts in inference mode, whose tensors could not be optimised.
         with torch.inference_mode(False):
-            like = {"dtype": torch.float32, "device": y.device}
             n_decays = 1 if self.tie_decays else n_sources
             log_decay = math.log(self._decay(self.initial_rt60_s))
             log_level = (self.initial_level_db + FLOOR_DB) * _NEPERS
             parameters = RoomParameters(
-                torch.full((rows, n_decays, n_bands), log_decay, **like),
-                torch.full((rows, n_sources, n_bands), log_level, **like),
+                torch.full((rows, n_decays, n_bands), log_decay, device=y.device),
+                torch.full((rows, n_sources, n_bands), log_level, device=y.device),
                 phase.to(y.device).expand(rows, -1, -1, -1).clone(),
             )
             for parameter in parameters:
@@ -169,16 +169,20 @@ class BlindRoom(Degradation):
         return self._decay(1.0) / decay
 
     def level_db(self) -> Tensor:
-        """Level at which the decay of each band starts, `[rows, S, bands]`, over 40 dB below the direct path."""
+        """Level at the start of the decay, over 40 dB below the direct path, `[rows, S, bands]`."""
         return self._current().log_level.detach() / _NEPERS - FLOOR_DB
 
     def render(self, parameters: RoomParameters) -> Tensor:
         """Responses of parameters, `[rows, S, T_h]`; differentiable."""
         frame = torch.arange(self.n_frames, device=self.share.device)
         alpha, log_level = self._at_bins(parameters.log_decay.exp()), self._at_bins(parameters.log_level)
+        log_size = log_level[..., None] - alpha[..., None] * frame
+        # Exact zeros where nothing is heard any more: numbers close to 0 are slow or end in NaN.
         # Frames of random phase overlap to a variance of 1.5 / n_fft, the sum of the squared windows.
-        size = (log_level[..., None] - alpha[..., None] * frame).exp() * math.sqrt(len(self.window) / 1.5)
-        tail = self._overlap_add(torch.polar(size, parameters.phase))
+        size = torch.where(
+            log_size > _SILENT_DB * _NEPERS, log_size.exp() * math.sqrt(len(self.window) / 1.5), 0.0
+        )
+        tail = self._overlap_add(torch.complex(size * parameters.phase.cos(), size * parameters.phase.sin()))
         whole = torch.cat([tail[..., :1] + 1.0, tail[..., 1:]], dim=-1)
         early = minimum_phase(whole, fast_length(2 * whole.shape[-1]))
         return torch.cat([torch.ones_like(early[..., :1]), early[..., 1:]], dim=-1)
@@ -222,7 +226,7 @@ class BlindRoom(Degradation):
         self._response = None
 
     def describe(self) -> dict[str, Tensor]:
-        """`room_response [rows, S, 1, T_h]`, `rt60_s`, `room_level_db` and `band_hz`, all `[rows, S, bands]`."""
+        """`room_response [rows, S, 1, T_h]`; `rt60_s`, `room_level_db`, `band_hz [rows, S, bands]`."""
         times = self.rt60_s()
         return {
             "room_response": self.response()[:, :, None],
@@ -241,7 +245,8 @@ class BlindRoom(Degradation):
         return math.log(1000.0) * self.hop / (rt60_s * self.rate_hz)
 
     def _at_bins(self, values: Tensor) -> Tensor:
-        """`[rows, S, bands] -> [rows, S, F]`; not as a product of matrices, whose rounding depends on the batch."""
+        """`[rows, S, bands] -> [rows, S, F]`."""
+        # Not as a product of matrices, whose rounding depends on the batch.
         return torch.lerp(values[..., self.above - 1], values[..., self.above], self.share)
 
     def _overlap_add(self, spectrum: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ TOLERANCE = 5e-4
 PILE_SAMPLES = 4
 """Fewer samples at the peak are no pile."""
 PILE_DENSITY = 30.0
-"""Samples per level at the peak, over those just below; 14 for a sine, about 1 for speech that is not clipped."""
+"""Samples per level at the peak, over those just below; 14 for a sine, about 1 for whole speech."""
 _BELOW = (0.95, 0.99)
 
 
@@ -37,11 +37,13 @@ class Clipping(Degradation):
 
     def __init__(self, threshold: Tensor | float | None = None) -> None:
         super().__init__()
-        self.known = None if threshold is None else torch.as_tensor(threshold, dtype=torch.float32).reshape(-1)
+        self.known = (
+            None if threshold is None else torch.as_tensor(threshold, dtype=torch.float32).reshape(-1)
+        )
         if self.known is not None and not bool((self.known > 0).all()):
             raise ConfigError(
-                f"The threshold of clipping is {self.known.tolist()}, expected a level above 0. Leave it out to "
-                "have it estimated."
+                f"The threshold of clipping is {self.known.tolist()}, expected a level above 0. Leave it out "
+                "to have it estimated."
             )
         self.threshold = torch.ones(1)
         """Levels of this batch `[rows]`."""
@@ -50,24 +52,25 @@ class Clipping(Degradation):
         """Known thresholds, or those found in y.
 
         Raises:
-            DataError: Rows never reach the threshold or exceed it, or no level is found at which samples pile up.
+            DataError: Rows never reach the threshold or exceed it, or no level is found at which samples
+                pile up.
         """
         super().reset(y, n_sources)
         if self.known is None:
             self.threshold = estimate_threshold(y)
             lacks = self.threshold.isnan()
             reason = (
-                "have no level at which samples pile up: they are not clipped, or were filtered or coded since. "
-                "Give the threshold, or restore them without clipping"
+                "have no level at which samples pile up: they are not clipped, or were filtered or coded "
+                "since. Give the threshold, or restore them without clipping"
             )
         else:
             self.threshold = per_row(self.known, y, "thresholds").to(y.dtype)
             peak = y.abs().amax((1, 2))
             lacks = ~((peak - self.threshold).abs() <= 10 * TOLERANCE * self.threshold)
             reason = (
-                f"have the peaks {_some(peak[lacks])} but the thresholds {_some(self.threshold[lacks])}: what was "
-                "clipped there has its peak there. Correct the threshold (in units of the recording), or leave it "
-                "out to have it estimated"
+                f"have the peaks {_some(peak[lacks])} but the thresholds {_some(self.threshold[lacks])}: "
+                "what was clipped there has its peak there. Correct the threshold (in units of the "
+                "recording), or leave it out to have it estimated"
             )
         if rows := lacks.nonzero()[:, 0].tolist():
             raise DataError(f"Rows {', '.join(map(str, rows))} of the batch {reason}.")

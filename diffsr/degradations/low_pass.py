@@ -13,10 +13,9 @@ from diffsr.signal.filtering import irfft, rfft
 class LowPass(Degradation):
     """All frequencies above a cut-off are gone; those below are untouched.
 
-    Ideal in the discrete Fourier transform of the whole recording: linear, its own adjoint and its own square,
-    so that the projection onto the sources that explain y is exact. A filter with a slope would be neither,
-    because what it halves would be halved again. The price is that it is circular: the ends of a recording
-    ring into each other.
+    Ideal in the discrete Fourier transform of the whole recording: linear, its own adjoint and its own
+    square, so that the projection onto the sources that explain y is exact. A filter with a slope halves
+    again what it has halved. The price is that it is circular: the ends of a recording ring into each other.
 
     Args:
         cutoff_hz: Highest frequency that is kept, one for all or one for each item `[B]`.
@@ -34,8 +33,8 @@ class LowPass(Degradation):
         self.rate_hz = rate_hz
         if not bool(((self.known_hz > 0) & (self.known_hz < rate_hz / 2)).all()):
             raise ConfigError(
-                f"The cut-off is {self.known_hz.tolist()} Hz, expected more than 0 and less than {rate_hz / 2:g} Hz, "
-                f"half the rate. Correct cutoff_hz or rate_hz={rate_hz}."
+                f"The cut-off is {self.known_hz.tolist()} Hz, expected more than 0 and less than "
+                f"{rate_hz / 2:g} Hz, half the rate. Correct cutoff_hz or rate_hz={rate_hz}."
             )
         self.cutoff_hz = self.known_hz
         """Cut-offs of this batch `[rows]`."""

@@ -8,8 +8,7 @@ from diffsr.degradations.base import Degradation
 
 
 class Mixing(Degradation):
-    """All talkers add up at the microphone: `y = sum_k x_k`. With one talker it is the identity.
-    """
+    """All talkers add up at the microphone: `y = sum_k x_k`. With one talker it is the identity."""
 
     mixes = True
     has_projection = True

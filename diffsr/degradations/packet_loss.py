@@ -49,17 +49,19 @@ class PacketLoss(Degradation):
             self.received = ~find_gaps(y, self.rate_hz, self.shortest_gap_ms)
             _refuse_rows(
                 self.received.all(1),
-                f"hold no run of zeros of {self.shortest_gap_ms:g} ms or more: no packet seems to be lost, or its "
-                "gap was filled or filtered. Give the mask, or a smaller shortest_gap_ms",
+                f"hold no run of zeros of {self.shortest_gap_ms:g} ms or more: no packet seems to be lost, "
+                "or its gap was filled or filtered. Give the mask, or a smaller shortest_gap_ms",
             )
             return
         if self.known.ndim != 2 or self.known.shape[1] != y.shape[-1]:
             raise DataError(
-                f"The mask has the shape {list(self.known.shape)}, expected one line of {y.shape[-1]} samples for "
-                "each recording, true where a sample was received. Cut or extend it."
+                f"The mask has the shape {list(self.known.shape)}, expected one line of {y.shape[-1]} "
+                "samples for each recording, true where a sample was received. Cut or extend it."
             )
         self.received = per_row(self.known.bool(), y, "masks")
-        _refuse_rows(~self.received.any(1), "receive nothing by their masks. Invert the mask: true means received")
+        _refuse_rows(
+            ~self.received.any(1), "receive nothing by their masks. Invert the mask: true means received"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, C, T] -> [rows, C, T]`."""

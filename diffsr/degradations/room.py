@@ -19,10 +19,10 @@ from diffsr.signal.room_acoustics import direct_path_sample
 class Room(Degradation):
     """`y_c = sum_k h_ck * x_k` with known responses.
 
-    Each talker's responses are shifted and scaled together, so that the direct path at the first microphone is
-    at lag 0 with the factor 1: x_k is what that microphone would hear without the room. The direct path is the
-    first clear peak (`direct_path_sample`), not the largest, which may be a reflection. What comes before it
-    is kept, at negative lags: the ringing of a resampler, or microphones that are nearer.
+    Each talker's responses are shifted and scaled together, so that the direct path at the first microphone
+    is at lag 0 with the factor 1: x_k is what that microphone would hear without the room. The direct path is
+    the first clear peak (`direct_path_sample`), not the largest, which may be a reflection. What comes before
+    it is kept, at negative lags: the ringing of a resampler, or microphones that are nearer.
 
     Args:
         response: `[C, L]`, or of items and talkers `[B, S, C, L]`; one item or talker serves all.
@@ -38,8 +38,8 @@ class Room(Degradation):
         super().__init__()
         if response.ndim not in (2, 4) or response.numel() == 0:
             raise DataError(
-                f"The room response has the shape {list(response.shape)}, expected [C, L] or [B, S, C, L] with "
-                "B recordings, S talkers, C microphones, L samples."
+                f"The room response has the shape {list(response.shape)}, expected [C, L] or [B, S, C, L] "
+                "with B recordings, S talkers, C microphones, L samples."
             )
         self.rate_hz = rate_hz
         full = response[None, None] if response.ndim == 2 else response
@@ -57,13 +57,13 @@ class Room(Degradation):
         n_talkers, n_microphones = self.known.shape[1:3]
         if n_microphones != y.shape[1]:
             raise DataError(
-                f"The room response has {n_microphones} channels, the recording {y.shape[1]}. Give a response with "
-                "a channel for each of them (read_response(..., channel=0) takes the first)."
+                f"The room response has {n_microphones} channels, the recording {y.shape[1]}. Give a "
+                "response with a channel for each of them (read_response(..., channel=0) takes the first)."
             )
         if n_talkers not in (1, n_sources):
             raise DataError(
-                f"There are room responses of {n_talkers} talkers, expected {n_sources}: one for each talker, or "
-                "one for all."
+                f"There are room responses of {n_talkers} talkers, expected {n_sources}: one for each "
+                "talker, or one for all."
             )
         rows = per_row(self.known, y, "room responses").to(y.dtype)
         self.aligned = rows.expand(-1, n_sources, -1, -1)
@@ -100,18 +100,20 @@ def read_response(path: str | Path, rate_hz: int, channel: int | None = None) ->
     wave, info = read_audio(path)
     if info.rate_hz < rate_hz:
         raise DataError(
-            f"The room response {path} has {info.rate_hz} Hz, expected at least the {rate_hz} Hz of the prior: its "
-            "upper band would be silent. Use a response of a higher rate, or a prior of this rate."
+            f"The room response {path} has {info.rate_hz} Hz, expected at least the {rate_hz} Hz of the "
+            "prior: its upper band would be silent. Use a response of a higher rate, or a prior of this rate."
         )
     if channel is not None:
         if not 0 <= channel < len(wave):
             raise DataError(
-                f"The room response {path} has {len(wave)} channels, found no channel {channel}. Choose one of 0 to "
-                f"{len(wave) - 1}."
+                f"The room response {path} has {len(wave)} channels, found no channel {channel}. Choose one "
+                f"of 0 to {len(wave) - 1}."
             )
         wave = wave[channel : channel + 1]
     if not bool(wave[0].any()):
-        raise DataError(f"The room response {path} is silent in its first channel. Choose another file or channel.")
+        raise DataError(
+            f"The room response {path} is silent in its first channel. Choose another file or channel."
+        )
     return resample(wave, info.rate_hz, rate_hz)
 
 
@@ -126,6 +128,8 @@ def _align(response: Tensor, rate_hz: int) -> tuple[Tensor, int]:
     for one, onset in zip(flat, onsets, strict=True):
         direct = float(one[0, onset])
         if direct == 0:
-            raise DataError("The room response is silent at the first microphone. Give a response with sound.")
+            raise DataError(
+                "The room response is silent at the first microphone. Give a response with sound."
+            )
         placed.append(F.pad(one / direct, (last - onset, onset - first)))
     return torch.stack(placed).unflatten(0, response.shape[:2]), last

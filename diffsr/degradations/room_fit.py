@@ -29,8 +29,8 @@ def fit_response(
 ) -> Tensor:
     """Updates of the parameters of rooms.
 
-    The loss is a sum over rows, and the optimiser must treat every number by itself (as Adam does): a row gets
-    what it would get alone.
+    The loss is a sum over rows, and the optimiser must treat every number by itself (as Adam does): a row
+    gets what it would get alone, up to rounding.
 
     Args:
         render: Responses `[rows, S, L]` from the parameters of the optimiser.
@@ -63,7 +63,7 @@ def fit_response(
             heard = convolved(response).sum(1, keepdim=True)
             loss = compare(transform((heard if after is None else after(heard))[:, 0]))
             optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
+            loss.sum().backward()
             optimiser.step()
             project()
             losses.append(loss.detach())
@@ -71,10 +71,9 @@ def fit_response(
 
 
 def compressed_loss(target: Tensor, estimate: Tensor) -> Tensor:
-    """`sum |C(Y) - C(Y_hat)|^2 / sum |C(Y)|^2` with `C(Y) = |Y|^(2/3) exp(j arg Y)`, `[rows, F, N] -> [rows]`.
+    """`sum |C(Y) - C(Y_hat)|^2 / sum |C(Y)|^2`, `C(Y) = |Y|^(2/3) exp(j arg Y)`, `[rows]`.
 
-    The loss of BUDDy (arXiv 2405.04272, Eq. 8) relative to the observation, so that its gradient has the same
-    size at every level.
+    The loss of BUDDy (arXiv 2405.04272) relative to the observation: it does not depend on the level.
     """
     return _comparison(target, None)(estimate)
 

@@ -68,7 +68,9 @@ def minimum_phase(response: Tensor, n_fft: int) -> Tensor:
     power = spectrum.real.square() + spectrum.imag.square()
     cepstrum = irfft(0.5 * (power + SPECTRAL_FLOOR).log(), n_fft)
     half = n_fft // 2
-    folded = torch.cat([cepstrum[..., :1], 2.0 * cepstrum[..., 1:half], cepstrum[..., half : half + 1]], dim=-1)
+    folded = torch.cat(
+        [cepstrum[..., :1], 2.0 * cepstrum[..., 1:half], cepstrum[..., half : half + 1]], dim=-1
+    )
     return irfft(rfft(folded, n_fft).exp(), n_fft)[..., : response.shape[-1]]
 
 
@@ -82,7 +84,7 @@ def fast_length(n_samples: int) -> int:
 def rfft(wave: Tensor, n_fft: int) -> Tensor:
     """`torch.fft.rfft`, zero-padded to n_fft, rounded alike for one row and for many."""
     if wave[..., 0].numel() == 1:
-        # Long transforms of a single row take another algorithm on CPUs, which rounds differently and is slower.
+        # Long transforms of a single row take another algorithm on CPUs, which rounds differently.
         return torch.fft.rfft(_twice(wave), n_fft)[:1].reshape(*wave.shape[:-1], -1)
     return torch.fft.rfft(wave, n_fft)
 
