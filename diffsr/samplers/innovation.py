@@ -118,13 +118,10 @@ def linearise(
     """A and its adjoint at a point: a linear degradation's own, or those of its derivative."""
     if degradation.linear:
         return degradation, degradation.adjoint
-    pull_back = torch.func.vjp(degradation, at)[1]
-
-    def derivative(d: Sources) -> Observation:
-        along: Observation = torch.func.jvp(degradation, (at,), (d,))[1]
-        return along
-
-    return derivative, lambda r: pull_back(r)[0]
+    observed, pull_back = torch.func.vjp(degradation, at)[:2]
+    # The derivative is the adjoint of its adjoint: not every operation has forward-mode differentiation.
+    push_forward = torch.func.vjp(lambda r: pull_back(r)[0], torch.zeros_like(observed))[1]
+    return lambda d: push_forward(d)[0], lambda r: pull_back(r)[0]
 
 
 def conjugate_gradients(

@@ -100,9 +100,9 @@ class PosteriorTransition:
 
     From the published form for an amplitude-compressed STFT with an Ornstein-Uhlenbeck process to a waveform
     with a variance-exploding one: the decay exp(-theta t) becomes 1; `b^2 = g^2 dt` becomes that of
-    `ancestral`, the same to first order. What cannot carry over: v is the noise's true power (theirs is fitted
-    in the compressed domain, where speech and noise do not add up), and the state's noise is white in samples,
-    thus not in compressed bins. Their figures are not claimed for this one.
+    `ancestral`, the same to first order. What cannot carry over: v is the noise's true power (theirs is
+    fitted in the compressed domain, where speech and noise do not add up), and the state's noise is white in
+    samples, thus not in compressed bins. Their figures are not claimed for this one.
 
     Args:
         observed: One of the two.

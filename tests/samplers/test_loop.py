@@ -11,7 +11,17 @@ from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import DiffsrError
 from diffsr.io.audio import read_audio
 from diffsr.likelihoods import WhiteNoise
-from diffsr.samplers import AnnealedSampler, Euler, Problem, Proximal, RowNoise, Unguided, UpdateNoise
+from diffsr.samplers import (
+    DPS,
+    AnnealedSampler,
+    Euler,
+    Heun,
+    Problem,
+    Proximal,
+    RowNoise,
+    Unguided,
+    UpdateNoise,
+)
 from diffsr.samplers.initialise import from_observation, speech_level
 from diffsr.signal.levels import active_rms, db, rms
 
@@ -24,27 +34,17 @@ def problem_of(level=SD, prior=None):
     return Problem.pose(y, prior, Mixing(), WhiteNoise(level), RowNoise(0, ["a", "b"]))
 
 
-class Heun:
-    """Second order: the mean of the slopes at both ends of a step (EDM, Alg. 1)."""
-
-    def step(self, z, x0, sigma, sigma_next, posterior, problem):
-        if not bool((sigma_next > 0).all()):
-            return x0
-        sigma, sigma_next = sigma[:, None, None], sigma_next[:, None, None]
-        slope = (z - x0) / sigma
-        end = z + (sigma_next - sigma) * slope
-        slope_end = (end - posterior(end, sigma_next[:, 0, 0])) / sigma_next
-        return z + (sigma_next - sigma) * (slope + slope_end) / 2
-
-
 class LikelihoodGradient:
     """DPS with the exact likelihood of a Gaussian prior: x0 + s^2 grad_z log N(y; x0(z), v + r^2)."""
 
     needs_gradient = True
 
+    def __init__(self, level=SD):
+        self.level = level
+
     def correct(self, z, x0, sigma, problem):
         r2 = sigma**2 * SD**2 / (sigma**2 + SD**2)
-        log_p = -0.5 * (problem.residual(x0).square() / (SD**2 + r2)[:, None, None]).sum()
+        log_p = -0.5 * (problem.residual(x0).square() / (self.level**2 + r2)[:, None, None]).sum()
         (gradient,) = torch.autograd.grad(log_p, z)
         return x0 + (sigma**2)[:, None, None] * gradient
 
@@ -84,14 +84,62 @@ def test_the_noise_model_is_updated_between_its_two_levels_only():
         assert (len(seen) > before) == (0.005 <= sigma <= 0.05)
 
 
-def test_a_diverging_prior_is_reported():
-    class Broken(WhiteGaussianPrior):
-        def denoise(self, z, sigma):
-            return z * float("nan")
+class BreaksBelow(WhiteGaussianPrior):
+    """Not finite for the second row below a noise level."""
 
-    problem = problem_of(prior=Broken(SD))
-    with pytest.raises(DiffsrError, match="diverged"):
-        AnnealedSampler(n_steps=3).sample(problem, from_observation(problem, 0.5))
+    limit = 0.05
+
+    def __init__(self, sd):
+        super().__init__(sd)
+        self.n_calls = 0
+
+    def denoise(self, z, sigma):
+        self.n_calls += 1
+        broken = torch.where(sigma < self.limit, float("nan"), 1.0)
+        broken[0] = 1.0
+        return super().denoise(z, sigma) * broken[..., None]
+
+
+def test_a_diverging_sampler_is_reported_soon_and_with_its_level():
+    problem = problem_of(prior=BreaksBelow(SD))
+    sampler = AnnealedSampler(n_steps=60, churn=0.0)
+    level = int((sampler.sigmas >= BreaksBelow.limit).sum())
+    with pytest.raises(DiffsrError, match=rf"level {level + 1} of 60 .* in 1 of 2 rows \(1\)"):
+        sampler.sample(problem, from_observation(problem, 0.5))
+    assert problem.prior.n_calls <= level + 8
+
+
+def test_the_gradient_rule_is_the_gradient_of_the_likelihood():
+    # By hand, with the variance of the estimate held: x0 + s^2 grad_z log N(y; x0(z), v + r^2).
+    problem = problem_of(level=0.03)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 1, 4096, generator=generator).requires_grad_(True)
+    sigma = torch.tensor([0.02, 0.3])
+    x0 = problem.prior.denoise(z, sigma[:, None])
+    expected = LikelihoodGradient(0.03).correct(z, x0, sigma, problem)
+    x0 = problem.prior.denoise(z, sigma[:, None])
+    torch.testing.assert_close(DPS().correct(z, x0, sigma, problem), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_normalised_rule_moves_each_row_by_zeta_sigma_and_never_past_the_recording():
+    problem = problem_of()
+    z = torch.randn(2, 1, 4096, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    for sigma, floor, expected in ((0.1, 0.0, 0.05), (1e-4, 0.0, 5e-5), (1e-4, 0.02, 1e-3)):
+        levels = torch.full((2,), sigma)
+        x0 = problem.prior.denoise(z, levels[:, None])
+        moved = DPS("normalised", zeta=0.5, floor=floor).correct(z, x0, levels, problem) - x0
+        rms = moved.detach().square().mean((1, 2)).sqrt()
+        torch.testing.assert_close(rms, torch.full((2,), expected), rtol=1e-3, atol=0)
+    z = problem.y.clone().requires_grad_(True)
+    levels = torch.full((2,), 1e-6)
+    x0 = problem.prior.denoise(z, levels[:, None])
+    there = DPS("normalised", zeta=0.5).correct(z, x0, levels, problem)
+    torch.testing.assert_close(there, problem.y, rtol=0, atol=1e-6)
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="expected one of likelihood, normalised"):
+        DPS("fast")
 
 
 @pytest.mark.parametrize("snr_db", [0, 10, 30])
