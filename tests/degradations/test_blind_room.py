@@ -86,16 +86,22 @@ def test_parameters_stay_feasible():
     assert torch.equal(room.response(), before)
 
 
+# A start above the truth takes longer: what is too long is hidden by the phases first.
 @pytest.mark.parametrize(
-    "start_s", [0.3, pytest.param(0.1, marks=pytest.mark.slow), pytest.param(0.6, marks=pytest.mark.slow)]
+    ("start_s", "n_updates"),
+    [
+        (0.3, 50),
+        pytest.param(0.1, 50, marks=pytest.mark.slow),
+        pytest.param(0.6, 100, marks=pytest.mark.slow),
+    ],
 )
-def test_the_room_of_known_speech_is_found_at_every_start(start_s):
+def test_the_room_of_known_speech_is_found_at_every_start(start_s, n_updates):
     times_s = (0.3, 0.5)
     x, response = dry_speech(1.5), room_with(*times_s)
     y = fft_convolve(x, response)
     room = BlindRoom(longest_rt60_s=0.8, initial_rt60_s=start_s)
     room.reset(y, 1)
-    losses = room.fit(x.expand(2, -1, -1), y, n_updates=50, stft=STFT(512, 256))
+    losses = room.fit(x.expand(2, -1, -1), y, n_updates=n_updates, stft=STFT(512, 256))
     assert (losses[-1] < 0.1 * losses[0]).all()
     measured = rt60_s(room.response()[:, 0], RATE_HZ)
     torch.testing.assert_close(measured, torch.tensor(times_s), rtol=0.15, atol=0)
