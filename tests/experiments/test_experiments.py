@@ -25,7 +25,7 @@ PARTS = sorted((EXPERIMENTS / "data").glob("*.yaml"))
 COMPLETE = sorted(
     path
     for path in EXPERIMENTS.rglob("*.yaml")
-    if path.parent.name not in {"trainer", "sweep", "debug", "data"}
+    if path.parent.name not in {"trainer", "sweep", "debug", "data", "sampler"}
 )
 
 
