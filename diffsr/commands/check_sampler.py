@@ -14,6 +14,13 @@ COLUMNS = f"{'prior':10s}{'start':11s}{'mean exact':>10s}{'found':>9s}{'error':>
     f"{'sd exact':>11s}{'found':>9s}{'error':>8s}{'calls':>7s}{'seconds':>9s}  verdict"
 )
 
+NOTES = (
+    "Errors are those of the half of the spectrum where they are larger. From the recording, as a\n"
+    "restoration starts, the error of the start is added: it falls with a larger sigma_max. Too few levels\n"
+    "make the spread too narrow. A biased sampler may still score best on speech; its samples do not tell\n"
+    "how sure a restoration is."
+)
+
 
 def report(path: Path) -> None:
     """Print one line for each problem and start.
@@ -35,9 +42,7 @@ def report(path: Path) -> None:
     verdict = "exact: guidance and solver" if all(exact) else "biased: guidance and solver do not"
     say(
         f"\n{verdict} reproduce the posterior of Gaussian priors within {TOLERANCE:.0%} (exact start).\n"
-        "Errors are those of the half of the spectrum where they are larger. From the recording, as a "
-        "restoration\nstarts, the error of the start is added: it falls with a larger sigma_max. A biased "
-        "sampler may still score\nbest on speech; its samples do not tell how sure the restoration is."
+        f"{NOTES}"
     )
 
 

@@ -12,6 +12,7 @@ diagonal in STFT bins.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,18 +21,24 @@ from diffsr.degradations import Mixing
 from diffsr.samplers.problem import Degradation, Problem
 from diffsr.typing import Observation, Sources
 
+Map: TypeAlias = Callable[[Tensor], Tensor]
+
 N_ITERATIONS = 8
 """Steps of conjugate gradients at each noise level, where there is no closed form."""
 
 TINY = 1e-30
+
+LEAST_SHARE = 1e-6
+"""Of the mean power of the residual, that a bin is taken to have by the preconditioner."""
 
 
 class Innovation:
     """The covariance `M = V + A R A'` of the residual `y - A x0`, and what follows from it.
 
     Additive mixtures have a closed form in each bin, exact where noise is white over a frame. Everything else
-    takes a few steps of conjugate gradients, FFTs only; a degradation that is not linear is linearised at
-    `x0`, which for clipping moves just those samples that contradict the recording.
+    takes a few steps of conjugate gradients, FFTs only, preconditioned by that closed form. A degradation
+    that is not linear is linearised at `x0`, which for clipping moves just those samples that contradict the
+    recording.
 
     Args:
         problem: Gives A, V and y.
@@ -53,6 +60,8 @@ class Innovation:
             total = self.r2.sum(1, keepdim=True) + self.v
             # In units of its mean, so that nothing under- or overflows where noise and uncertainty vanish.
             self._unit = total.mean((1, 2, 3), keepdim=True).clamp_min(TINY)
+            # Speech has a range of 60 dB and more over bins: unlike A, that part of M is diagonal in them.
+            self._flatten = (total / self._unit).clamp_min(LEAST_SHARE).reciprocal()
 
     def move(self, residual: Observation, memory: str = "") -> Sources:
         """`R A' M^-1 residual`, `[rows, C, T] -> [rows, S, T]`: the step from x0 to the posterior mean.
@@ -92,7 +101,9 @@ class Innovation:
 
     def _solve(self, residual: Observation, memory: str) -> Observation:
         start = self.problem.memory.get(memory) if memory else None
-        solution = conjugate_gradients(self._apply, residual, self.n_iterations, start)
+        solution = conjugate_gradients(
+            self._apply, residual, self.n_iterations, start, lambda r: self._filter(self._flatten, r)
+        )
         if memory:
             self.problem.memory[memory] = solution
         return solution
@@ -125,7 +136,7 @@ def linearise(
 
 
 def conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], b: Tensor, n_iterations: int, start: Tensor | None = None
+    apply: Map, b: Tensor, n_iterations: int, start: Tensor | None = None, precondition: Map | None = None
 ) -> Tensor:
     """The x with `M x = b` for a symmetric M without negative curvature, each row `[rows, ...]` on its own.
 
@@ -134,19 +145,25 @@ def conjugate_gradients(
         b: Right-hand side.
         n_iterations: Steps; their number is fixed, so that no device waits.
         start: A guess of any length: its best multiple is the start, so that it never does harm.
+        precondition: `b -> ` about `M^-1 b`; it need not be quite symmetric (Polak and Ribiere's form).
     """
+    precondition = precondition or (lambda r: r)
     x, residual = torch.zeros_like(b), b
     if start is not None:
         mapped = apply(start)
         best = _ratio(_dot(start, b), _dot(start, mapped))
         x, residual = best * start, b - best * mapped
-    direction, power = residual, _dot(residual, residual)
+    guess = direction = precondition(residual)
+    power = _dot(residual, guess)
     for _ in range(n_iterations):
         mapped = apply(direction)
-        step = _ratio(power, _dot(direction, mapped))
-        x, residual = x + step * direction, residual - step * mapped
-        before, power = power, _dot(residual, residual)
-        direction = residual + _ratio(power, before) * direction
+        step = _ratio(_dot(residual, direction), _dot(direction, mapped))
+        x, change = x + step * direction, step * mapped
+        residual = residual - change
+        guess = precondition(residual)
+        turn = _ratio(-_dot(change, guess), power).clamp_min(0)
+        power = _dot(residual, guess)
+        direction = guess + turn * direction
     return x
 
 

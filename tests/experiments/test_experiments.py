@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 OVERLAYS = sorted((EXPERIMENTS / "trainer").glob("*.yaml"))
 SWEEPS = sorted((EXPERIMENTS / "sweep").glob("*.yaml"))
+SAMPLERS = sorted((EXPERIMENTS / "sampler").glob("*.yaml"))
 PARTS = sorted((EXPERIMENTS / "data").glob("*.yaml"))
 COMPLETE = sorted(
     path
@@ -98,6 +99,16 @@ def test_data_can_be_put_into_an_experiment(path: Path) -> None:
     }
     assert expected["scene"].items() <= data["init_args"]["scene"].items()
     assert path.read_text(encoding="utf-8").startswith("#"), "a part begins with what it is"
+
+
+@pytest.mark.parametrize("path", SAMPLERS, ids=name)
+def test_sampler_can_be_put_into_an_experiment(path: Path) -> None:
+    put = resolved(EXPERIMENTS / "enhance" / "nmf.yaml", more=(f"--model.init_args.sampler={path}",))
+    sampler = put["model"]["init_args"]["sampler"]
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert sampler["class_path"] == given["class_path"]
+    for part in ("guidance", "solver"):
+        assert sampler["init_args"][part]["class_path"] == given["init_args"][part]["class_path"]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=name)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from diffsr.degradations import Mixing
 from diffsr.diffusion import Prior
 from diffsr.likelihoods import NMFNoise
 from diffsr.networks import TFTransformer
-from diffsr.samplers import AnnealedSampler, Problem, RowNoise
+from diffsr.samplers import (
+    DPS,
+    AnnealedSampler,
+    Heun,
+    PosteriorTransition,
+    PredictorCorrector,
+    Problem,
+    Renoise,
+    RowNoise,
+    Unguided,
+)
 from diffsr.samplers.initialise import from_observation
 from diffsr.samplers.unconditional import draw_speech
 
@@ -21,10 +32,11 @@ def tiny_prior() -> Prior:
     return prior.eval()
 
 
-def restore(y, ids, n_restarts=1):
+def restore(y, ids, n_restarts=1, guidance=None, solver=None):
     noise = RowNoise(7, ids, n_restarts)
     problem = Problem.pose(y, tiny_prior(), Mixing(), NMFNoise(), noise, n_restarts)
-    return AnnealedSampler(n_steps=6).sample(problem, from_observation(problem, 0.5)).x
+    sampler = AnnealedSampler(guidance, solver, n_steps=6)
+    return sampler.sample(problem, from_observation(problem, 0.5)).x
 
 
 def test_a_batch_equals_single_runs_in_any_order():
@@ -35,6 +47,24 @@ def test_a_batch_equals_single_runs_in_any_order():
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-3, atol=1e-5)
     shuffled = restore(y[[2, 0, 1]], ["c", "a", "b"])
     torch.testing.assert_close(shuffled, together[[2, 0, 1]], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "solver"),
+    [
+        (DPS("likelihood"), Heun()),
+        (DPS("normalised"), Renoise()),
+        (None, PredictorCorrector()),
+        (Unguided(), PosteriorTransition()),
+    ],
+)
+def test_every_norm_and_step_is_that_of_a_row(guidance, solver):
+    # Loud and quiet together: a norm over the batch would give the quiet one the steps of the loud one.
+    y = 0.05 * torch.randn(2, 1, 8000, generator=torch.Generator().manual_seed(0))
+    y[1] *= 0.1
+    together = restore(y, ["a", "b"], guidance=guidance, solver=solver)
+    alone = restore(y[1:], ["b"], guidance=guidance, solver=solver)
+    torch.testing.assert_close(together[1:], alone, rtol=2e-3, atol=2e-5)
 
 
 def test_restarts_of_an_item_differ_and_do_not_depend_on_company():
