@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from diffsr.files import FileReport
 
 DEFAULT_PRIOR = "speech-16k-fast"  # diffsr.diffusion.prior.DEFAULT, whose import takes seconds
+TASKS = "enhance (noise), declip (peaks cut off), packet_loss (gaps of zeros), bandwidth (narrow band)"
 PRESETS = ("fast", "default", "quality")
 
 
@@ -30,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `diffsr restore`."""
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
-    parser.add_argument("--task", default="enhance", help="what to remove: enhance (noise)")
+    parser.add_argument("--task", default="enhance", help=TASKS)
+    parser.add_argument("--cutoff_hz", type=float, help="where the frequencies end; of --task bandwidth")
     parser.add_argument(
         "--prior",
         default=DEFAULT_PRIOR,
@@ -61,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         device=options.device,
         channels=options.channels,
+        cutoff_hz=options.cutoff_hz,
     )
     with Progress() as progress:
         reports = restore_path(

@@ -25,6 +25,12 @@ class Degradation(nn.Module):
     """Whether `consistent` has a closed form."""
     reaches_all: bool = False
     """Whether every observation is `A(x)` of some x."""
+    extends_band: bool = False
+    """Whether the restoration has frequencies that the recording's rate may not hold."""
+    raises_peaks: bool = False
+    """Whether the restoration is louder than full scale where the recording reached it."""
+    nothing_found: str = "is not damaged"
+    """What a recording is like in which `damaged` finds nothing."""
     n_sources: int = 1
     """Channels of x, since `reset`."""
 
@@ -78,6 +84,24 @@ class Degradation(nn.Module):
             "another guidance than projection."
         )
 
+    def damaged(self, y: Tensor) -> Tensor:
+        """Which observations `[rows, C, T]` show the damage, bool `[rows]`; all, where it cannot be seen."""
+        return torch.ones(y.shape[0], dtype=torch.bool, device=y.device)
+
+    def check_rates(self, recorded_hz: int, rate_hz: int) -> None:
+        """Refuse recordings of the rate `recorded_hz` that are to be explained at `rate_hz`.
+
+        Raises:
+            ConfigError: The model is made for another rate.
+            DataError: The damage cannot be seen, or repaired, between these rates.
+        """
+        own_hz = getattr(self, "rate_hz", rate_hz)
+        if own_hz != rate_hz:
+            raise ConfigError(
+                f"{type(self).__name__} is made for {own_hz} Hz, the prior for {rate_hz} Hz. Set rate_hz to "
+                f"{rate_hz}, or choose another prior."
+            )
+
     def project(self) -> None:
         """Take the parameters back to the feasible set: nothing to do where none are estimated."""
 
@@ -107,6 +131,9 @@ class Chain(Degradation):
         self.linear = all(part.linear for part in parts)
         self.mixes = bool(mixing)
         self.reaches_all = all(part.reaches_all for part in parts)
+        self.extends_band = any(part.extends_band for part in parts)
+        self.raises_peaks = any(part.raises_peaks for part in parts)
+        self.nothing_found = "lacks one of the damages: it " + " or ".join(p.nothing_found for p in parts)
         # Behind a part that does not reach every signal, a later projection would leave its range.
         onto_before = all(part.reaches_all for part in parts[:-1])
         self.has_projection = onto_before and all(part.has_projection for part in parts)
@@ -154,6 +181,15 @@ class Chain(Degradation):
             signal = later(signal)
         return signal
 
+    def damaged(self, y: Tensor) -> Tensor:
+        """See base: those that show all of it, as each part is estimated from y."""
+        return torch.stack([part.damaged(y) for part in self._parts()]).all(0)
+
+    def check_rates(self, recorded_hz: int, rate_hz: int) -> None:
+        """See base."""
+        for part in self._parts():
+            part.check_rates(recorded_hz, rate_hz)
+
     def project(self) -> None:
         """See base."""
         for part in self._parts():
@@ -168,6 +204,19 @@ class Chain(Degradation):
 
     def _place(self, part: Degradation) -> int:
         return next(k for k, own in enumerate(self.parts) if own is part)
+
+
+def refuse_resampled(recorded_hz: int, rate_hz: int, damage: str) -> None:
+    """Refuse recordings of another rate than the prior's, for damage that only the samples themselves show.
+
+    Raises:
+        DataError: The rates differ.
+    """
+    if recorded_hz != rate_hz:
+        raise DataError(
+            f"The recording has {recorded_hz} Hz, expected the {rate_hz} Hz of the prior: {damage} cannot be "
+            "seen any more after resampling. Use a prior of the recording's rate."
+        )
 
 
 def per_row(value: Tensor, y: Tensor, name: str) -> Tensor:

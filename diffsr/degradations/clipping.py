@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffsr.degradations.base import Degradation, per_row
+from diffsr.degradations.base import Degradation, per_row, refuse_resampled
 from diffsr.errors import ConfigError, DataError
 
 TOLERANCE = 5e-4
@@ -34,6 +34,8 @@ class Clipping(Degradation):
 
     linear = False
     has_projection = True
+    raises_peaks = True
+    nothing_found = "is not clipped, or was filtered or coded since: samples pile up at no level"
 
     def __init__(self, threshold: Tensor | float | None = None) -> None:
         super().__init__()
@@ -74,6 +76,15 @@ class Clipping(Degradation):
             )
         if rows := lacks.nonzero()[:, 0].tolist():
             raise DataError(f"Rows {', '.join(map(str, rows))} of the batch {reason}.")
+
+    def damaged(self, y: Tensor) -> Tensor:
+        """Where a level is found, if it is not known."""
+        return super().damaged(y) if self.known is not None else ~estimate_threshold(y).isnan()
+
+    def check_rates(self, recorded_hz: int, rate_hz: int) -> None:
+        """See base: resampled, clipped samples lie on both sides of the level."""
+        super().check_rates(recorded_hz, rate_hz)
+        refuse_resampled(recorded_hz, rate_hz, "clipping")
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, C, T] -> [rows, C, T]`."""

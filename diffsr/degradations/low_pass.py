@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffsr.degradations.base import Degradation, per_row
-from diffsr.errors import ConfigError
+from diffsr.errors import ConfigError, DataError
 from diffsr.signal.filtering import irfft, rfft
 
 
@@ -26,6 +26,7 @@ class LowPass(Degradation):
     """
 
     has_projection = True
+    extends_band = True
 
     def __init__(self, cutoff_hz: Tensor | float, rate_hz: int = 16000) -> None:
         super().__init__()
@@ -43,6 +44,20 @@ class LowPass(Degradation):
         """Known cut-offs."""
         super().reset(y, n_sources)
         self.cutoff_hz = per_row(self.known_hz, y, "cut-offs")
+
+    def check_rates(self, recorded_hz: int, rate_hz: int) -> None:
+        """See base.
+
+        Raises:
+            DataError: The recording's rate does not reach the cut-off.
+        """
+        super().check_rates(recorded_hz, rate_hz)
+        highest_hz = float(self.known_hz.max())
+        if highest_hz > recorded_hz / 2:
+            raise DataError(
+                f"The cut-off is {highest_hz:g} Hz and the recording of {recorded_hz} Hz ends at "
+                f"{recorded_hz / 2:g} Hz. Give a cut-off below that: where its frequencies really end."
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, C, T] -> [rows, C, T]`."""

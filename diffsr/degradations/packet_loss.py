@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffsr.degradations.base import Degradation, per_row
+from diffsr.degradations.base import Degradation, per_row, refuse_resampled
 from diffsr.errors import DataError
 
 SHORTEST_GAP_MS = 5.0
@@ -26,6 +26,7 @@ class PacketLoss(Degradation):
     """
 
     has_projection = True
+    nothing_found = "has no gaps, or they were filled or filtered: there are no runs of exact zeros"
 
     def __init__(
         self,
@@ -62,6 +63,17 @@ class PacketLoss(Degradation):
         _refuse_rows(
             ~self.received.any(1), "receive nothing by their masks. Invert the mask: true means received"
         )
+
+    def damaged(self, y: Tensor) -> Tensor:
+        """Where gaps are found, if the mask is not known."""
+        if self.known is not None:
+            return super().damaged(y)
+        return find_gaps(y, self.rate_hz, self.shortest_gap_ms).any(1)
+
+    def check_rates(self, recorded_hz: int, rate_hz: int) -> None:
+        """See base: resampled, gaps are filled with ringing."""
+        super().check_rates(recorded_hz, rate_hz)
+        refuse_resampled(recorded_hz, rate_hz, "a gap")
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, C, T] -> [rows, C, T]`."""

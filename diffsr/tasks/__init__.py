@@ -2,6 +2,7 @@
 
 from diffsr.tasks.enhance import EnhanceModule
 from diffsr.tasks.prior import PriorModule
+from diffsr.tasks.repair import RepairModule
 from diffsr.tasks.restoration import RestorationModule
 
-__all__ = ["EnhanceModule", "PriorModule", "RestorationModule"]
+__all__ = ["EnhanceModule", "PriorModule", "RepairModule", "RestorationModule"]

@@ -1,0 +1,178 @@
+"""Declipping, lost packets and missing bands, from recording to recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+import yaml
+from torch import Tensor
+
+from diffsr import Restorer, restore
+from diffsr.api import Restoration
+from diffsr.cli import main
+from diffsr.degradations import Chain, Clipping, LowPass, Mixing, PacketLoss
+from diffsr.errors import AudioError, ConfigError, DataError
+from diffsr.io.audio import probe, read_audio, write_audio
+from diffsr.recipes import REPAIRS, make_recipe
+
+LEVEL = 0.07
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "repair"
+
+
+@pytest.fixture(autouse=True)
+def short_presets(monkeypatch):
+    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 3, "fast": 2})
+
+
+@pytest.fixture(scope="module")
+def speech(make_speech) -> Tensor:
+    return torch.from_numpy(make_speech(0.4))
+
+
+def with_gaps(wave: Tensor) -> Tensor:
+    damaged = wave.clone()
+    damaged[:, 1000:1400] = 0.0
+    damaged[:, 3000:3500] = 0.0
+    return damaged
+
+
+def test_declipping_changes_clipped_samples_alone_and_makes_them_no_smaller(tiny_prior, speech):
+    y = speech.clamp(-LEVEL, LEVEL)
+    result = Restorer(tiny_prior, task="declip").restore(y, 16000)
+    clipped = y.abs() == LEVEL
+    assert clipped.sum() > 20
+    assert torch.equal(result.wave[~clipped], y[~clipped])
+    assert bool((result.wave[clipped] * y.sign()[clipped] >= LEVEL * (1 - 1e-5)).all())
+    assert bool((result.wave[clipped].abs() > LEVEL).any())
+    assert result.raises_peaks
+
+
+def test_lost_packets_are_filled_and_nothing_else_changes(tiny_prior, speech):
+    y = with_gaps(speech)
+    out = Restorer(tiny_prior, task="packet_loss").restore(y, 16000).wave
+    received = y != 0
+    assert torch.equal(out[received], y[received])
+    assert out.isfinite().all()
+    assert out[:, 1000:1400].std() > 0
+    assert out[:, 3000:3500].std() > 0
+
+
+def test_a_band_is_added_above_the_cutoff_and_the_one_below_stays(tiny_prior, speech):
+    low = LowPass(3000.0)
+    low.reset(speech[None], 1)
+    y = low(speech[None])[0]
+    out = Restorer(tiny_prior, task="bandwidth", cutoff_hz=3000.0).restore(y, 16000).wave
+    assert out.shape == y.shape
+    torch.testing.assert_close(low(out[None])[0], y, rtol=0, atol=1e-5)
+    assert (out - y).norm() > 1e-3 * y.norm()
+
+
+def test_a_narrow_recording_comes_out_at_the_rate_of_the_prior(tiny_prior, speech):
+    narrow = speech[0, ::2].numpy()
+    result = restore(narrow, tiny_prior, 8000, task="bandwidth", cutoff_hz=3800.0)
+    assert result.rate_hz == 16000
+    assert result.wave.shape == (2 * narrow.size,)
+    with pytest.raises(DataError, match="8000 Hz ends at 4000 Hz"):
+        restore(narrow, tiny_prior, 8000, task="bandwidth", cutoff_hz=5000.0)
+
+
+@pytest.mark.parametrize(("task", "words"), [("declip", "is not clipped"), ("packet_loss", "has no gaps")])
+def test_an_undamaged_recording_is_told(tiny_prior, speech, task, words):
+    restorer = Restorer(tiny_prior, task=task)
+    with pytest.raises(DataError, match=f"recording {words}.* nothing to repair"):
+        restorer.restore(speech, 16000)
+    with pytest.raises(DataError, match="has 44100 Hz, expected the 16000 Hz of the prior"):
+        restorer.restore(speech, 44100)
+
+
+def test_channels_are_repaired_where_they_are_damaged(tiny_prior, speech):
+    y = torch.cat([speech, with_gaps(speech), torch.zeros_like(speech)])
+    out = Restorer(tiny_prior, task="packet_loss").restore(y, 16000).wave
+    assert torch.equal(out[[0, 2]], y[[0, 2]])
+    assert not torch.equal(out[1], y[1])
+
+
+def test_models_of_another_rate(tiny_prior, speech):
+    recipe = make_recipe("packet_loss", rate_hz=8000)
+    with pytest.raises(ConfigError, match="PacketLoss is made for 8000 Hz, the prior for 16000 Hz"):
+        Restorer(tiny_prior, recipe=recipe).restore(with_gaps(speech), 16000)
+
+
+def test_a_chain_has_what_its_parts_have(speech):
+    chain = Chain([Mixing(), LowPass(3000.0), Clipping()])
+    assert chain.extends_band
+    assert chain.raises_peaks
+    both = torch.stack([speech, speech.clamp(-LEVEL, LEVEL)])
+    assert chain.damaged(both).tolist() == [False, True]
+    with pytest.raises(DataError, match="clipping cannot be seen"):
+        chain.check_rates(48000, 16000)
+    with pytest.raises(ConfigError, match="PacketLoss is made for 16000 Hz"):
+        Chain([Mixing(), PacketLoss()]).check_rates(8000, 8000)
+
+
+def test_peaks_above_full_scale_are_kept(tmp_path):
+    wave = torch.linspace(-1.5, 1.5, 4000)[None]
+    repaired = Restoration(wave, 16000, 1, 1.0, raises_peaks=True)
+    path = repaired.save(tmp_path / "a.wav", "PCM_16")
+    assert probe(path).subtype == "FLOAT"
+    assert torch.equal(read_audio(path)[0], wave)
+    with pytest.raises(AudioError, match=r"reach 1.50 times full scale, which .flac cannot hold"):
+        repaired.save(tmp_path / "a.flac")
+    quiet = Restoration(0.5 * wave, 16000, 1, 1.0, raises_peaks=True)
+    assert probe(quiet.save(tmp_path / "b.wav", "PCM_16")).subtype == "PCM_16"
+
+
+@pytest.mark.parametrize(
+    ("task", "cutoff_hz", "words"),
+    [
+        ("fly", None, "no task 'fly'; choose one of: enhance, declip, packet_loss, bandwidth"),
+        ("bandwidth", None, "bandwidth needs one, found none"),
+        ("declip", 4000.0, "declip has none, found 4000 Hz"),
+        ("bandwidth", 9000.0, "less than 8000 Hz"),
+    ],
+)
+def test_what_no_recipe_is_there_for(task, cutoff_hz, words):
+    with pytest.raises(ConfigError, match=words):
+        make_recipe(task, cutoff_hz=cutoff_hz)
+
+
+@pytest.mark.parametrize("task", REPAIRS)
+def test_the_experiment_is_the_recipe(task):
+    init = yaml.safe_load((EXPERIMENTS / f"{task}.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
+    recipe = make_recipe(task, cutoff_hz=4000.0 if task == "bandwidth" else None)
+    sampler = init["sampler"]["init_args"]
+    for part, made in [
+        (init["degradation"], recipe.degradation),
+        (init["likelihood"], recipe.likelihood),
+        (sampler["guidance"], recipe.sampler.guidance),
+        (sampler["solver"], recipe.sampler.solver),
+    ]:
+        assert part["class_path"].rsplit(".", 1)[1] == type(made).__name__
+        for name, value in part.get("init_args", {}).items():
+            found = getattr(made, {"cutoff_hz": "known_hz"}.get(name, name))
+            assert float(found) == float(value)
+    assert sampler["churn"] == recipe.sampler.churn
+    assert sampler["sigma_max"] == float(recipe.sampler.sigmas[0])
+    assert sampler["estimators"] == recipe.sampler.estimators == []
+
+
+def test_a_folder_from_the_command_line(tiny_prior_folder, speech, tmp_path, capsys):
+    write_audio(tmp_path / "in" / "a.wav", speech.clamp(-LEVEL, LEVEL), 16000)
+    write_audio(tmp_path / "in" / "b.wav", speech, 16000)
+    write_audio(tmp_path / "in" / "c.wav", 0.5 * speech.clamp(-LEVEL, LEVEL), 16000)
+    command = ["restore", str(tmp_path / "in"), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]
+    assert main([*command, "--task=declip", "--preset=fast"]) == 2
+    told = capsys.readouterr()
+    assert "restored 2 of 3" in told.out
+    assert "b.wav: The recording is not clipped" in told.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "c.wav"]
+    before, after = (soundfile.read(tmp_path / folder / "a.wav")[0] for folder in ("in", "out"))
+    kept = abs(before) < 0.99 * abs(before).max()
+    assert (before[kept] == after[kept]).all()
+    assert main([*command, "--task=fly"]) == 2
+    assert "choose one of: enhance, declip, packet_loss, bandwidth" in capsys.readouterr().err
+    assert main([*command, "--task=bandwidth"]) == 2
+    assert "--cutoff_hz" in capsys.readouterr().err
