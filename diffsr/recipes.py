@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from diffsr.degradations import Clipping, Degradation, LowPass, Mixing, PacketLoss
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import Likelihood, NMFNoise, WhiteNoise
-from diffsr.samplers import AnnealedSampler, NoisePerturbed, Projection
+from diffsr.samplers import AnnealedSampler, NoisePerturbed, Projection, Renoise
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> noise levels, which is also calls of the network."""
@@ -36,7 +36,7 @@ def enhance(n_steps: int) -> Recipe:
 
 def repair(degradation: Degradation, n_steps: int) -> Recipe:
     """Damage without noise: what was recorded is kept, the prior fills in the rest. See docs/repair.md."""
-    sampler = AnnealedSampler(Projection(), estimators=[], n_steps=n_steps, churn=1.0)
+    sampler = AnnealedSampler(Projection(), Renoise(sampled=False), estimators=[], n_steps=n_steps, churn=0.0)
     return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
 
 
