@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from diffsr.degradations import Mixing
-from diffsr.samplers.problem import Degradation, Problem
+from diffsr.degradations.base import Degradation
+from diffsr.samplers.problem import Problem
 from diffsr.typing import Observation, Sources
 
 Map: TypeAlias = Callable[[Tensor], Tensor]

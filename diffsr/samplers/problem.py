@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from diffsr.degradations.base import Degradation
 from diffsr.likelihoods import Likelihood
 from diffsr.samplers.randomness import RowNoise
 from diffsr.typing import Denoiser, Observation, Sources
-
-
-class Degradation(Protocol):
-    """From sources to observation: what samplers use of `diffsr.degradations.base.Degradation`."""
-
-    linear: bool
-
-    def reset(self, y: Tensor, n_sources: int) -> None:
-        """Create the parameters of these observations."""
-        ...
-
-    def __call__(self, x: Sources) -> Observation:
-        """`[rows, S, T] -> [rows, C, T]`."""
-        ...
-
-    def adjoint(self, r: Observation) -> Sources:
-        """`[rows, C, T] -> [rows, S, T]`, of linear models."""
-        ...
-
-    def consistent(self, x0: Sources, y: Observation) -> Sources:
-        """The nearest sources that explain y exactly; ConfigError where there is no closed form."""
-        ...
 
 
 @dataclass
