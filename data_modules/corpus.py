@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffsr.errors import AudioError, DataError
-from diffsr.io.audio import read_audio
 from diffsr.io.manifest import Utterance
-from diffsr.signal.levels import active_rms, db, loudest_channel, speech_span
+from diffsr.io.speech import read_speech
+from diffsr.signal.levels import active_rms, db
 from diffsr.signal.resampling import resample
 
 _log = logging.getLogger(__name__)
@@ -104,15 +104,8 @@ def decode(utterance: Utterance, rate_hz: int) -> Speech:
     Raises:
         AudioError: The file cannot be read or holds silence.
     """
-    start_s, end_s = utterance.speech_start_s, utterance.speech_end_s
-    wave, info = read_audio(utterance.path, start_s or 0.0, end_s)
-    mono = loudest_channel(wave)
-    if start_s is None or end_s is None:
-        first_s, last_s = speech_span(mono, info.rate_hz)
-        first = round(first_s * info.rate_hz) if start_s is None else 0
-        last = round(last_s * info.rate_hz) if end_s is None else mono.shape[-1]
-        mono = mono[first:last]
-    mono = resample(mono, info.rate_hz, rate_hz)
+    mono, source_hz = read_speech(utterance)
+    mono = resample(mono, source_hz, rate_hz)
     level = float(active_rms(mono, rate_hz)) if len(mono) else 0.0
     if level < SILENCE_RMS:
         raise AudioError(f"{utterance.path} holds silence ({db(level):.0f} dBFS), expected speech.")

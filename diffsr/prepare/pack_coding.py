@@ -13,9 +13,9 @@ from typing import Literal, Self
 from torch import Tensor
 
 from diffsr.errors import AudioError, ConfigError
-from diffsr.io.audio import probe, read_audio, write_audio
+from diffsr.io.audio import probe, write_audio
 from diffsr.io.manifest import Utterance
-from diffsr.signal.levels import loudest_channel, speech_span
+from diffsr.io.speech import read_speech
 from diffsr.signal.resampling import resample
 
 OnProgress = Callable[[int, int], None]
@@ -120,16 +120,10 @@ class Coder:
 
 
 def _speech(row: Utterance) -> tuple[Tensor, int]:
-    wave, info = read_audio(row.path, row.speech_start_s or 0.0, row.speech_end_s)
-    mono = loudest_channel(wave)
-    if row.speech_start_s is None or row.speech_end_s is None:
-        first_s, last_s = speech_span(mono, info.rate_hz)
-        first = round(first_s * info.rate_hz) if row.speech_start_s is None else 0
-        last = round(last_s * info.rate_hz) if row.speech_end_s is None else mono.shape[-1]
-        mono = mono[first:last]
+    mono, rate_hz = read_speech(row)
     if not len(mono) or not float(mono.abs().max()) > 0:
         raise AudioError(f"{row.path} holds silence, expected speech.")
-    return mono, info.rate_hz
+    return mono, rate_hz
 
 
 def digest(text: str) -> str:
