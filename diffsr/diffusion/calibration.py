@@ -165,7 +165,8 @@ def load_calibration(folder: str | Path, rate_hz: int, sigma_data: float) -> Cal
             )
         found = Calibration(tensors["log_ratio"], rate_hz, sigma_data, notes.get("source", ""))
     except (CheckpointError, ValueError) as error:
-        raise CheckpointError(f"{path} is no calibration of a prior: {error}. {way_out}") from error
+        reason = str(error).rstrip(".")
+        raise CheckpointError(f"{path} is no calibration of a prior: {reason}. {way_out}") from error
     for name, value in _meaning(found).items():
         if notes.get(name) != value:
             raise CheckpointError(
