@@ -21,7 +21,7 @@ from diffsr.io.audio import can_hold, read_audio, write_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe, check_choice, make_recipe
 from diffsr.samplers import Problem, RowNoise
-from diffsr.samplers.initialise import from_observation, speech_level
+from diffsr.samplers.initialise import speech_level
 from diffsr.signal.levels import active_rms
 from diffsr.signal.resampling import resample
 
@@ -140,7 +140,8 @@ class Restorer:
 
     def _restore_channels(self, y: Tensor, ids: Sequence[str], on_step: OnStep | None) -> tuple[Tensor, int]:
         """`y [C, T]` at the prior's rate -> the same restored; silent channels stay silent."""
-        level = speech_level(y, self.prior.rate_hz)
+        reference = self.recipe.sampler.initialiser.reference(y, self.prior.rate_hz)
+        level = speech_level(reference, self.prior.rate_hz)
         sounding = level > 0
         rows = sounding.nonzero()[:, 0]
         if len(rows) == 0:  # the little that was there lies above the prior's band
@@ -160,7 +161,7 @@ class Restorer:
             RowNoise(self.seed, [ids[row] for row in rows.tolist()]),
         )
         sampler = recipe.sampler
-        samples = sampler.sample(problem, from_observation(problem, float(sampler.sigmas[0])), on_step)
+        samples = sampler.sample(problem, sampler.start(problem), on_step)
         found = samples.x[:, 0]
         restored = torch.where(sounding[:, None], y, 0.0)
         # What was kept comes back bit by bit: scaling there and back would round.

@@ -12,6 +12,7 @@ from diffsr.diffusion.schedule import rho_schedule
 from diffsr.errors import DiffsrError
 from diffsr.samplers.estimation import Estimator, UpdateNoise
 from diffsr.samplers.guidance import Guidance, Proximal
+from diffsr.samplers.initialise import FromObservation, Initialiser
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.solvers import Euler, Solver
 from diffsr.typing import Sources
@@ -72,12 +73,13 @@ class AnnealedSampler:
         solver: How the state moves.
         estimators: M-steps, in order; None means the noise update alone.
         n_steps: Noise levels, and calls of the prior.
-        sigma_max: First noise level; the state starts from the observation plus noise of this level.
+        sigma_max: First noise level.
         sigma_min: Last noise level before 0.
         rho: Curvature of the schedule; larger means more steps at small noise.
         churn: Fresh noise before each step, in units of the step: the level is raised by the factor
             `(sigma / sigma_next) ** churn`, so that its total does not depend on the number of steps; 0 is
             the ODE.
+        initialiser: What the state starts from, plus noise of the first level; None is the observation.
     """
 
     def __init__(
@@ -90,12 +92,19 @@ class AnnealedSampler:
         sigma_min: float = 1e-4,
         rho: float = 7.0,
         churn: float = 1.0,
+        initialiser: Initialiser | None = None,
     ) -> None:
         self.guidance = guidance or Proximal()
         self.solver = solver or Euler()
         self.estimators = [UpdateNoise()] if estimators is None else list(estimators)
         self.sigmas = rho_schedule(sigma_max, sigma_min, n_steps, rho)
         self.churn = churn
+        self.initialiser = initialiser or FromObservation()
+
+    @torch.no_grad()
+    def start(self, problem: Problem) -> Sources:
+        """The state at the first noise level, `[rows, S, T]`."""
+        return self.initialiser(problem, float(self.sigmas[0]))
 
     @torch.no_grad()
     def sample(self, problem: Problem, z: Sources, on_step: OnStep | None = None) -> Samples:
@@ -103,7 +112,7 @@ class AnnealedSampler:
 
         Args:
             problem: What is to be explained.
-            z: State at `sigmas[0]`, see `samplers.initialise`.
+            z: State at `sigmas[0]`, see `start`.
             on_step: Called with (finished, total) after each step.
 
         Raises:

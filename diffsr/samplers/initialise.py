@@ -2,18 +2,103 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
+import torch
 from torch import Tensor
 
 from diffsr.samplers.problem import Problem
 from diffsr.signal.levels import active_rms
 from diffsr.signal.noise_floor import noise_floor
 from diffsr.signal.stft import STFT
+from diffsr.signal.wpe import wpe
+from diffsr.typing import Sources
+
+
+class Initialiser(Protocol):
+    """Where the sampler starts."""
+
+    def __call__(self, problem: Problem, sigma_max: float) -> Sources:
+        """The state at the first noise level, `[rows, S, T]`."""
+        ...
+
+    def reference(self, y: Tensor, rate_hz: int) -> Tensor:
+        """What the level of the speech in recordings `y [C, T]` is measured on, `[C, T]`."""
+        ...
+
+
+class FromObservation:
+    """The observation shared among the talkers, plus independent noise of level sigma_max."""
+
+    def __call__(self, problem: Problem, sigma_max: float) -> Sources:
+        """See `Initialiser`."""
+        return shared(problem.y[:, :1], problem, sigma_max)
+
+    def reference(self, y: Tensor, rate_hz: int) -> Tensor:
+        """The observation itself."""
+        return y
+
+
+class FromNoise:
+    """Noise of level sigma_max alone: the start of unconditional sampling."""
+
+    def __call__(self, problem: Problem, sigma_max: float) -> Sources:
+        """See `Initialiser`."""
+        return shared(torch.zeros_like(problem.y[:, :1]), problem, sigma_max)
+
+    def reference(self, y: Tensor, rate_hz: int) -> Tensor:
+        """The observation itself."""
+        return y
+
+
+class FromWPE:
+    """The observation after dereverberation by linear prediction, plus noise of level sigma_max.
+
+    The level is measured on a dereverberated recording, too, because the room adds to it: with the shorter
+    filter of `LEVEL_TAPS`, which is as good for that and takes a fifth of the time. Settings of BUDDy
+    (arXiv 2405.04272, Sec. 4).
+
+    Args:
+        taps: Length of the prediction filter in frames of 8 ms.
+        delay: Frames between a frame and the newest that predicts it.
+        iterations: Alternations between powers of the speech and filter.
+    """
+
+    def __init__(self, taps: int = 50, delay: int = 2, iterations: int = 5) -> None:
+        self.taps, self.delay, self.iterations = taps, delay, iterations
+
+    def __call__(self, problem: Problem, sigma_max: float) -> Sources:
+        """See `Initialiser`; every row as if it were alone."""
+        rate_hz = problem.prior.rate_hz
+        items = [
+            problem.y[problem.item_of_row == item][0] for item in range(int(problem.item_of_row[-1]) + 1)
+        ]
+        dry = torch.stack([self._dereverberated(y, self.taps, self.delay, rate_hz)[:1] for y in items])
+        return shared(dry[problem.item_of_row], problem, sigma_max)
+
+    def reference(self, y: Tensor, rate_hz: int) -> Tensor:
+        """Each channel dereverberated by itself."""
+        short = (min(self.taps, LEVEL_TAPS), self.delay, rate_hz)
+        return torch.cat([self._dereverberated(channel[None], *short) for channel in y])
+
+    def _dereverberated(self, y: Tensor, taps: int, delay: int, rate_hz: int) -> Tensor:
+        hop_samples = round(HOP_S * rate_hz)
+        return wpe(y, taps, delay, self.iterations, 4 * hop_samples, hop_samples)
+
+
+HOP_S = 0.008
+LEVEL_TAPS = 10
+
+
+def shared(wave: Tensor, problem: Problem, sigma_max: float) -> Sources:
+    """`wave [rows, 1, T]` shared among the talkers, plus independent noise, `[rows, S, T]`."""
+    share = wave.expand(-1, problem.n_sources, -1) / problem.n_sources**0.5
+    return share + sigma_max * problem.noise.normal_like(share)
 
 
 def from_observation(problem: Problem, sigma_max: float) -> Tensor:
-    """The observation shared among the talkers, plus independent noise of level sigma_max, `[rows, S, T]`."""
-    share = problem.y[:, :1].expand(-1, problem.n_sources, -1) / problem.n_sources**0.5
-    return share + sigma_max * problem.noise.normal_like(share)
+    """The first state of `FromObservation`, `[rows, S, T]`."""
+    return FromObservation()(problem, sigma_max)
 
 
 def speech_level(y: Tensor, rate_hz: int) -> Tensor:

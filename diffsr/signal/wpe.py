@@ -1,0 +1,83 @@
+"""Weighted prediction error (WPE): late reverberation is predicted linearly from the past and subtracted."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffsr.signal.stft import STFT
+
+SILENT_POWER = 1e-10
+"""Frames below this part of the largest power are digital silence; powers are floored there, too."""
+DIAGONAL_LOAD = 1e-12
+"""Of the mean diagonal of the correlation matrix."""
+
+
+def wpe(
+    recording: Tensor, taps: int, delay: int, iterations: int, n_fft: int = 512, hop_samples: int = 128
+) -> Tensor:
+    """A recording without what its own past predicts, `[C, T] -> [C, T]`; all microphones predict.
+
+    In each bin `d = y - G' y~` with `y~` the frames `delay` to `delay + taps - 1` before, and G the
+    least-squares solution with every frame weighted by `1 / |d|^2`, mean over microphones. Two additions:
+
+    * A stretch of digital silence (zero-padded recordings) would outweigh all speech by 100 dB, and the best
+      filter would be the one that leaves the silence silent: none. Such frames are left out of the fit and
+      stay as they are.
+    * The correlation matrix gets a diagonal load of 1e-12 of its mean diagonal: without it, two microphones
+      with the same signal give enormous filters of no meaning.
+
+    A recording with no more frames of sound than the filter has unknowns passes unchanged. Computed in double
+    precision, which the long filters need; without gradient.
+
+    Args:
+        recording: `[C, T]`.
+        taps: Length of the prediction filter, in frames.
+        delay: Frames between a frame and the newest that predicts it.
+        iterations: Alternations between powers of the speech and filter.
+        n_fft: STFT window in samples.
+        hop_samples: STFT hop in samples.
+
+    References:
+        Yoshioka and Nakatani 2012, IEEE TASLP 20(10), the equations of `nara_wpe.wpe.wpe_v8` (Drude et al.
+        2018, "NARA-WPE", ITG Speech Communication).
+    """
+    stft = STFT(n_fft, hop_samples).to(recording.device).double()
+    with torch.no_grad():
+        spec = stft(recording.double()).transpose(0, 1)  # [F, C, N]
+        power = spec.abs().square().mean((0, 1))
+        sound = (power > SILENT_POWER * power.max()).nonzero()[:, 0]
+        if len(sound) <= delay + taps * recording.shape[0]:
+            return recording.clone()
+        dry = torch.cat(
+            [_dereverberate(bins, sound, taps, delay, iterations) for bins in spec.split(_BINS_AT_ONCE)]
+        )
+        return stft.inverse(dry.transpose(0, 1), recording.shape[-1]).to(recording)
+
+
+_BINS_AT_ONCE = 32
+"""Memory follows bins times taps."""
+
+
+def _dereverberate(spec: Tensor, sound: Tensor, taps: int, delay: int, iterations: int) -> Tensor:
+    """Bins `[F, C, N]`, fitted on the frames `sound [M]` -> `[F, C, N]`."""
+    n_frames = spec.shape[-1]
+    late = [F.pad(spec, (delay + k, 0))[..., :n_frames] for k in range(taps)]
+    past = torch.cat(late, dim=1)  # [F, K, N]
+    heard, heard_past = spec[..., sound], past[..., sound]
+    unit = torch.eye(past.shape[1], dtype=spec.dtype, device=spec.device)
+    dry = heard
+    for _ in range(iterations):
+        power = dry.abs().square().mean(1, keepdim=True)
+        floor = (SILENT_POWER * power.amax(-1, keepdim=True)).clamp_min(torch.finfo(power.dtype).tiny)
+        weighed = (heard_past / power.maximum(floor)).mH
+        correlation = heard_past @ weighed
+        diagonal = correlation.diagonal(dim1=-2, dim2=-1).real.mean(-1)
+        load = (DIAGONAL_LOAD * diagonal).clamp_min(torch.finfo(power.dtype).tiny)[:, None, None]
+        # A bin without sound has a correlation of 0 and gets no filter.
+        filters = torch.linalg.solve(correlation + load * unit, (heard @ weighed).mH)
+        dry = heard - filters.mH @ heard_past
+    out = spec.clone()
+    out[..., sound] = dry
+    return out
