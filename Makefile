@@ -160,8 +160,8 @@ predict_options += $(if $(PRIOR),--model.init_args.prior='$(PRIOR)')
 predict_options += $(if $(DEVICES),--trainer.devices='$(DEVICES)')
 
 .PHONY: predict
-predict: EXP = enhance/nmf
-predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment file (default EXP=enhance/nmf)
+predict: EXP = enhance/default
+predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment file (default EXP=enhance/default)
 	$(call need,IN,a folder of recordings)$(call need,OUT,where the results go)
 	$(BIN)/diffsr predict $(predict_options) $(ARGS)
 

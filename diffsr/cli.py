@@ -16,7 +16,7 @@ LIGHTNING = {
     "fit": "train a speech prior:           diffsr fit --config experiments/prior/starter.yaml",
     "validate": "score a prior on speech:        diffsr validate --prior PRIOR --data MANIFEST",
     "test": "run an experiment's test:       diffsr test --config FILE",
-    "predict": "restore by an experiment file:  diffsr predict --config experiments/enhance/nmf.yaml ...",
+    "predict": "restore by an experiment file:  diffsr predict --config experiments/enhance/default.yaml ...",
 }
 PLAIN = {
     "restore": "restore a file or a folder:     diffsr restore IN OUT --task enhance --prior PATH",

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS: list[set[str]] = [
-    {"errors", "typing", "signal", "io"},
+    {"errors", "typing", "signal", "io", "parse_errors"},
     {"networks", "degradations", "likelihoods", "simulation", "evaluation", "baselines"},
     {"diffusion", "speakers"},
     {"samplers"},
-    {"recipes", "api", "files", "prepare", "report", "benchmark"},
+    {"recipes", "recipe_file", "api", "files", "prepare", "report", "benchmark"},
     {"tasks", "callbacks", "data_modules"},
     {"commands", "cli", "__main__"},
 ]

@@ -159,7 +159,7 @@ def test_make_help_explains_every_target_and_variable() -> None:
         (["restore", "IN=a", "OUT=b", "PRIOR=p"], "diffsr restore 'a' 'b' --prior 'p'"),
         (
             ["predict", "IN=a", "OUT=b", "PRIOR=p"],
-            "--config 'experiments/enhance/nmf.yaml' --data.init_args.input='a'",
+            "--config 'experiments/enhance/default.yaml' --data.init_args.input='a'",
         ),
         (["restore", "OUT=b"], "needs IN=..."),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffsr.commands.sampler_file import load_sampler
+from diffsr.recipe_file import load_sampler
 from diffsr.commands.terminal import say
 from diffsr.samplers import AnnealedSampler
 from diffsr.samplers.oracle import ORACLES, TOLERANCE, Moments, check_sampler

@@ -10,7 +10,7 @@ from pathlib import Path
 from diffsr.errors import ConfigError
 
 PRIOR_EXAMPLE = "experiments/prior/starter.yaml"
-TASK_EXAMPLE = "experiments/enhance/nmf.yaml"
+TASK_EXAMPLE = "experiments/enhance/default.yaml"
 STEPS = {
     "fit": "training_step",
     "validate": "validation_step",

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, RunConfig, TrainingProgress
 from diffsr.commands.guards import check_model, has_own
 from diffsr.commands.loggers import direct_loggers
-from diffsr.commands.parse_errors import explain
+from diffsr.parse_errors import explain
 from diffsr.commands.run_folder import Budget, Run, find_run, finished, resume_from
 from diffsr.errors import CheckpointError, ConfigError, DiffsrError
 

@@ -266,8 +266,8 @@ def test_a_checkpoint_of_something_else(shell, work: Path) -> None:
     [
         ("prior/starter", "learning_rate:", "learning_rte:", "Did you mean 'learning_rate'?"),
         ("prior/starter", "CleanSpeech", "CleanSpech", "Did you mean 'CleanSpeech'?"),
-        ("enhance/nmf", "n_steps:", "n_stps:", "Did you mean 'n_steps'?"),
-        ("enhance/nmf", "output:", "outptu:", "Did you mean 'output'?"),
+        ("enhance/default", "n_steps:", "n_stps:", "Did you mean 'n_steps'?"),
+        ("enhance/default", "output:", "outptu:", "Did you mean 'output'?"),
     ],
 )
 def test_a_typo_in_an_experiment(shell, work: Path, experiment: str, old: str, new: str, words: str) -> None:
@@ -309,7 +309,7 @@ def test_training_speech_without_audio(shell, work: Path, data: str, words: str)
 
 def test_a_task_is_not_trained(shell, work: Path) -> None:
     before = files_in(work)
-    message = shell.fails("fit", "--config", str(EXPERIMENTS / "enhance/nmf.yaml"))
+    message = shell.fails("fit", "--config", str(EXPERIMENTS / "enhance/default.yaml"))
     assert "restores recordings and trains nothing, so fit cannot run it" in message
     assert "diffsr fit --config experiments/prior/starter.yaml" in message
     assert files_in(work) == before
@@ -321,7 +321,7 @@ def test_a_task_is_not_trained(shell, work: Path) -> None:
 def predict(source: str, target: str) -> list[str]:
     return [
         "predict",
-        f"--config={EXPERIMENTS / 'enhance/nmf.yaml'}",
+        f"--config={EXPERIMENTS / 'enhance/default.yaml'}",
         f"--data.init_args.input={source}",
         f"--model.init_args.output={target}",
         "--model.init_args.prior=prior",

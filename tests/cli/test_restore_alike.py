@@ -16,7 +16,7 @@ import torch
 from diffsr.commands import restore as command
 from diffsr.recipes import PRESETS
 
-EXPERIMENT = Path(__file__).parents[2] / "experiments" / "enhance" / "nmf.yaml"
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "enhance" / "default.yaml"
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_overlay_parses(path: Path) -> None:
 @pytest.mark.parametrize("path", PARTS, ids=name)
 def test_data_can_be_put_into_an_experiment(path: Path) -> None:
     axis = "--data.init_args.scene.n_talkers=1"
-    data = resolved(EXPERIMENTS / "enhance" / "nmf.yaml", more=(f"--data={path}", axis))["data"]
+    data = resolved(EXPERIMENTS / "enhance" / "default.yaml", more=(f"--data={path}", axis))["data"]
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert data["class_path"] == given["class_path"]
     expected = {**given["init_args"], "scene": {**given["init_args"]["scene"], "n_talkers": 1}}
@@ -103,7 +103,7 @@ def test_data_can_be_put_into_an_experiment(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SAMPLERS, ids=name)
 def test_sampler_can_be_put_into_an_experiment(path: Path) -> None:
-    put = resolved(EXPERIMENTS / "enhance" / "nmf.yaml", more=(f"--model.init_args.sampler={path}",))
+    put = resolved(EXPERIMENTS / "enhance" / "default.yaml", more=(f"--model.init_args.sampler={path}",))
     sampler = put["model"]["init_args"]["sampler"]
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert sampler["class_path"] == given["class_path"]

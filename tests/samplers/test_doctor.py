@@ -10,7 +10,7 @@ import yaml
 
 from diffsr.cli import main
 from diffsr.commands import check_sampler
-from diffsr.commands.sampler_file import load_sampler
+from diffsr.recipe_file import load_sampler
 from diffsr.errors import ConfigError
 from diffsr.samplers import AnnealedSampler, NoisePerturbed, Renoise
 from diffsr.samplers.oracle import ORACLES
@@ -73,7 +73,7 @@ def test_a_guidance_or_a_solver_alone_runs_in_the_default_sampler(tmp_path, text
 
 
 def test_the_sampler_of_an_experiment_is_found():
-    sampler = load_sampler(ROOT / "experiments" / "enhance" / "nmf.yaml")
+    sampler = load_sampler(ROOT / "experiments" / "enhance" / "default.yaml")
     assert isinstance(sampler.guidance, NoisePerturbed)
     assert sampler.churn == 2.0
 

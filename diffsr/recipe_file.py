@@ -1,0 +1,217 @@
+"""Recipes and samplers from YAML files: an experiment as `diffsr predict` takes it, or a part of one.
+
+A part is written as `class_path` and `init_args`, or as the path of a small file with these two keys,
+relative to the file that names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffsr.degradations import Degradation, Mixing
+from diffsr.errors import ConfigError, DiffsrError
+from diffsr.likelihoods import Likelihood
+from diffsr.parse_errors import explain, suggestion
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler
+from diffsr.samplers.guidance import Guidance
+from diffsr.samplers.solvers import Solver
+
+SUFFIXES = (".yaml", ".yml")
+PARTS = ("sampler", "likelihood", "degradation")
+EXAMPLE = "See experiments/enhance/default.yaml for one that works."
+SAMPLER_EXAMPLE = "See experiments/sampler/dps.yaml for one that works."
+
+
+def is_recipe_file(preset: str | Path) -> bool:
+    """Whether a preset is meant as a file, by its suffix."""
+    return Path(preset).suffix.lower() in SUFFIXES
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of an experiment: `sampler`, `likelihood` and `degradation` of `model.init_args`.
+
+    Everything else in the file (prior, data, trainer) is left alone. Without a degradation nothing happens
+    to the talker but noise (`Mixing`).
+
+    Args:
+        path: The YAML file.
+        overrides: `KEY=VALUE` with the keys below `model.init_args`, such as
+            `sampler.init_args.n_steps=30`; an override wins over the file.
+
+    Raises:
+        ConfigError: No such file, not YAML, no sampler or likelihood in it, an override without `=`, or
+            options that do not exist or do not fit.
+    """
+    path = Path(path).expanduser()
+    parts = recipe_parts(path, overrides)
+    degradation = parts.get("degradation")
+    return Recipe(
+        sampler=_build(AnnealedSampler, parts["sampler"], path),
+        likelihood=_build(Likelihood, parts["likelihood"], path),
+        degradation=_build(Degradation, degradation, path) if degradation else Mixing(),
+    )
+
+
+def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """What `load_recipe` builds from, with the names of `PARTS`: files read in, `${...}` resolved.
+
+    Raises:
+        ConfigError: See `load_recipe`; options are not checked yet.
+    """
+    path = Path(path).expanduser()
+    content = _read(path, EXAMPLE)
+    given = _below(content, "model", "init_args") or {}
+    parts = {name: _inline(given[name], path, EXAMPLE) for name in PARTS if given.get(name) is not None}
+    for name in ("sampler", "likelihood"):
+        if name not in parts:
+            raise ConfigError(
+                f"{path}: found no model.init_args.{name}; expected an experiment with a sampler and a "
+                f"likelihood. {EXAMPLE}"
+            )
+    return _resolved(content, parts, overrides, path)
+
+
+def load_sampler(path: Path) -> AnnealedSampler:
+    """The sampler of a file: an `AnnealedSampler`, a guidance or a solver, by `class_path` and `init_args`.
+
+    A guidance or a solver alone runs in the sampler that is the default. Of a whole experiment the part
+    `model.init_args.sampler` is taken.
+
+    Raises:
+        ConfigError: No such file, not YAML, not a sampler, or options that do not exist or do not fit.
+    """
+    content = _read(path, SAMPLER_EXAMPLE)
+    if isinstance(content.get("model"), dict):
+        found = (_below(content, "model", "init_args") or {}).get("sampler")
+        if found is None:
+            raise ConfigError(
+                f"{path}: found no sampler; expected model.init_args.sampler. {SAMPLER_EXAMPLE}"
+            )
+        content = _resolved(content, {"sampler": _inline(found, path, SAMPLER_EXAMPLE)}, (), path)["sampler"]
+    section = _inline(content, path, SAMPLER_EXAMPLE)
+    kind = _class_of(section, path)
+    if issubclass(kind, AnnealedSampler):
+        sampler: AnnealedSampler = _build(AnnealedSampler, section, path)
+        return sampler
+    if _is(kind, "correct", ("z", "x0", "sigma", "problem")):
+        return AnnealedSampler(guidance=_build(Guidance, section, path))
+    if _is(kind, "step", ("z", "x0", "sigma", "sigma_next", "posterior", "problem")):
+        return AnnealedSampler(solver=_build(Solver, section, path))
+    raise ConfigError(
+        f"{path}: {section['class_path']} is no sampler; expected an AnnealedSampler, a guidance (with a "
+        f"method `correct`) or a solver (with a method `step`). {SAMPLER_EXAMPLE}"
+    )
+
+
+def _read(path: Path, example: str) -> dict[str, Any]:
+    """The content of a file, `${...}` and `???` as they stand."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"{path}: {reason}. Give a YAML file. {example}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}. {example}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected the keys class_path and init_args, or an experiment. {example}")
+    return content
+
+
+def _below(content: dict[str, Any], *keys: str) -> dict[str, Any] | None:
+    found: Any = content
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def _inline(section: object, path: Path, example: str) -> dict[str, Any]:
+    """A part with its `class_path`, read from the small file that it may stand in."""
+    if isinstance(section, str) and is_recipe_file(section):
+        place = path.parent / section
+        return _inline(_read(place, example), place, example)
+    if isinstance(section, str):
+        section = {"class_path": section}
+    if not isinstance(section, dict) or not isinstance(section.get("class_path"), str):
+        raise ConfigError(f"{path}: expected the keys class_path and init_args. {example}")
+    return section
+
+
+def _resolved(
+    content: dict[str, Any], parts: dict[str, Any], overrides: Sequence[str], path: Path
+) -> dict[str, dict[str, Any]]:
+    """The parts with overrides, and `${...}` taken from the whole file."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _check_overrides(overrides, list(parts), path)
+    try:
+        whole = OmegaConf.create(content)
+        for name, part in parts.items():
+            whole["model"]["init_args"][name] = part
+        given = whole["model"]["init_args"]
+        given.merge_with_dotlist(list(overrides))
+        found: dict[str, Any] = {
+            name: OmegaConf.to_container(given[name], resolve=True, throw_on_missing=True) for name in parts
+        }
+    except OmegaConfBaseException as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: {reason}. Give every option of the recipe a value.") from error
+    return found
+
+
+def _check_overrides(overrides: Sequence[str], names: Sequence[str], path: Path) -> None:
+    """Refuse overrides that would do nothing."""
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        if not equals or key.partition(".")[0] not in names:
+            raise ConfigError(
+                f"{text!r} is no override for {path}; expected KEY=VALUE with a key that begins with one of "
+                f"{', '.join(names)}, such as sampler.init_args.n_steps=30."
+            )
+
+
+def _class_of(section: dict[str, Any], path: Path) -> type:
+    module_name, _, name = section["class_path"].rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: class_path: {section['class_path']}: there is no module {module_name!r} ({error})."
+        ) from error
+    kind = getattr(module, name, None)
+    if not inspect.isclass(kind):
+        near = suggestion(name, [n for n, value in vars(module).items() if inspect.isclass(value)])
+        raise ConfigError(f"{path}: class_path: {module_name} has no class {name!r}.{near}")
+    return kind
+
+
+def _is(kind: type, method: str, parameters: tuple[str, ...]) -> bool:
+    found = getattr(kind, method, None)
+    return callable(found) and set(parameters) <= set(inspect.signature(found).parameters)
+
+
+def _build(kind: Any, section: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - a type, and one of it
+    """Check the options against the class, as experiments are, and make it."""
+    from jsonargparse import ArgumentParser
+
+    _class_of(section, path)  # a plain message where the class itself is misspelled
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--part", type=kind)
+    try:
+        return parser.instantiate(parser.parse_object({"part": section})).part
+    except DiffsrError:
+        raise
+    except (argparse.ArgumentError, ValueError, TypeError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, argparse.ArgumentError):
+            cause = cause.__cause__
+        reason = explain(str(cause), [path])
+        raise ConfigError(reason if path.name in reason else f"{path}: {reason}") from error

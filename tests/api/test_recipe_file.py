@@ -1,0 +1,118 @@
+"""Recipes from experiment files: what is read, what wins, and one clear message for every bad file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffsr.degradations import Clipping, Mixing
+from diffsr.errors import ConfigError
+from diffsr.likelihoods import NMFNoise
+from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
+from diffsr.samplers import NoisePerturbed, Projection, UpdateNoise
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+DEFAULT = EXPERIMENTS / "enhance" / "default.yaml"
+
+
+def experiment(folder: Path, init_args: str, more: str = "") -> Path:
+    path = folder / "own.yaml"
+    path.write_text(
+        f"{more}\nmodel:\n  init_args:\n    prior: ???\n    seed: ${{seed_everything}}\n{init_args}"
+    )
+    return path
+
+
+SAMPLER = "    sampler: {class_path: diffsr.samplers.AnnealedSampler, init_args: {n_steps: 7}}\n"
+LIKELIHOOD = "    likelihood: {class_path: diffsr.likelihoods.NMFNoise, init_args: {rank: 2}}\n"
+
+
+def test_an_experiment_is_a_recipe():
+    recipe = load_recipe(DEFAULT)
+    assert isinstance(recipe.sampler.guidance, NoisePerturbed)
+    assert isinstance(recipe.likelihood, NMFNoise)
+    assert isinstance(recipe.degradation, Mixing)
+    repair = load_recipe(str(EXPERIMENTS / "repair" / "declip.yaml"))
+    assert isinstance(repair.degradation, Clipping)
+    assert isinstance(repair.sampler.guidance, Projection)
+    assert repair.sampler.estimators == []
+
+
+def test_two_loads_share_nothing():
+    first, second = load_recipe(DEFAULT), load_recipe(DEFAULT)
+    assert first.likelihood is not second.likelihood
+    assert first.sampler.guidance is not second.sampler.guidance
+
+
+def test_overrides_win(tmp_path):
+    path = experiment(tmp_path, SAMPLER + LIKELIHOOD)
+    given = ["sampler.init_args.n_steps=3", "likelihood.init_args.rank=5", "sampler.init_args.churn=0.5"]
+    recipe = load_recipe(path, given)
+    assert (len(recipe.sampler.sigmas) - 1, recipe.likelihood.rank, recipe.sampler.churn) == (3, 5, 0.5)
+    assert len(load_recipe(path).sampler.sigmas) - 1 == 7
+
+
+def test_parts_stand_in_files_of_their_own(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "short.yaml").write_text(
+        "class_path: diffsr.samplers.AnnealedSampler\ninit_args:\n  n_steps: 5\n"
+        "  estimators: [{class_path: diffsr.samplers.UpdateNoise, init_args: {n_updates: 3}}]\n"
+    )
+    path = experiment(
+        tmp_path, "    sampler: parts/short.yaml\n    likelihood: diffsr.likelihoods.NMFNoise\n"
+    )
+    recipe = load_recipe(path, ["sampler.init_args.n_steps=4"])
+    assert len(recipe.sampler.sigmas) - 1 == 4
+    [estimator] = recipe.sampler.estimators
+    assert isinstance(estimator, UpdateNoise)
+    assert estimator.n_updates == 3
+
+
+def test_interpolations_are_taken_from_the_whole_file(tmp_path):
+    sampler = "    sampler: {class_path: diffsr.samplers.AnnealedSampler, init_args: {n_steps: '${steps}'}}\n"
+    path = experiment(tmp_path, sampler + LIKELIHOOD, more="steps: 9")
+    assert recipe_parts(path)["sampler"]["init_args"] == {"n_steps": 9}
+    assert len(load_recipe(path).sampler.sigmas) - 1 == 9
+
+
+@pytest.mark.parametrize(
+    ("init_args", "overrides", "expected"),
+    [
+        (LIKELIHOOD, [], "found no model.init_args.sampler"),
+        (SAMPLER, [], "found no model.init_args.likelihood"),
+        (SAMPLER.replace("n_steps", "n_stps") + LIKELIHOOD, [], "Did you mean 'n_steps'"),
+        (SAMPLER + LIKELIHOOD.replace("NMFNoise", "NMFNose"), [], "Did you mean 'NMFNoise'"),
+        (SAMPLER + LIKELIHOOD.replace("likelihoods.NMF", "degradations.NMF"), [], "has no class 'NMFNoise'"),
+        (SAMPLER.replace("7", "'${nowhere}'") + LIKELIHOOD, [], "nowhere"),
+        (SAMPLER.replace("7", "'???'") + LIKELIHOOD, [], "Give every option of the recipe a value"),
+        (SAMPLER + "    likelihood: parts/gone.yaml\n", [], "gone.yaml: No such file"),
+        (SAMPLER + "    likelihood: {rank: 2}\n", [], "expected the keys class_path and init_args"),
+        (SAMPLER + LIKELIHOOD, ["n_steps"], "'n_steps' is no override for"),
+        (
+            SAMPLER + LIKELIHOOD,
+            ["n_steps=3"],
+            "expected KEY=VALUE with a key that begins with one of sampler, likelihood",
+        ),
+        (SAMPLER + LIKELIHOOD, ["sampler.init_args.n_stps=3"], "Did you mean 'n_steps'"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path, init_args, overrides, expected):
+    path = experiment(tmp_path, init_args)
+    with pytest.raises(ConfigError, match="own.yaml|gone.yaml|override") as error:
+        load_recipe(path, overrides)
+    assert expected in str(error.value)
+
+
+def test_no_experiment(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_recipe(tmp_path / "gone.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="expected the keys"):
+        load_recipe(tmp_path / "list.yaml")
+
+
+def test_a_preset_is_a_file_by_its_suffix():
+    assert is_recipe_file("experiments/enhance/default.yaml")
+    assert is_recipe_file(Path("own.YML"))
+    assert not is_recipe_file("default")
