@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from diffsr.signal.compression import compress, power
 from diffsr.signal.filtering import convolution_of
 from diffsr.signal.stft import STFT
 
@@ -84,25 +85,19 @@ def whitened_loss(target: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
 
 
 def _comparison(target: Tensor, weight: Tensor | None) -> Callable[[Tensor], Tensor]:
-    floor = _FLOOR * _power(target).mean((-2, -1), keepdim=True) + 1e-30
+    floor = _FLOOR * power(target).mean((-2, -1), keepdim=True) + 1e-30
 
-    def compress(spectrum: Tensor) -> Tensor:
-        if weight is not None:
-            return spectrum
-        return spectrum * (_power(spectrum) + floor) ** ((EXPONENT - 1.0) / 2.0)
+    def compressed_or_whole(spectrum: Tensor) -> Tensor:
+        return spectrum if weight is not None else compress(spectrum, EXPONENT, floor)
 
     def sized(spectrum: Tensor) -> Tensor:
-        power = _power(spectrum)
-        return (power if weight is None else power * weight).sum((-2, -1))
+        size = power(spectrum)
+        return (size if weight is None else size * weight).sum((-2, -1))
 
-    compressed = compress(target)
+    compressed = compressed_or_whole(target)
     whole = sized(compressed) + 1e-30
 
     def compare(estimate: Tensor) -> Tensor:
-        return sized(compressed - compress(estimate)) / whole
+        return sized(compressed - compressed_or_whole(estimate)) / whole
 
     return compare
-
-
-def _power(spectrum: Tensor) -> Tensor:
-    return spectrum.real.square() + spectrum.imag.square()

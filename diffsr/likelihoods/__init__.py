@@ -2,6 +2,8 @@
 
 from diffsr.likelihoods.base import Likelihood
 from diffsr.likelihoods.gaussian import WhiteNoise
+from diffsr.likelihoods.known import KnownNoise
 from diffsr.likelihoods.nmf import NMFNoise
+from diffsr.likelihoods.spectral import SpectralCompression
 
-__all__ = ["Likelihood", "NMFNoise", "WhiteNoise"]
+__all__ = ["KnownNoise", "Likelihood", "NMFNoise", "SpectralCompression", "WhiteNoise"]
