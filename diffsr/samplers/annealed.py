@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffsr.diffusion.schedule import rho_schedule
-from diffsr.errors import DiffsrError
+from diffsr.samplers.divergence import FiniteRows, refuse_diverged
 from diffsr.samplers.estimation import Estimator, UpdateNoise
 from diffsr.samplers.guidance import Guidance, Proximal
 from diffsr.samplers.initialise import FromObservation, Initialiser
@@ -18,9 +19,6 @@ from diffsr.samplers.solvers import Euler, Solver
 from diffsr.typing import Sources
 
 OnStep = Callable[[int, int], None]
-
-CHECK_EVERY = 8
-"""Levels between two looks at whether the state is finite; each makes the device wait."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +114,12 @@ class AnnealedSampler:
             on_step: Called with (finished, total) after each step.
 
         Raises:
-            DiffsrError: The state is not finite any more; the message names the level where it happened.
+            DivergedError: Rows are not finite any more; the message names the level where it happened.
         """
         posterior = Posterior(self.guidance, problem)
         problem.memory.clear()
         n_steps = len(self.sigmas) - 1
-        finite_steps = torch.zeros(z.shape[0], device=z.device)
+        watch = FiniteRows(problem, z)
         for index in range(n_steps):
             sigma, sigma_next = (self.sigmas[index + k].to(z.device).expand(z.shape[0]) for k in (0, 1))
             is_last = index + 1 == n_steps
@@ -129,26 +127,28 @@ class AnnealedSampler:
                 z, sigma = self._churn(z, sigma, sigma_next, problem)
             x0 = posterior(z, sigma, self.estimators)
             z = self.solver.step(z, x0, sigma, sigma_next, posterior, problem)
-            finite_steps += torch.isfinite(z).flatten(1).all(1)
-            if is_last or (index + 1) % CHECK_EVERY == 0:
-                self._check(finite_steps, index + 1)
+            goes_on = watch.look(x0, z)
             if on_step is not None:
                 on_step(index + 1, n_steps)
-        return Samples(z, posterior.n_calls)
+            if not goes_on:
+                break
+        x, finite_levels = watch.result(z)
+        samples = Samples(x, posterior.n_calls)
+        refuse_diverged(samples, finite_levels, watch.n_levels, self.sigmas)
+        return samples
 
-    def _check(self, finite_steps: Tensor, n_done: int) -> None:
-        """Stop where a row was finite in fewer levels than there were so far."""
-        counts = [int(count) for count in finite_steps.tolist()]
-        if (first := min(counts)) == n_done:
-            return
-        rows = [row for row, count in enumerate(counts) if count < n_done]
-        named = ", ".join(map(str, rows[:8])) + ", ..." * (len(rows) > 8)
-        raise DiffsrError(
-            f"The sampler diverged at level {first + 1} of {len(self.sigmas) - 1} (sigma "
-            f"{float(self.sigmas[first]):.3g}): NaN or infinite values in {len(rows)} of {len(counts)} rows "
-            f"({named}). Expected finite audio; check the prior with `diffsr validate`, or use more levels, "
-            "smaller steps or another preset."
-        )
+    def gentler(self) -> AnnealedSampler:
+        """A copy that hardly diverges: twice the levels, half the guidance, no fresh noise."""
+        twin = copy.copy(self)
+        middle = (self.sigmas[:-2] * self.sigmas[1:-1]).sqrt()
+        pairs = torch.stack([self.sigmas[:-2], middle], dim=1).flatten()
+        twin.sigmas = torch.cat([pairs, self.sigmas[-2:]])
+        twin.churn = 0.0
+        twin.guidance = copy.copy(self.guidance)
+        for strength in ("weight", "zeta"):
+            if hasattr(twin.guidance, strength):
+                setattr(twin.guidance, strength, getattr(twin.guidance, strength) / 2)
+        return twin
 
     def _churn(self, z: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
         """Raise the noise level a little (EDM, arXiv 2206.00364, Alg. 2, lines 5 and 6)."""

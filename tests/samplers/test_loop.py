@@ -8,7 +8,6 @@ import torch
 from data_modules.clean_speech import STARTER
 from diffsr.degradations import Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
-from diffsr.errors import DiffsrError
 from diffsr.io.audio import read_audio
 from diffsr.likelihoods import WhiteNoise
 from diffsr.samplers import (
@@ -16,12 +15,14 @@ from diffsr.samplers import (
     AnnealedSampler,
     Euler,
     Heun,
+    NoisePerturbed,
     Problem,
     Proximal,
     RowNoise,
     Unguided,
     UpdateNoise,
 )
+from diffsr.samplers.divergence import DivergedError
 from diffsr.samplers.initialise import from_observation, speech_level
 from diffsr.signal.levels import active_rms, db, rms
 
@@ -85,28 +86,54 @@ def test_the_noise_model_is_updated_between_its_two_levels_only():
 
 
 class BreaksBelow(WhiteGaussianPrior):
-    """Not finite for the second row below a noise level."""
+    """Not finite below a noise level, for all rows but the first `n_good`."""
 
     limit = 0.05
 
-    def __init__(self, sd):
+    def __init__(self, sd, n_good=1):
         super().__init__(sd)
-        self.n_calls = 0
+        self.n_calls, self.n_good = 0, n_good
 
     def denoise(self, z, sigma):
         self.n_calls += 1
         broken = torch.where(sigma < self.limit, float("nan"), 1.0)
-        broken[0] = 1.0
+        broken[: self.n_good] = 1.0
         return super().denoise(z, sigma) * broken[..., None]
 
 
 def test_a_diverging_sampler_is_reported_soon_and_with_its_level():
-    problem = problem_of(prior=BreaksBelow(SD))
+    problem = problem_of(prior=BreaksBelow(SD, n_good=0))
     sampler = AnnealedSampler(n_steps=60, churn=0.0)
     level = int((sampler.sigmas >= BreaksBelow.limit).sum())
-    with pytest.raises(DiffsrError, match=rf"level {level + 1} of 60 .* in 1 of 2 rows \(1\)"):
-        sampler.sample(problem, from_observation(problem, 0.5))
+    with pytest.raises(DivergedError, match=rf"level {level + 1} of 60 .* in 2 of 2 rows \(0, 1\)"):
+        sampler.sample(problem, sampler.start(problem))
     assert problem.prior.n_calls <= level + 8
+
+
+def test_rows_that_diverge_leave_the_others_as_they_are():
+    healthy, broken = problem_of(), problem_of(prior=BreaksBelow(SD))
+    sampler = AnnealedSampler(n_steps=60, churn=0.0)
+    expected = sampler.sample(healthy, sampler.start(healthy)).x
+    with pytest.raises(DivergedError, match=r"in 1 of 2 rows \(1\)") as caught:
+        sampler.sample(broken, sampler.start(broken))
+    assert caught.value.rows == [1]
+    assert torch.equal(caught.value.samples.x[0], expected[0])
+    kept = caught.value.samples.x[1]
+    assert kept.isfinite().all()
+    assert float(kept.abs().max()) < 10 * SD
+    assert not torch.equal(kept, broken.y[1])  # an estimate and not the recording
+
+
+def test_the_gentler_sampler_makes_smaller_steps_between_the_same_ends():
+    sampler = AnnealedSampler(NoisePerturbed(weight=1.5), n_steps=30, churn=2.0)
+    gentler = sampler.gentler()
+    assert len(gentler.sigmas) - 1 == 59
+    assert torch.equal(gentler.sigmas[::2], sampler.sigmas[:-1])
+    assert gentler.sigmas[-1] == 0
+    ratios = gentler.sigmas[1:-1] / gentler.sigmas[:-2]
+    assert float(ratios.min()) > float((sampler.sigmas[1:-1] / sampler.sigmas[:-2]).min())
+    assert (gentler.churn, gentler.guidance.weight) == (0.0, 0.75)
+    assert (sampler.churn, sampler.guidance.weight) == (2.0, 1.5)  # itself unchanged
 
 
 def test_the_gradient_rule_is_the_gradient_of_the_likelihood():
