@@ -28,11 +28,11 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import RunningStage
 
 from data_modules import CleanSpeech
-from diffsr.benchmark.memory import PeakMemory
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, TrainingProgress
 from diffsr.diffusion import LogNormalLevels, Prior, RhoUniformLevels
 from diffsr.evaluation.tables import markdown_table, number
 from diffsr.io.atomic import replacing
+from diffsr.io.memory import PeakMemory
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.networks import NETWORKS, Backbone
 from diffsr.report.prior_quality import measure

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from diffsr.benchmark.items import Item, ItemList
-from diffsr.benchmark.memory import PeakMemory
 from diffsr.benchmark.scenes import render_item
 from diffsr.benchmark.store import SystemPlace, append_row, read_rows
 from diffsr.benchmark.systems import Runnable, check_estimate
 from diffsr.errors import DiffsrError
 from diffsr.io.audio import write_audio
+from diffsr.io.memory import PeakMemory
 
 OnProgress = Callable[[int, int, str], None]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffsr.benchmark.memory import PeakMemory
 from diffsr.diffusion import Prior
 from diffsr.evaluation.tables import Summary, summarise
+from diffsr.io.memory import PeakMemory
 from diffsr.networks.cost import gflop_per_second
 from diffsr.report.crop_scores import ScoreFile, score_crops
 

@@ -19,7 +19,7 @@ class PeakMemory:
     process began.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
 
     def start(self) -> None:
