@@ -3,8 +3,11 @@
 from diffsr.samplers.annealed import AnnealedSampler, Samples
 from diffsr.samplers.dps import DPS
 from diffsr.samplers.estimation import UpdateNoise
+from diffsr.samplers.filter_estimation import UpdateLowPass
+from diffsr.samplers.gain_estimation import UpdateGain
 from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
 from diffsr.samplers.problem import Problem
+from diffsr.samplers.published import EMPasses, Every, NoiseLatent, ResidualNoise
 from diffsr.samplers.randomness import RowNoise
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
@@ -13,8 +16,11 @@ __all__ = [
     "DPS",
     "Ancestral",
     "AnnealedSampler",
+    "EMPasses",
     "Euler",
+    "Every",
     "Heun",
+    "NoiseLatent",
     "NoisePerturbed",
     "PosteriorTransition",
     "PredictorCorrector",
@@ -22,8 +28,11 @@ __all__ = [
     "Projection",
     "Proximal",
     "Renoise",
+    "ResidualNoise",
     "RowNoise",
     "Samples",
     "Unguided",
+    "UpdateGain",
+    "UpdateLowPass",
     "UpdateNoise",
 ]

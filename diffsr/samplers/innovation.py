@@ -46,15 +46,22 @@ class Innovation:
         x0: Estimate `[rows, S, T]`, without gradient.
         variance: R, power of each source around the estimate in bins, broadcastable to `[rows, S, F, N]`.
         n_iterations: Steps of conjugate gradients.
+        noise_variance: V, power of the noise in bins, broadcastable to `[rows, 1, F, N]`; None is the
+            likelihood's.
     """
 
     def __init__(
-        self, problem: Problem, x0: Sources, variance: Tensor, n_iterations: int = N_ITERATIONS
+        self,
+        problem: Problem,
+        x0: Sources,
+        variance: Tensor,
+        n_iterations: int = N_ITERATIONS,
+        noise_variance: Tensor | None = None,
     ) -> None:
         self.problem, self.x0, self.n_iterations = problem, x0, n_iterations
         self.stft = problem.likelihood.stft
         self.r2 = variance.expand(-1, problem.n_sources, -1, -1)
-        self.v = problem.likelihood.variance[:, None]
+        self.v = problem.likelihood.variance[:, None] if noise_variance is None else noise_variance
         self.is_closed = isinstance(problem.degradation, Mixing)
         if not self.is_closed:
             self._forward, self._adjoint = linearise(problem.degradation, x0)

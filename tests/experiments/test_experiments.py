@@ -162,9 +162,8 @@ SMALL = {
         "--data.init_args.n_valid_crops=2",
         "--trainer.max_steps=1",
     ),
-    "predict": ("--model.init_args.sampler.init_args.n_steps=2",),
+    "predict": (),
     "test": (
-        "--model.init_args.sampler.init_args.n_steps=2",
         "--data.init_args.scene.crop_s=0.5",
         "--data.init_args.n_test_scenes=2",
         "--data.init_args.num_workers=0",
@@ -192,6 +191,13 @@ def damage(speech: Path) -> None:
         soundfile.write(file, wave.clip(-0.1, 0.1), rate_hz)
 
 
+def few_steps(model: dict) -> str:
+    """The flag for two levels, of the sampler or of the one that it runs."""
+    sampler = model["sampler"]
+    inner = ".sampler.init_args" * (isinstance(sampler, dict) and "sampler" in sampler.get("init_args", {}))
+    return f"--model.init_args.sampler.init_args{inner}.n_steps=2"
+
+
 def part_to_train(model: dict) -> str:
     """Class of the network of a prior, or of a speaker encoder."""
     if "encoder" in model:
@@ -205,14 +211,15 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         verb_of(path),
         [f"--config={path}", f"--runs={tmp_path / 'runs'}", "--trainer.accelerator=cpu"],
     )
+    model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
     if verb == "fit":
-        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
         small = (*SMALL[verb], *SMALL_NETWORK[part_to_train(model)])
         assert main([verb, *given, *small, f"--data.init_args.data={speech}"]) == 0
         [run] = (tmp_path / "runs").glob("*/*/*")
         assert (run / "checkpoints" / "last.ckpt").is_file()
         assert (run / "finished.json").is_file()
         return
+    given.append(few_steps(model))
     prior = Prior(TFTransformer(width=16, depth=1, heads=2)).save_pretrained(tmp_path / "prior")
     if verb == "test":
         files = [f"--model.init_args.prior={prior}", f"--data.init_args.speech={speech}"]
