@@ -70,6 +70,10 @@ class SpectralCompression(Likelihood):
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
         """Nothing to estimate."""
 
+    def describe(self) -> dict[str, Tensor]:
+        """Nothing that is known of the noise."""
+        return {}
+
     def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
         """`-sum |C(Y) - C(Y_hat)|^2 / level^2`, `[rows]`; a variance of `y_hat` is not taken into account."""
         target, estimate = self.stft(y[:, 0]), self.stft(y_hat[:, 0])

@@ -156,6 +156,17 @@ class EMPasses(AnnealedSampler):
                 self.residual_noise.update(done.x, sigma, problem)
         return replace(done, n_calls=n_calls)
 
+    def gentler(self) -> EMPasses:
+        """See base: passes of a gentler sampler."""
+        twin = copy.copy(self)
+        twin.sampler = self.sampler.gentler()
+        twin.sigmas, twin.churn, twin.guidance = (
+            twin.sampler.sigmas,
+            twin.sampler.churn,
+            twin.sampler.guidance,
+        )
+        return twin
+
     def _news_of(self, number: int, on_step: OnStep | None) -> OnStep | None:
         """The steps of a pass counted among those of all."""
         if on_step is None:

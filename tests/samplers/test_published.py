@@ -152,6 +152,15 @@ def test_a_row_does_not_depend_on_its_batch():
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
+def test_a_gentler_copy_runs_gentler_passes():
+    sampler = passes(n_passes=2, n_unguided=0)
+    problem, twin = problem_of(NMFNoise()), sampler.gentler()
+    assert isinstance(twin, EMPasses)
+    n_levels = len(twin.sigmas) - 1
+    assert twin.sample(problem, twin.start(problem)).n_calls == 2 * (2 * n_levels - 1) > 2 * (2 * 6 - 1)
+    assert len(sampler.sampler.sigmas) - 1 == 6
+
+
 def test_passes_that_make_no_sense():
     for n_passes, n_unguided in ((0, 0), (2, 2), (3, -1)):
         with pytest.raises(ConfigError, match="fewer passes without guidance"):
