@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from diffsr.baselines.band_copy import BandCopy
 from diffsr.baselines.base import System
+from diffsr.baselines.interpolation import Declip, FillGaps
 from diffsr.baselines.rnnoise import RNNoise
 from diffsr.baselines.spectral_gate import NoiseReduce
 from diffsr.baselines.unprocessed import Unprocessed
 from diffsr.baselines.wpe import WPE
 from diffsr.errors import ConfigError
 
-__all__ = ["BASELINES", "WPE", "NoiseReduce", "RNNoise", "System", "Unprocessed", "make_baseline"]
+__all__ = [
+    "BASELINES",
+    "WPE",
+    "BandCopy",
+    "Declip",
+    "FillGaps",
+    "NoiseReduce",
+    "RNNoise",
+    "System",
+    "Unprocessed",
+    "make_baseline",
+]
 
 BASELINES: dict[str, Callable[[], System]] = {
     "unprocessed": Unprocessed,
@@ -20,6 +33,10 @@ BASELINES: dict[str, Callable[[], System]] = {
     "rnnoise": RNNoise,
     "noisereduce": NoiseReduce,
     "noisereduce_stationary": lambda: NoiseReduce(stationary=True),
+    "declip_cubic": Declip,
+    "gaps_linear": lambda: FillGaps("linear"),
+    "gaps_ar": FillGaps,
+    "band_copy": BandCopy,
 }
 
 

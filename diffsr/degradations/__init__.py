@@ -1,15 +1,17 @@
 """Observation models: from sources to the observation, with parameters of their own."""
 
 from diffsr.degradations.base import Chain, Degradation
+from diffsr.degradations.blind_low_pass import BlindLowPass
 from diffsr.degradations.blind_room import BlindRoom
-from diffsr.degradations.clipping import Clipping, estimate_threshold
+from diffsr.degradations.clipping import Clipping
 from diffsr.degradations.gain import Gain
 from diffsr.degradations.low_pass import LowPass
 from diffsr.degradations.mixing import Mixing
-from diffsr.degradations.packet_loss import PacketLoss, find_gaps
+from diffsr.degradations.packet_loss import PacketLoss
 from diffsr.degradations.room import Room, read_response
 
 __all__ = [
+    "BlindLowPass",
     "BlindRoom",
     "Chain",
     "Clipping",
@@ -19,7 +21,5 @@ __all__ = [
     "Mixing",
     "PacketLoss",
     "Room",
-    "estimate_threshold",
-    "find_gaps",
     "read_response",
 ]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from diffsr.degradations.base import Degradation, per_row, refuse_resampled
 from diffsr.errors import ConfigError, DataError
-
-TOLERANCE = 5e-4
-"""Samples this near below the level count as clipped, relative to it: quantised, they no longer are equal."""
-PILE_SAMPLES = 4
-"""Fewer samples at the peak are no pile."""
-PILE_DENSITY = 30.0
-"""Samples per level at the peak, over those just below; 14 for a sine, about 1 for whole speech."""
-_BELOW = (0.95, 0.99)
+from diffsr.signal.damage import TOLERANCE, estimate_threshold
 
 
 class Clipping(Degradation):
@@ -104,23 +95,6 @@ class Clipping(Degradation):
     def describe(self) -> dict[str, Tensor]:
         """`clipping_threshold [rows]`."""
         return {"clipping_threshold": self.threshold.detach()}
-
-
-def estimate_threshold(y: Tensor) -> Tensor:
-    """The level at which samples pile up, `[rows, C, T] -> [rows]`; NaN where there is none.
-
-    A recording that is clipped has many samples at its peak and few just below. The level is that of the
-    lowest sample of the pile.
-    """
-    size = y.abs().flatten(1)
-    peak = size.amax(1, keepdim=True)
-    at_peak = (size >= (1.0 - TOLERANCE) * peak) & (peak > 0)
-    below = (size >= _BELOW[0] * peak) & (size < _BELOW[1] * peak)
-    density = at_peak.sum(1) / TOLERANCE
-    usual = below.sum(1).clamp_min(1) / (_BELOW[1] - _BELOW[0])
-    piles_up = (at_peak.sum(1) >= PILE_SAMPLES) & (density >= PILE_DENSITY * usual)
-    level = torch.where(at_peak, size, math.inf).amin(1)
-    return torch.where(piles_up, level, math.nan)
 
 
 def _some(levels: Tensor) -> str:

@@ -18,15 +18,16 @@ class Gain(Degradation):
     Where rooms have a unit direct path, this is its level. `fit` estimates it.
 
     Args:
-        gain_db: Known gains of items and talkers `[B, S]`; None starts at 0 dB.
+        gain_db: Known gains of items and talkers `[B, S]`, or where `fit` starts; None is 0 dB.
+        fit: Whether `samplers.UpdateGain` re-estimates the gains; without, they stay as given.
     """
 
     has_projection = True
     reaches_all = True
 
-    def __init__(self, gain_db: Tensor | None = None) -> None:
+    def __init__(self, gain_db: Tensor | None = None, fit: bool = False) -> None:
         super().__init__()
-        self.known_db = gain_db
+        self.known_db, self.is_fitted = gain_db, fit
         self.gain_db = torch.zeros(1, 1)
         """Gains of this batch `[rows, S]`."""
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.degradations.base import Degradation, per_row, refuse_resampled
 from diffsr.errors import DataError
-
-SHORTEST_GAP_MS = 5.0
-"""Quantised speech holds shorter runs of zeros by itself."""
+from diffsr.signal.damage import SHORTEST_GAP_MS, find_gaps
 
 
 class PacketLoss(Degradation):
@@ -90,28 +85,6 @@ class PacketLoss(Degradation):
     def describe(self) -> dict[str, Tensor]:
         """`received`, bool `[rows, T]`."""
         return {"received": self.received}
-
-
-def find_gaps(y: Tensor, rate_hz: int, shortest_ms: float = SHORTEST_GAP_MS) -> Tensor:
-    """Samples in runs of exact zeros in all channels, `[rows, C, T]` -> bool `[rows, T]`.
-
-    Zeros at the start and the end of a recording are silence, not gaps.
-
-    Args:
-        y: Recordings.
-        rate_hz: Their sample rate.
-        shortest_ms: Shorter runs do not count.
-    """
-    n = max(1, math.ceil(shortest_ms * rate_hz / 1000))
-    sounds = (y != 0).any(1)
-    if n > y.shape[-1]:
-        return torch.zeros_like(sounds)
-    # A run is a place where a window of n samples is silent; the samples of such windows are in a run.
-    busy = F.max_pool1d(sounds.float()[:, None], n, stride=1)
-    gaps = F.max_pool1d(F.pad(1.0 - busy, (n - 1, n - 1)), n, stride=1)[:, 0] > 0
-    started = sounds.cummax(1).values
-    ends_later = sounds.flip(1).cummax(1).values.flip(1)
-    return gaps & started & ends_later
 
 
 def _refuse_rows(bad: Tensor, reason: str) -> None:

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from diffsr.degradations import Clipping, Gain, LowPass, PacketLoss, estimate_threshold, find_gaps
-from diffsr.degradations.clipping import TOLERANCE
+from diffsr.degradations import Clipping, Gain, LowPass, PacketLoss
 from diffsr.errors import ConfigError, DataError
+from diffsr.signal.damage import TOLERANCE, estimate_threshold, find_gaps
 from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000

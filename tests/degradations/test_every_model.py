@@ -20,8 +20,8 @@ from diffsr.degradations import (
     PacketLoss,
     Room,
 )
-from diffsr.degradations.clipping import TOLERANCE
 from diffsr.errors import ConfigError
+from diffsr.signal.damage import TOLERANCE
 
 ROWS, T = 3, 1501
 
