@@ -3,71 +3,27 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.diffusion import Prior
 from diffsr.diffusion.devices import move_to
 from diffsr.diffusion.prior import DEFAULT
-from diffsr.errors import AudioError, ConfigError, DataError, DiffsrError
-from diffsr.io.audio import can_hold, read_audio, write_audio
+from diffsr.errors import AudioError, ConfigError, DiffsrError
+from diffsr.io.audio import read_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
-from diffsr.recipes import Recipe, check_choice, make_recipe
-from diffsr.samplers import Problem, RowNoise
-from diffsr.samplers.initialise import speech_level
-from diffsr.signal.levels import active_rms
-from diffsr.signal.resampling import resample
+from diffsr.recipes import Recipe
+from diffsr.restoration import Posed, Restoration
+from diffsr.restoration.batch import batches, restore_batch
+from diffsr.restoration.choice import check_choice, choose_recipe
+from diffsr.samplers.annealed import OnStep
 
-OnStep = Callable[[int, int], None]
-
-SHORTEST_S = 0.1
-CLIPPED_SHARE = 0.5
-OVERLAP_S = 0.512
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """A restored recording and what it took.
-
-    Attributes:
-        wave: Restored speech: of the kind, shape and level of the input; `[C, T]` for a file.
-        rate_hz: Sampling rate, that of the input; for a wider band at least that of the prior.
-        n_calls: Calls of the prior.
-        seconds: Wall time.
-        raises_peaks: Whether peaks above full scale are part of the repair and must not be cut off.
-    """
-
-    wave: Any
-    rate_hz: int
-    n_calls: int
-    seconds: float
-    raises_peaks: bool = False
-
-    def save(self, path: str | Path, subtype: str | None = None) -> Path:
-        """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`).
-
-        Repaired peaks above full scale are written as 32-bit floating point instead.
-
-        Raises:
-            AudioError: The file cannot be written, or its format cannot hold the repaired peaks.
-        """
-        wave = torch.as_tensor(self.wave)
-        if self.raises_peaks and float(wave.abs().max()) > 1.0:
-            if not can_hold(path, "FLOAT"):
-                raise AudioError(
-                    f"Cannot write {path}: the repaired peaks reach {float(wave.abs().max()):.2f} times full "
-                    f"scale, which {Path(path).suffix} cannot hold. Convert the recording to .wav first."
-                )
-            subtype = "FLOAT"
-        write_audio(path, wave.reshape(-1, wave.shape[-1]), self.rate_hz, subtype)
-        return Path(path)
+CUDA_BATCH = 8
+"""Recordings at once where nothing else is asked for."""
 
 
 class Restorer:
@@ -77,30 +33,47 @@ class Restorer:
         prior: A loaded prior, or what `load_prior` takes.
         task: What is wrong with the recordings: `enhance` (noise), `declip` (peaks cut off), `packet_loss`
             (gaps of zeros), `bandwidth` (no frequencies above a cut-off).
-        preset: `fast` (30 network calls), `default` (60) or `quality` (200).
-        seed: Seed of the posterior sample; a recording gets the same result in any company.
+        preset: `fast` (30 network calls), `default` (60) or `quality` (200); or the path of an experiment
+            (`experiments/enhance/default.yaml`), whose sampler and models are taken in place of the task's.
+        seed: Seed of the posterior samples; a recording gets the same result in any company.
         device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
         recipe: Own sampler and models in place of task and preset.
         cutoff_hz: Where the frequencies of the recordings end; of `bandwidth` alone, which needs it.
+        n_samples: Posterior samples R of each recording. The result is their mean; the random numbers of the
+            first are those of a single one.
+        rir: File with the room response from talker to microphone, where it is known; of `dereverb` alone.
+        batch: Recordings of equal length that are restored at once; None is 8 on CUDA and 1 elsewhere, where
+            it makes nothing faster. Without enough memory for so many there are fewer.
+
+    Raises:
+        ConfigError: No such task or preset, or an argument that does not fit.
+        CheckpointError: The prior cannot be had.
     """
 
     def __init__(
         self,
         prior: Prior | str | Path = DEFAULT,
         task: str = "enhance",
-        preset: str = "default",
+        preset: str | Path = "default",
         seed: int = 0,
         device: str = "auto",
         channels: str | int = "each",
         recipe: Recipe | None = None,
         cutoff_hz: float | None = None,
+        n_samples: int = 1,
+        rir: str | Path | None = None,
+        batch: int | None = None,
     ) -> None:
+        for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; expected 1 or more (--{option} on the command line).")
         if recipe is None:
-            check_choice(task, preset, cutoff_hz)  # before the prior, which takes longer
+            check_choice(task, preset, cutoff_hz, rir)  # before the prior, which takes longer
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
-        self.recipe = recipe or make_recipe(task, preset, self.prior.rate_hz, cutoff_hz)
+        self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir)
         self.seed, self.channels = seed, str(channels)
+        self.n_samples, self.batch = n_samples, batch
         self.to(device)
 
     def to(self, device: str | torch.device) -> Restorer:
@@ -124,59 +97,55 @@ class Restorer:
             AudioError: It is silent, too short, not finite, or clipped throughout.
             ConfigError: It has no such channel, or a sampling rate of 0.
             DataError: It does not show the damage that is to be repaired.
+            UnfinishedError: The sampler diverged, twice; its attribute `best` is the best estimate.
         """
-        started = time.perf_counter()
-        degradation = self.recipe.degradation
-        _check_shape(wave, rate_hz)
-        degradation.check_rates(rate_hz, self.prior.rate_hz)
-        wave, numbers = _choose_channels(wave.float(), self.channels)
-        _check_content(wave, rate_hz)
-        y = resample(wave, rate_hz, self.prior.rate_hz).to(self.device)
-        restored, n_calls = self._restore_channels(y, [f"{item_id}/{n}" for n in numbers], on_step)
-        out_hz = max(rate_hz, self.prior.rate_hz) if degradation.extends_band else rate_hz
-        n_samples = wave.shape[-1] if out_hz == rate_hz else None
-        out = resample(restored.cpu(), self.prior.rate_hz, out_hz, n_samples)
-        return Restoration(out, out_hz, n_calls, time.perf_counter() - started, degradation.raises_peaks)
+        [result] = self.restore_many([wave], [rate_hz], [item_id], on_step)
+        if isinstance(result, DiffsrError):
+            raise result
+        return result
 
-    def _restore_channels(self, y: Tensor, ids: Sequence[str], on_step: OnStep | None) -> tuple[Tensor, int]:
-        """`y [C, T]` at the prior's rate -> the same restored; silent channels stay silent."""
-        reference = self.recipe.sampler.initialiser.reference(y, self.prior.rate_hz)
-        level = speech_level(reference, self.prior.rate_hz)
-        sounding = level > 0
-        rows = sounding.nonzero()[:, 0]
-        if len(rows) == 0:  # the little that was there lies above the prior's band
-            return torch.zeros_like(y), 0
-        scale = self.prior.sigma_data / level[rows, None]
-        rows, scale = self._damaged(rows, y[rows] * scale, scale)
-        posed = y[rows] * scale
-        prior = WindowedPrior(
-            self.prior, self.prior.window_s, overlap_s=min(OVERLAP_S, self.prior.window_s / 4)
-        )
-        recipe = self.recipe
-        problem = Problem.pose(
-            posed[:, None],
-            prior,
-            recipe.degradation,
-            recipe.likelihood,
-            RowNoise(self.seed, [ids[row] for row in rows.tolist()]),
-        )
-        sampler = recipe.sampler
-        samples = sampler.sample(problem, sampler.start(problem), on_step)
-        found = samples.x[:, 0]
-        restored = torch.where(sounding[:, None], y, 0.0)
-        # What was kept comes back bit by bit: scaling there and back would round.
-        restored[rows] = torch.where(found == posed, y[rows], found / scale)
-        return restored, samples.n_calls
+    def restore_many(
+        self,
+        waves: Sequence[Tensor],
+        rates_hz: Sequence[int],
+        ids: Sequence[str],
+        on_step: OnStep | None = None,
+    ) -> list[Restoration | DiffsrError]:
+        """Restore recordings; those of equal length at the prior's rate share batches.
 
-    def _damaged(self, rows: Tensor, posed: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows that are to be restored, and their scales."""
-        damaged = self.recipe.degradation.damaged(posed[:, None])
-        if not bool(damaged.any()):
-            raise DataError(
-                f"The recording {self.recipe.degradation.nothing_found}. There is nothing to repair; it is "
-                "left as it is. Copy it, or choose another task."
-            )
-        return rows[damaged], scale[damaged]
+        Each gets what `restore` gives it, within 1e-5 of the level of the prior: sums of matrix products are
+        rounded differently in batches.
+
+        Args:
+            waves: `[C, T]` each.
+            rates_hz: Their sampling rates.
+            ids: Their names, see `restore`.
+            on_step: Called with (finished, total) steps.
+
+        Returns:
+            For each the restoration, or what `restore` would have raised.
+        """
+        results: dict[int, Restoration | DiffsrError] = {}
+        posed: dict[int, Posed] = {}
+        for place, (wave, rate_hz, item_id) in enumerate(zip(waves, rates_hz, ids, strict=True)):
+            try:
+                posed[place] = Posed.of(
+                    wave, rate_hz, item_id, self.channels, self.prior, self.recipe, self.device
+                )
+            except DiffsrError as error:
+                results[place] = error
+        groups = batches({place: one.y.shape[-1] for place, one in posed.items()}, self.batch_size)
+        for number, group in enumerate(groups):
+            members = [posed[place] for place in group]
+            steps = _part(on_step, number, len(groups))
+            done = restore_batch(members, self.prior, self.recipe, self.seed, self.n_samples, steps)
+            results.update(zip(group, done, strict=True))
+        return [results[place] for place in range(len(waves))]
+
+    @property
+    def batch_size(self) -> int:
+        """Recordings that are restored at once."""
+        return self.batch or (CUDA_BATCH if self.device.type == "cuda" else 1)
 
     def restore_file(
         self, path: str | Path, item_id: str | None = None, on_step: OnStep | None = None
@@ -210,9 +179,11 @@ def restore(
     prior: Prior | str | Path = DEFAULT,
     rate_hz: int | None = None,
     task: str = "enhance",
-    preset: str = "default",
+    preset: str | Path = "default",
     seed: int = 0,
     cutoff_hz: float | None = None,
+    n_samples: int = 1,
+    rir: str | Path | None = None,
 ) -> Restoration:
     """Restore a file or an array.
 
@@ -221,9 +192,11 @@ def restore(
         prior: A loaded prior, or what `load_prior` takes.
         rate_hz: Sampling rate of an array.
         task: What is wrong with it, see `Restorer`.
-        preset: `fast`, `default` or `quality`.
-        seed: Seed of the posterior sample.
+        preset: `fast`, `default`, `quality`, or the path of an experiment.
+        seed: Seed of the posterior samples.
         cutoff_hz: Where its frequencies end; of the task `bandwidth` alone, which needs it.
+        n_samples: Posterior samples; the result is their mean, and has their spread as `.std`.
+        rir: File with the room response, where it is known; of the task `dereverb` alone.
 
     Returns:
         The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`.
@@ -231,7 +204,9 @@ def restore(
     Example:
         >>> restore("noisy.wav", prior="runs/prior/starter/1a2b3c4d").save("out.wav")  # doctest: +SKIP
     """
-    restorer = Restorer(prior, task=task, preset=preset, seed=seed, cutoff_hz=cutoff_hz)
+    restorer = Restorer(
+        prior, task=task, preset=preset, seed=seed, cutoff_hz=cutoff_hz, n_samples=n_samples, rir=rir
+    )
     if isinstance(audio, (str, Path)):
         return restorer.restore_file(audio)
     if rate_hz is None:
@@ -243,53 +218,19 @@ def restore(
     if wave.ndim not in (1, 2):
         raise AudioError(f"The array has shape {tuple(wave.shape)}; expected [T] or [channels, T].")
     result = restorer.restore(torch.atleast_2d(wave), rate_hz)
-    out = result.wave.reshape(*wave.shape[:-1], -1).to(wave if wave.is_floating_point() else torch.float32)
-    kind = out if isinstance(audio, Tensor) else out.numpy()
-    return replace(result, wave=kind)
+    kind = wave.dtype if wave.is_floating_point() else torch.float32
+
+    def as_given(out: Tensor) -> Tensor | np.ndarray:
+        shaped = out.reshape(*out.shape[:-2], *wave.shape[:-1], -1) if wave.ndim == 1 else out
+        shaped = shaped.to(wave.device, kind)
+        return shaped if isinstance(audio, Tensor) else shaped.numpy()
+
+    return result.converted(as_given)
 
 
-def _check_shape(wave: Tensor, rate_hz: int) -> None:
-    """Refuse what is no recording."""
-    if rate_hz <= 0:
-        raise ConfigError(f"The sampling rate is {rate_hz} Hz; expected a number above 0, such as 16000.")
-    if wave.ndim != 2 or wave.shape[0] == 0:
-        raise AudioError(f"The audio has shape {tuple(wave.shape)}; expected [channels, T].")
-    n_channels, n_samples = wave.shape
-    if n_channels > max(n_samples, 1):
-        raise AudioError(
-            f"The audio has {n_channels} channels of {n_samples} samples; expected [channels, T]. "
-            "Transpose it."
-        )
-    if n_samples < SHORTEST_S * rate_hz:
-        raise AudioError(
-            f"The recording lasts {n_samples / rate_hz:.4f} s (samples: {n_samples}, {rate_hz} Hz); "
-            f"expected at least {SHORTEST_S} s. Leave it out or record more."
-        )
-
-
-def _check_content(wave: Tensor, rate_hz: int) -> None:
-    """Refuse what cannot be restored, saying why."""
-    if not bool(torch.isfinite(wave).all()):
-        raise AudioError("The recording holds NaN or infinite samples; expected numbers. Export it again.")
-    if not bool(active_rms(wave - wave.mean(-1, keepdim=True), rate_hz).any()):
-        raise AudioError("The recording is silent; expected speech. Leave it out or record it again.")
-    share = float((wave.abs() >= 0.999 * wave.abs().max()).float().mean())
-    if share > CLIPPED_SHARE:
-        raise AudioError(
-            f"The recording is clipped in {share:.0%} of its samples; expected less than "
-            f"{CLIPPED_SHARE:.0%}. Record it again at a lower level."
-        )
-
-
-def _choose_channels(wave: Tensor, channels: str) -> tuple[Tensor, Sequence[int]]:
-    """The channels to restore and their numbers in the recording; the mean counts as channel 0."""
-    if channels == "each":
-        return wave, range(wave.shape[0])
-    if channels == "mean":
-        return wave.mean(0, keepdim=True), [0]
-    if channels.isdecimal() and int(channels) < wave.shape[0]:
-        return wave[[int(channels)]], [int(channels)]
-    raise ConfigError(
-        f"channel {channels!r} was asked for and the recording has {wave.shape[0]}; "
-        f"expected each, mean or a number from 0 to {wave.shape[0] - 1}."
-    )
+def _part(on_step: OnStep | None, number: int, n_parts: int) -> OnStep | None:
+    """Progress of one of several parts as that of the whole."""
+    if on_step is None or n_parts == 1:
+        return on_step
+    whole = on_step
+    return lambda done, total: whole(number * total + done, n_parts * total)

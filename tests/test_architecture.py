@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     {"networks", "degradations", "likelihoods", "simulation", "evaluation", "baselines"},
     {"diffusion", "speakers"},
     {"samplers"},
-    {"recipes", "recipe_file", "api", "files", "prepare", "report", "benchmark"},
+    {"recipes", "recipe_file", "restoration", "api", "files", "prepare", "report", "benchmark"},
     {"tasks", "callbacks", "data_modules"},
     {"commands", "cli", "__main__"},
 ]

@@ -32,6 +32,10 @@ class Likelihood(nn.Module):
         """One M-step on the residual `[rows, 1, T]` of an estimate whose own variance is `extra_variance`."""
         raise NotImplementedError
 
+    def describe(self) -> dict[str, Tensor]:
+        """The noise of each row for the user: `noise_power [rows, F, N]` in bins, or 1 for what is shared."""
+        return {"noise_power": self.variance.detach()}
+
     def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
         """`log p(y | A x)` up to a constant, `[rows]`, for observations `[rows, 1, T]`."""
         variance = self.variance + extra_variance

@@ -29,5 +29,9 @@ class WhiteNoise(Likelihood):
         """Noise power in every bin, `[1, 1, 1]`."""
         return self.stft.bin_variance(torch.full((1,), self.level**2, device=self.stft.window.device))
 
+    def describe(self) -> dict[str, Tensor]:
+        """Nothing: the level was given, not found."""
+        return {}
+
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
         """Nothing to estimate."""

@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from diffsr import Restorer, restore
-from diffsr.api import Restoration
+from diffsr.restoration import Restoration
 from diffsr.cli import main
 from diffsr.degradations import Chain, Clipping, LowPass, Mixing, PacketLoss
 from diffsr.errors import AudioError, ConfigError, DataError

@@ -1,0 +1,191 @@
+"""Many recordings of one length, explained in one batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.recipes import Recipe
+from diffsr.restoration.physics import Physics
+from diffsr.restoration.recording import Posed
+from diffsr.restoration.result import Restoration, UnfinishedError
+from diffsr.samplers import AnnealedSampler, Problem, RowNoise
+from diffsr.samplers.annealed import OnStep
+from diffsr.samplers.divergence import DivergedError
+from diffsr.typing import Denoiser
+
+OVERLAP_S = 0.512
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What became of K channels with R posterior samples each.
+
+    Attributes:
+        x: The samples `[K, R, T]`; of channels that failed, the last estimates that were of use.
+        n_calls: Calls of the prior for each channel.
+        described: The physics of each channel and sample: name -> `[K, R, ...]`.
+        failed: Channels whose sampler diverged twice, with the message.
+    """
+
+    x: Tensor
+    n_calls: list[int]
+    described: dict[str, Tensor]
+    failed: dict[int, str]
+
+    def of(self, channels: slice) -> Solved:
+        """Some of the channels."""
+        described = {name: value[channels] for name, value in self.described.items()}
+        failed = {
+            k - channels.start: text for k, text in self.failed.items() if channels.start <= k < channels.stop
+        }
+        return Solved(self.x[channels], self.n_calls[channels], described, failed)
+
+
+def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
+    """Members of equal length, at most `size` together: member -> length becomes lists of members."""
+    of_length: dict[int, list[int]] = {}
+    found: list[list[int]] = []
+    for member, length in lengths.items():
+        if not of_length.get(length):
+            of_length[length] = []
+            found.append(of_length[length])
+        of_length[length].append(member)
+        if len(of_length[length]) == size:
+            del of_length[length]
+    return found
+
+
+def restore_batch(
+    posed: Sequence[Posed],
+    prior: Prior,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int,
+    on_step: OnStep | None = None,
+) -> list[Restoration | UnfinishedError]:
+    """Restore recordings of one length together; in halves where the memory does not suffice."""
+    started = time.perf_counter()
+    windowed = WindowedPrior(prior, prior.window_s, overlap_s=min(OVERLAP_S, prior.window_s / 4))
+    waves = torch.cat([one.waves for one in posed])
+    ids = [row_id for one in posed for row_id in one.row_ids]
+    solved = None
+    try:
+        solved = solve(waves, ids, windowed, recipe, seed, n_samples, on_step)
+    except (RuntimeError, MemoryError) as error:
+        if len(posed) == 1 or not is_out_of_memory(error):
+            raise
+    if solved is None:  # outside of the handler, which holds on to the memory
+        half = len(posed) // 2
+        parts = (posed[:half], posed[half:])
+        return [one for part in parts for one in restore_batch(part, prior, recipe, seed, n_samples, on_step)]
+    results, first = [], 0
+    for one in posed:
+        rows = slice(first, first + len(one.rows))
+        results.append(_finished(one, solved.of(rows), recipe, n_samples, started, len(posed)))
+        first = rows.stop
+    return results
+
+
+def _finished(
+    posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, started: float, n_shared: int
+) -> Restoration | UnfinishedError:
+    """One recording, back at its rate and level."""
+    samples, out_hz = posed.put_back(solved.x, recipe.degradation.extends_band)
+    numbers = [posed.numbers[row] for row in posed.rows.tolist()]
+    stft = recipe.likelihood.stft
+    restoration = Restoration(
+        mean_of(samples),
+        out_hz,
+        max(solved.n_calls, default=0),
+        posed.seconds + (time.perf_counter() - started) / n_shared,
+        recipe.degradation.raises_peaks,
+        samples if n_samples > 1 else None,
+        Physics.of(numbers, posed.prior_hz, stft, solved.described, posed.scale) if numbers else None,
+    )
+    if not solved.failed:
+        return restoration
+    message = next(iter(solved.failed.values()))
+    return UnfinishedError(f"{message} A second try with smaller steps did not help.", restoration)
+
+
+def solve(
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int = 1,
+    on_step: OnStep | None = None,
+) -> Solved:
+    """Posterior samples of channels `[K, T]` that are at the level of the prior, each as if it were alone.
+
+    Channels in which the sampler diverges are tried once more with smaller steps (`gentler`).
+    """
+    if not ids:
+        return Solved(waves.new_zeros(0, n_samples, waves.shape[-1]), [], {}, {})
+    solved = _solve(recipe.sampler, waves, ids, prior, recipe, seed, n_samples, on_step)
+    if not solved.failed:
+        return solved
+    lost = sorted(solved.failed)
+    gentler = recipe.sampler.gentler()
+    again = _solve(gentler, waves[lost], [ids[k] for k in lost], prior, recipe, seed, n_samples, None)
+    for name, value in again.described.items():
+        solved.described[name][lost] = value
+    solved.x[lost] = again.x
+    calls = list(solved.n_calls)
+    for place, k in enumerate(lost):
+        calls[k] += again.n_calls[place]
+    return Solved(
+        solved.x, calls, solved.described, {lost[k]: message for k, message in again.failed.items()}
+    )
+
+
+def _solve(
+    sampler: AnnealedSampler,
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int,
+    on_step: OnStep | None,
+) -> Solved:
+    noise = RowNoise(seed, ids, n_samples)
+    problem = Problem.pose(waves[:, None], prior, recipe.degradation, recipe.likelihood, noise, n_samples)
+    failed: dict[int, str] = {}
+    try:
+        samples = sampler.sample(problem, sampler.start(problem), on_step)
+    except DivergedError as error:
+        samples = error.samples
+        failed = dict.fromkeys(problem.item_of_row[error.rows].tolist(), str(error))
+    rows = (len(waves), n_samples)
+    x = samples.x[:, 0].unflatten(0, rows)
+    described = {name: value.unflatten(0, rows) for name, value in _described(problem).items()}
+    return Solved(x, [samples.n_calls] * len(waves), described, failed)
+
+
+def _described(problem: Problem) -> dict[str, Tensor]:
+    """The physics of each row on the CPU, `[rows, ...]`; what the rows share is repeated."""
+    found = problem.likelihood.describe() | problem.degradation.describe()
+    n_rows = problem.y.shape[0]
+    return {
+        name: value.detach().cpu().expand(n_rows, *value.shape[1:]).clone() for name, value in found.items()
+    }
+
+
+def mean_of(samples: Tensor) -> Tensor:
+    """Mean over the first dimension; exact where all are equal."""
+    return samples[0] + (samples - samples[0]).mean(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the machine or the device does not suffice."""
+    if isinstance(error, RuntimeError):  # PyTorch has a class of it for CUDA and words for CPU and MPS
+        return "out of memory" in str(error) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError)

@@ -1,0 +1,74 @@
+"""From what a user asks for to a recipe: a task at a preset, an experiment file, a known room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffsr import recipes
+from diffsr.degradations import read_response
+from diffsr.errors import ConfigError, DataError
+from diffsr.io.audio import probe
+from diffsr.recipe_file import is_recipe_file, load_recipe
+from diffsr.recipes import Recipe
+
+INFORMED_TASK = "dereverb"
+
+
+def check_choice(
+    task: str, preset: str | Path, cutoff_hz: float | None = None, rir: str | Path | None = None
+) -> None:
+    """Refuse what there is no recipe for, before anything is loaded.
+
+    Raises:
+        ConfigError: No such task, preset or experiment; a cut-off or a room response that does not fit.
+        AudioError: The room response is missing or no audio.
+        DataError: It has several channels.
+    """
+    if is_recipe_file(preset):
+        if not Path(preset).expanduser().is_file():
+            raise ConfigError(
+                f"There is no experiment {preset}; expected a YAML file such as "
+                f"experiments/enhance/default.yaml, or one of {', '.join(recipes.PRESETS)}."
+            )
+        for name, value in (("cutoff_hz", cutoff_hz), ("rir", rir)):
+            if value is not None:
+                raise ConfigError(
+                    f"{name} is {value} and the preset is the experiment {preset}, which says everything "
+                    f"about the damage itself. Leave {name} out, or write it into the experiment."
+                )
+        return
+    recipes.check_choice(task, str(preset), cutoff_hz)
+    if rir is None:
+        return
+    if task != INFORMED_TASK:
+        raise ConfigError(
+            f"rir: the task {task} has no room response, found {rir}. Leave it out, or choose the task "
+            f"{INFORMED_TASK} (--task {INFORMED_TASK} on the command line)."
+        )
+    n_channels = probe(rir).n_channels
+    if n_channels != 1:
+        raise DataError(
+            f"The room response {rir} has {n_channels} channels, expected one: every channel of a recording "
+            "is restored by itself. Write the channel of its microphone into a file, such as with: "
+            f"ffmpeg -i {Path(rir).name} -af pan=mono\\|c0=c0 response.wav"
+        )
+
+
+def choose_recipe(
+    task: str,
+    preset: str | Path,
+    rate_hz: int,
+    cutoff_hz: float | None = None,
+    rir: str | Path | None = None,
+) -> Recipe:
+    """The recipe for what `check_choice` has found to be right.
+
+    Raises:
+        ConfigError: An experiment without a sampler, or with options that do not fit.
+        DataError: The room response is silent or has a lower rate than the prior.
+    """
+    if is_recipe_file(preset):
+        return load_recipe(preset)
+    if rir is None:
+        return recipes.make_recipe(task, str(preset), rate_hz, cutoff_hz)
+    return recipes.informed_dereverb(read_response(rir, rate_hz), recipes.PRESETS[str(preset)], rate_hz)

@@ -1,0 +1,167 @@
+"""A recording as the prior sees it: checked, resampled, its channels chosen and brought to one level."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffsr.degradations import Degradation
+from diffsr.diffusion import Prior
+from diffsr.errors import AudioError, ConfigError, DataError
+from diffsr.recipes import Recipe
+from diffsr.samplers.initialise import speech_level
+from diffsr.signal.levels import active_rms
+from diffsr.signal.resampling import resample
+
+SHORTEST_S = 0.1
+CLIPPED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A recording ready to be explained.
+
+    Attributes:
+        id: Its identity, which the random numbers depend on.
+        rate_hz: Its sampling rate.
+        prior_hz: That of the prior.
+        n_samples: Its length at its own rate.
+        y: The chosen channels at the rate of the prior `[C, T]`; silent ones are zero.
+        numbers: Their numbers in the recording.
+        rows: Those of them that are to be restored, K of C.
+        scale: What they are multiplied by to be at the level that the prior expects, `[K, 1]`.
+        seconds: Wall time of getting ready.
+    """
+
+    id: str
+    rate_hz: int
+    prior_hz: int
+    n_samples: int
+    y: Tensor
+    numbers: Sequence[int]
+    rows: Tensor
+    scale: Tensor
+    seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        wave: Tensor,
+        rate_hz: int,
+        item_id: str,
+        channels: str,
+        prior: Prior,
+        recipe: Recipe,
+        device: torch.device,
+    ) -> Posed:
+        """Check `wave [C, T]` and bring it to the prior's rate and level.
+
+        Raises:
+            AudioError: It is silent, too short, not finite, or clipped throughout.
+            ConfigError: It has no such channel, or a sampling rate of 0.
+            DataError: It does not show the damage that is to be repaired.
+        """
+        started = time.perf_counter()
+        _check_shape(wave, rate_hz)
+        degradation, prior_hz = recipe.degradation, prior.rate_hz
+        degradation.check_rates(rate_hz, prior_hz)
+        wave, numbers = _choose_channels(wave.float(), channels)
+        _check_content(wave, rate_hz)
+        y = resample(wave, rate_hz, prior_hz).to(device)
+        level = speech_level(recipe.sampler.initialiser.reference(y, prior_hz), prior_hz)
+        y = torch.where(level[:, None] > 0, y, 0.0)
+        rows = (level > 0).nonzero()[:, 0]  # none, where the little that was there lies above the band
+        scale = prior.sigma_data / level[rows, None]
+        if len(rows):
+            rows, scale = _damaged(degradation, rows, y[rows] * scale, scale)
+        seconds = time.perf_counter() - started
+        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], y, numbers, rows, scale, seconds)
+
+    @property
+    def waves(self) -> Tensor:
+        """The channels to restore at the level that the prior expects, `[K, T]`."""
+        return self.y[self.rows] * self.scale
+
+    @property
+    def row_ids(self) -> list[str]:
+        """The identity of each channel to restore."""
+        return [f"{self.id}/{self.numbers[row]}" for row in self.rows.tolist()]
+
+    def put_back(self, found: Tensor, extends_band: bool) -> tuple[Tensor, int]:
+        """Posterior samples `[K, R, T]` at the prior's level -> `[R, C, T]` at that of the recording.
+
+        Channels that were not restored come back as they are.
+
+        Returns:
+            The samples, and their sampling rate.
+        """
+        samples = self.y.repeat(found.shape[1], 1, 1)
+        # What was kept comes back bit by bit: scaling there and back would round.
+        kept, scale = self.y[self.rows], self.scale[:, None]
+        restored = torch.where(found == self.waves[:, None], kept[:, None], found / scale)
+        samples[:, self.rows] = restored.swapaxes(0, 1)
+        out_hz = max(self.rate_hz, self.prior_hz) if extends_band else self.rate_hz
+        n_samples = self.n_samples if out_hz == self.rate_hz else None
+        return resample(samples.cpu(), self.prior_hz, out_hz, n_samples), out_hz
+
+
+def _damaged(degradation: Degradation, rows: Tensor, waves: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that are to be restored, and their scales."""
+    damaged = degradation.damaged(waves[:, None])
+    if not bool(damaged.any()):
+        raise DataError(
+            f"The recording {degradation.nothing_found}. There is nothing to repair; it is left as it is. "
+            "Copy it, or choose another task."
+        )
+    return rows[damaged], scale[damaged]
+
+
+def _check_shape(wave: Tensor, rate_hz: int) -> None:
+    """Refuse what is no recording."""
+    if rate_hz <= 0:
+        raise ConfigError(f"The sampling rate is {rate_hz} Hz; expected a number above 0, such as 16000.")
+    if wave.ndim != 2 or wave.shape[0] == 0:
+        raise AudioError(f"The audio has shape {tuple(wave.shape)}; expected [channels, T].")
+    n_channels, n_samples = wave.shape
+    if n_channels > max(n_samples, 1):
+        raise AudioError(
+            f"The audio has {n_channels} channels of {n_samples} samples; expected [channels, T]. "
+            "Transpose it."
+        )
+    if n_samples < SHORTEST_S * rate_hz:
+        raise AudioError(
+            f"The recording lasts {n_samples / rate_hz:.4f} s (samples: {n_samples}, {rate_hz} Hz); "
+            f"expected at least {SHORTEST_S} s. Leave it out or record more."
+        )
+
+
+def _check_content(wave: Tensor, rate_hz: int) -> None:
+    """Refuse what cannot be restored, saying why."""
+    if not bool(torch.isfinite(wave).all()):
+        raise AudioError("The recording holds NaN or infinite samples; expected numbers. Export it again.")
+    if not bool(active_rms(wave - wave.mean(-1, keepdim=True), rate_hz).any()):
+        raise AudioError("The recording is silent; expected speech. Leave it out or record it again.")
+    share = float((wave.abs() >= 0.999 * wave.abs().max()).float().mean())
+    if share > CLIPPED_SHARE:
+        raise AudioError(
+            f"The recording is clipped in {share:.0%} of its samples; expected less than "
+            f"{CLIPPED_SHARE:.0%}. Record it again at a lower level."
+        )
+
+
+def _choose_channels(wave: Tensor, channels: str) -> tuple[Tensor, Sequence[int]]:
+    """The channels to restore and their numbers in the recording; the mean counts as channel 0."""
+    if channels == "each":
+        return wave, range(wave.shape[0])
+    if channels == "mean":
+        return wave.mean(0, keepdim=True), [0]
+    if channels.isdecimal() and int(channels) < wave.shape[0]:
+        return wave[[int(channels)]], [int(channels)]
+    raise ConfigError(
+        f"channel {channels!r} was asked for and the recording has {wave.shape[0]}; "
+        f"expected each, mean or a number from 0 to {wave.shape[0] - 1}."
+    )

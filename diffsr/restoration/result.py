@@ -1,0 +1,98 @@
+"""A restored recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import AudioError, DiffsrError
+from diffsr.io.audio import can_hold, write_audio
+from diffsr.restoration.physics import Physics
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored recording and what it took.
+
+    Attributes:
+        wave: Restored speech: of the kind, shape and level of the input; `[C, T]` for a file. Of several
+            posterior samples their mean.
+        rate_hz: Sampling rate, that of the input; for a wider band at least that of the prior.
+        n_calls: Calls of the prior.
+        seconds: Wall time; of recordings that shared a batch, an equal share.
+        raises_peaks: Whether peaks above full scale are part of the repair and must not be cut off.
+        samples: The posterior samples `[R, ...]`, each like `wave`; None where one was drawn.
+        physics: What was found out about noise, room and device; None where nothing was restored.
+    """
+
+    wave: Any
+    rate_hz: int
+    n_calls: int
+    seconds: float
+    raises_peaks: bool = False
+    samples: Any = None
+    physics: Physics | None = None
+
+    @property
+    def std(self) -> Any:  # noqa: ANN401 - of the kind of `wave`
+        """Standard deviation over the posterior samples, like `wave`; None where one was drawn."""
+        if self.samples is None:
+            return None
+        spread = torch.as_tensor(self.samples).std(0)
+        return spread if isinstance(self.samples, Tensor) else spread.numpy()
+
+    def converted(self, convert: Callable[[Tensor], Any]) -> Restoration:
+        """With wave and samples as `convert` makes them."""
+        samples = None if self.samples is None else convert(self.samples)
+        return replace(self, wave=convert(self.wave), samples=samples)
+
+    def save(self, path: str | Path, subtype: str | None = None) -> Path:
+        """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`).
+
+        Repaired peaks above full scale are written as 32-bit floating point instead.
+
+        Raises:
+            AudioError: The file cannot be written, or its format cannot hold the repaired peaks.
+        """
+        return self._write(torch.as_tensor(self.wave), Path(path), subtype)
+
+    def save_samples(
+        self, folder: str | Path, suffix: str = ".wav", subtype: str | None = None
+    ) -> list[Path]:
+        """Write each posterior sample as `<folder>/<number><suffix>`, from 1; nothing where one was drawn.
+
+        Raises:
+            AudioError: As `save`.
+        """
+        if self.samples is None:
+            return []
+        samples = torch.as_tensor(self.samples)
+        digits = len(str(len(samples)))
+        return [
+            self._write(sample, Path(folder) / f"{number:0{digits}d}{suffix}", subtype)
+            for number, sample in enumerate(samples, start=1)
+        ]
+
+    def _write(self, wave: Tensor, path: Path, subtype: str | None) -> Path:
+        if self.raises_peaks and float(wave.abs().max()) > 1.0:
+            if not can_hold(path, "FLOAT"):
+                raise AudioError(
+                    f"Cannot write {path}: the repaired peaks reach {float(wave.abs().max()):.2f} times full "
+                    f"scale, which {path.suffix} cannot hold. Convert the recording to .wav first."
+                )
+            subtype = "FLOAT"
+        write_audio(path, wave.reshape(-1, wave.shape[-1]), self.rate_hz, subtype)
+        return path
+
+
+class UnfinishedError(DiffsrError):
+    """A recording could not be restored; `best` is the last estimate that was of use."""
+
+    def __init__(self, message: str, best: Restoration) -> None:
+        super().__init__(message)
+        self.best = best
