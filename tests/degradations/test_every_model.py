@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffsr.degradations import (
+    BlindLowPass,
     BlindRoom,
     Chain,
     Clipping,
@@ -64,6 +65,10 @@ class Case:
         if "clip" in self.name or "found" in self.name:
             part = x.sum(1, keepdim=True).expand(-1, self.n_microphones, -1)
             y = part.clamp(-0.8, 0.8) if "clip" in self.name else part * received()[rows][:, None]
+        if "blind low" in self.name:
+            known = LowPass(torch.tensor([3000.0, 2000.0, 1000.0])[rows])
+            known.reset(x, self.n_sources)
+            y = known(x)
         model.reset(y, self.n_sources)
         return model, x, model(x)
 
@@ -79,6 +84,7 @@ CASES = [
     Case("gaps, known", lambda rows: PacketLoss(received()[rows]), 2, 2),
     Case("gaps, found", lambda rows: PacketLoss()),
     Case("low-pass", lambda rows: LowPass(torch.tensor([3000.0, 2000.0, 1000.0])[rows]), 2, 2),
+    Case("blind low-pass", lambda rows: BlindLowPass(), 2, 2),
     Case("chain", lambda rows: Chain([Gain(gains()[rows]), Room(decaying(2, 90)), LowPass(2000.0)]), 2, 2),
     Case(
         "chain with a projection",
