@@ -1,13 +1,13 @@
 """Damages clean speech, repairs it and prints how near the repair comes to the original.
 
-    python benchmarks/repair.py speech_valid.csv PRIOR [--count 20] [--preset fast]
+    python benchmarks/repair.py speech_test.csv PRIOR [--count 20] [--presets default]
+    python benchmarks/repair.py speech_test.csv PRIOR --undiff 60 published    # experiments/repair
     python benchmarks/repair.py speech_valid.csv PRIOR --count 6 --samplers    # which guidance and solver
 
-The damage of each crop of 3 s: clipping at an input SDR of 3 dB; 20 % of the time lost in gaps of 20 to
-60 ms; an ideal low-pass at 4 kHz. Scores are means: SI-SDR for clipping and gaps; for the low-pass the
-log-spectral distance, the mean over frames of the RMS over bins of the difference of the levels in dB, which
-count from 80 dB below the loudest bin of the original.
-`interpolated` draws a straight line through what is lost.
+The damage of each crop: clipping at an input SDR of 3 dB; 20 % of the time lost in gaps of 20 to 60 ms; an
+ideal low-pass at 4 kHz. Scores are means: SI-SDR, PESQ (wide band), ESTOI, and the log-spectral distance: the
+mean over frames of the RMS over bins of the difference of the levels in dB, which count from 80 dB below the
+loudest bin of the original. One CPU thread: set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ import torch
 from torch import Tensor
 
 from diffsr.api import Restorer
+from diffsr.baselines import System, make_baseline
+from diffsr.baselines.band_copy import BandCopy
 from diffsr.degradations import LowPass
 from diffsr.diffusion import Prior
-from diffsr.evaluation.metrics import si_sdr_db
+from diffsr.evaluation.metrics import METRICS
 from diffsr.io.audio import read_audio
+from diffsr.recipe_file import load_recipe
 from diffsr.recipes import PRESETS, Recipe, make_recipe
 from diffsr.samplers import Ancestral, AnnealedSampler, Projection, Proximal, Renoise
 from diffsr.signal.resampling import resample
@@ -38,6 +41,7 @@ LOST_SHARE = 0.2
 GAP_MS = (20.0, 60.0)
 CUTOFF_HZ = 4000.0
 RANGE_DB = 80.0
+SCORES = ("si_sdr_db", "pesq_wb", "estoi", "lsd_db")
 
 
 def clip(wave: Tensor) -> Tensor:
@@ -63,14 +67,6 @@ def lose(wave: Tensor, rate_hz: int, seed: int) -> Tensor:
     return wave * torch.from_numpy(received)
 
 
-def interpolate(wave: Tensor, lost: Tensor) -> Tensor:
-    """A straight line through each run of lost samples."""
-    times = np.arange(wave.shape[-1])
-    kept = ~lost[0].numpy()
-    line = np.interp(times, times[kept], wave[0].numpy()[kept])
-    return torch.from_numpy(line).to(wave)[None]
-
-
 def log_spectral_distance_db(estimate: Tensor, reference: Tensor) -> float:
     """See above, `[1, T]`."""
     stft = STFT(512, 128)
@@ -91,19 +87,28 @@ class Repair:
             return clip(wave)
         return lose(wave, self.rate_hz, index) if self.task == "packet_loss" else self._low_pass(wave)
 
-    def baseline(self, damaged: Tensor) -> Tensor:
-        if self.task == "declip":
-            return interpolate(damaged, damaged.abs() >= 0.9999 * damaged.abs().max())
-        return interpolate(damaged, damaged == 0) if self.task == "packet_loss" else damaged
-
-    def recipe(self, preset: str) -> Recipe:
-        cutoff_hz = CUTOFF_HZ if self.task == "bandwidth" else None
-        return make_recipe(self.task, preset, self.rate_hz, cutoff_hz)
-
-    def score(self, estimate: Tensor, clean: Tensor) -> float:
+    def baselines(self) -> list[System]:
         if self.task == "bandwidth":
-            return log_spectral_distance_db(estimate, clean)
-        return float(si_sdr_db(estimate, clean))
+            return [BandCopy(CUTOFF_HZ)]
+        names = ["declip_cubic"] if self.task == "declip" else ["gaps_linear", "gaps_ar"]
+        return [make_baseline(name) for name in names]
+
+    def own(self, preset: str) -> dict[str, Recipe]:
+        """What `diffsr restore` runs."""
+        known = CUTOFF_HZ if self.task == "bandwidth" else None
+        found = {f"{preset}": make_recipe(self.task, preset, self.rate_hz, known)}
+        if known:
+            found[f"{preset}, blind cut-off"] = make_recipe(self.task, preset, self.rate_hz)
+        return found
+
+    def undiff(self, calls: str) -> dict[str, Recipe]:
+        """UnDiff's experiment with its own number of calls or another."""
+        path = Path(__file__).parents[1] / "experiments" / "repair" / f"undiff_{self.task}.yaml"
+        if calls == "published":
+            return {"undiff, published calls": load_recipe(path)}
+        per_step = 2 if self.task == "declip" else 1  # the corrector calls, too
+        n_steps = int(calls) // per_step
+        return {f"undiff, {calls} calls": load_recipe(path, [f"sampler.init_args.n_steps={n_steps}"])}
 
     def _low_pass(self, wave: Tensor) -> Tensor:
         model = LowPass(CUTOFF_HZ, self.rate_hz)
@@ -130,12 +135,18 @@ def samplers(n_steps: int) -> dict[str, AnnealedSampler]:
     }
 
 
-def recipes(repair: Repair, preset: str, all_samplers: bool) -> dict[str, Recipe]:
-    """The task's own recipe, or one for each sampler."""
-    own = repair.recipe(preset)
-    if not all_samplers:
-        return {f"diffsr restore --task {repair.task}": own}
-    return {name: replace(own, sampler=sampler) for name, sampler in samplers(PRESETS[preset]).items()}
+def recipes(repair: Repair, options: argparse.Namespace) -> dict[str, Recipe]:
+    """The task's own recipes and published ones, or one for each sampler."""
+    if options.samplers:
+        (own, *_) = repair.own(options.presets[0]).values()
+        made = samplers(PRESETS[options.presets[0]])
+        return {name: replace(own, sampler=sampler) for name, sampler in made.items()}
+    found: dict[str, Recipe] = {}
+    for preset in options.presets:
+        found |= repair.own(preset)
+    for calls in options.undiff:
+        found |= repair.undiff(calls)
+    return found
 
 
 def main() -> None:
@@ -146,53 +157,72 @@ def main() -> None:
     parser.add_argument("prior")
     parser.add_argument("--tasks", nargs="*", default=["declip", "packet_loss", "bandwidth"])
     parser.add_argument("--count", type=int, default=20, help="crops, each of another talker")
-    parser.add_argument("--preset", default="fast", choices=PRESETS)
+    parser.add_argument("--crop_s", type=float, default=CROP_S)
+    parser.add_argument("--presets", nargs="*", default=["default"], choices=PRESETS)
+    parser.add_argument("--undiff", nargs="*", default=[], help="calls, or published")
     parser.add_argument("--samplers", action="store_true", help="compare guidance and solvers")
-    parser.add_argument("--only", nargs="*", default=[], help="parts of names of samplers")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of names of recipes")
     options = parser.parse_args()
 
     prior = Prior.from_pretrained(options.prior)
-    clean = crops(options.manifest, options.count, prior.rate_hz)
-    print(f"| {len(clean)} crops, {PRESETS[options.preset]} calls | task | score | s per s of audio |")
-    print("| --- | --- | --- | --- |")
+    clean = crops(options.manifest, options.count, prior.rate_hz, options.crop_s)
+    print(f"| {len(clean)} crops of {options.crop_s:g} s | task | {' | '.join(SCORES)} | calls | s per s |")
+    print("| --- " * (len(SCORES) + 4) + "|")
     for task in options.tasks:
         repair = Repair(task, prior.rate_hz)
         damaged = [repair.damage(wave, index) for index, wave in enumerate(clean)]
         print(row("damaged", repair, damaged, clean))
-        print(row("interpolated", repair, [repair.baseline(wave) for wave in damaged], clean))
-        for name, recipe in recipes(repair, options.preset, options.samplers).items():
-            if any(part in name for part in options.only or [""]):
-                restorer = Restorer(prior, recipe=recipe, device="cpu")
-                started = time.perf_counter()
-                repaired = [
-                    restorer.restore(w, prior.rate_hz, f"{i:02d}").wave for i, w in enumerate(damaged)
-                ]
-                took = time.perf_counter() - started
-                print(row(name, repair, repaired, clean, took), flush=True)
+        for system in repair.baselines():
+            print(row(system.name, repair, [system(w, prior.rate_hz, 1) for w in damaged], clean))
+        for name, recipe in recipes(repair, options).items():
+            if any(part in name for part in options.only):
+                print(restored_row(name, repair, recipe, prior, damaged, clean), flush=True)
 
 
-def crops(manifest: Path, count: int, rate_hz: int) -> list[Tensor]:
+def restored_row(
+    name: str, repair: Repair, recipe: Recipe, prior: Prior, damaged: list[Tensor], clean: list[Tensor]
+) -> str:
+    restorer = Restorer(prior, recipe=recipe, device="cpu")
+    started = time.perf_counter()
+    made = [restorer.restore(wave, prior.rate_hz, f"{i:02d}") for i, wave in enumerate(damaged)]
+    took = time.perf_counter() - started
+    return row(name, repair, [one.wave for one in made], clean, made[0].n_calls, took)
+
+
+def crops(manifest: Path, count: int, rate_hz: int, crop_s: float) -> list[Tensor]:
     """The first seconds of speech of as many talkers, `[1, T]` each."""
     found: dict[str, Tensor] = {}
     with manifest.open(encoding="utf-8") as lines:
         for line in csv.DictReader(lines):
             start_s = float(line["speech_start_s"])
-            if line["speaker"] in found or float(line["duration_s"]) < start_s + CROP_S:
+            if line["speaker"] in found or float(line["duration_s"]) < start_s + crop_s:
                 continue
             wave, info = read_audio(manifest.parent / line["path"])
             wave = resample(wave[:1], info.rate_hz, rate_hz)
             start = round(start_s * rate_hz)
-            found[line["speaker"]] = wave[:, start : start + round(CROP_S * rate_hz)]
+            found[line["speaker"]] = wave[:, start : start + round(crop_s * rate_hz)]
             if len(found) == count:
                 break
     return list(found.values())
 
 
-def row(name: str, repair: Repair, estimates: list[Tensor], clean: list[Tensor], took_s: float = 0.0) -> str:
-    scores = [repair.score(estimate, wave) for estimate, wave in zip(estimates, clean, strict=True)]
-    pace = f"{took_s / (CROP_S * len(clean)):.2f}" if took_s else ""
-    unit = "LSD, dB" if repair.task == "bandwidth" else "SI-SDR, dB"
-    return f"| {name} | {repair.task} | {np.mean(scores):.2f} ({unit}) | {pace} |"
+def row(
+    name: str,
+    repair: Repair,
+    estimates: list[Tensor],
+    clean: list[Tensor],
+    n_calls: int = 0,
+    took_s: float = 0.0,
+) -> str:
+    scores = [scores_of(one, wave, repair.rate_hz) for one, wave in zip(estimates, clean, strict=True)]
+    means = " | ".join(f"{mean:.2f}" for mean in np.mean(scores, axis=0))
+    pace = took_s * repair.rate_hz / sum(wave.shape[-1] for wave in clean)
+    return f"| {name} | {repair.task} | {means} | {n_calls} | {pace:.2f} |"
+
+
+def scores_of(estimate: Tensor, clean: Tensor, rate_hz: int) -> list[float]:
+    by_metric = [float(METRICS[name].score(estimate, clean, rate_hz)) for name in SCORES if name in METRICS]
+    return [*by_metric, log_spectral_distance_db(estimate, clean)]
 
 
 if __name__ == "__main__":

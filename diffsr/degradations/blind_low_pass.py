@@ -43,6 +43,9 @@ class BlindLowPass(Degradation):
         rate_hz: Sample rate.
         lr: Step of Adam, in octaves of cut-off and of slope.
         betas: Decay rates of the averages of Adam.
+
+    Raises:
+        ConfigError: The rate holds no cut-off.
     """
 
     has_projection = True
@@ -53,6 +56,10 @@ class BlindLowPass(Degradation):
         self, rate_hz: int = 16000, lr: float = 0.03, betas: tuple[float, float] = (0.9, 0.99)
     ) -> None:
         super().__init__()
+        if rate_hz < 2 * LOWEST_EDGE_HZ:
+            raise ConfigError(
+                f"rate_hz is {rate_hz}, expected twice the lowest cut-off, {2 * LOWEST_EDGE_HZ:g} Hz."
+            )
         self.rate_hz, self.lr, self.betas = rate_hz, lr, betas
         self._parameters_of_rows: Tensor | None = None
         self._optimiser: torch.optim.Adam | None = None

@@ -20,7 +20,7 @@ class Clipping(Degradation):
             the recordings (`estimate_threshold`).
 
     Raises:
-        ConfigError: A threshold is not positive.
+        ConfigError: A threshold is not positive or not finite.
     """
 
     linear = False
@@ -33,9 +33,9 @@ class Clipping(Degradation):
         self.known = (
             None if threshold is None else torch.as_tensor(threshold, dtype=torch.float32).reshape(-1)
         )
-        if self.known is not None and not bool((self.known > 0).all()):
+        if self.known is not None and not bool(((self.known > 0) & self.known.isfinite()).all()):
             raise ConfigError(
-                f"The threshold of clipping is {self.known.tolist()}, expected a level above 0. Leave it out "
+                f"The threshold of clipping is {self.known.tolist()}, expected levels above 0. Leave it out "
                 "to have it estimated."
             )
         self.threshold = torch.ones(1)

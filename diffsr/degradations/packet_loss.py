@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffsr.degradations.base import Degradation, per_row, refuse_resampled
-from diffsr.errors import DataError
+from diffsr.errors import ConfigError, DataError
 from diffsr.signal.damage import SHORTEST_GAP_MS, find_gaps
 
 
@@ -18,6 +18,9 @@ class PacketLoss(Degradation):
             of zeros (`find_gaps`).
         rate_hz: Sample rate of the recordings.
         shortest_gap_ms: Shorter runs of zeros are no gaps.
+
+    Raises:
+        ConfigError: The rate or the shortest gap is not above 0.
     """
 
     has_projection = True
@@ -30,6 +33,11 @@ class PacketLoss(Degradation):
         shortest_gap_ms: float = SHORTEST_GAP_MS,
     ) -> None:
         super().__init__()
+        if not (shortest_gap_ms > 0 and rate_hz > 0):
+            raise ConfigError(
+                f"shortest_gap_ms is {shortest_gap_ms:g} and rate_hz {rate_hz}, expected both above 0, such "
+                f"as {SHORTEST_GAP_MS:g} and 16000."
+            )
         self.known, self.rate_hz, self.shortest_gap_ms = received, rate_hz, shortest_gap_ms
         self.received = torch.ones(1, 1, dtype=torch.bool)
         """Mask of this batch, bool `[rows, T]`."""
@@ -38,7 +46,7 @@ class PacketLoss(Degradation):
         """The known mask, or the one found in y.
 
         Raises:
-            DataError: The mask has another length, keeps nothing, or no gap was found.
+            DataError: The mask has another length or type, keeps nothing, or no gap was found.
         """
         super().reset(y, n_sources)
         if self.known is None:
@@ -53,6 +61,11 @@ class PacketLoss(Degradation):
             raise DataError(
                 f"The mask has the shape {list(self.known.shape)}, expected one line of {y.shape[-1]} "
                 "samples for each recording, true where a sample was received. Cut or extend it."
+            )
+        if self.known.dtype != torch.bool:
+            raise DataError(
+                f"The mask holds {self.known.dtype}, expected torch.bool: true where a sample was received. "
+                "Compare it with a number first (mask > 0.5)."
             )
         self.received = per_row(self.known.bool(), y, "masks")
         _refuse_rows(

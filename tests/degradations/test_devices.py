@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from diffsr.degradations import Clipping, Gain, LowPass, PacketLoss
+from diffsr.degradations import BlindLowPass, Clipping, Gain, LowPass, PacketLoss
 from diffsr.errors import ConfigError, DataError
 from diffsr.signal.damage import TOLERANCE, estimate_threshold, find_gaps
 from diffsr.signal.stft import STFT
@@ -117,3 +117,28 @@ def test_gains_are_found_by_least_squares_and_limited():
     torch.testing.assert_close(gain.gain_db, together[1:2])
     gain.fit(torch.zeros_like(stft(x)[1:2]), stft(y)[1:2])
     assert gain.gain_db.isfinite().all()
+
+
+def test_masks_and_cut_offs_are_refused_before_anything_is_computed():
+    y = voice()
+    with pytest.raises(DataError, match=r"shape \[16000\], expected one line of 16000"):
+        PacketLoss(torch.ones(16000, dtype=torch.bool)).reset(y, 1)
+    for wrong in (math.nan, math.inf, -4000.0):
+        with pytest.raises(ConfigError, match="half the rate"):
+            LowPass(wrong, RATE_HZ)
+        with pytest.raises(ConfigError, match="above 0"):
+            Clipping(wrong)
+    with pytest.raises(DataError, match="2 of cut-offs for 3 rows"):
+        LowPass(torch.tensor([1000.0, 2000.0]), RATE_HZ).reset(y, 1)
+    with pytest.raises(DataError, match="2 of thresholds for 3 rows"):
+        Clipping(torch.tensor([0.1, 0.2])).reset(y, 1)
+    for wrong_ms in (0.0, -1.0, math.nan):
+        with pytest.raises(ConfigError, match="shortest_gap_ms"):
+            PacketLoss(shortest_gap_ms=wrong_ms)
+    for rate_hz in (0, -16000):
+        with pytest.raises(ConfigError, match="rate_hz"):
+            PacketLoss(rate_hz=rate_hz)
+        with pytest.raises(ConfigError, match="rate_hz"):
+            BlindLowPass(rate_hz)
+    with pytest.raises(DataError, match="mask holds torch.float32"):
+        PacketLoss(torch.ones(3, 16000)).reset(y, 1)
