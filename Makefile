@@ -56,7 +56,7 @@ help:  ## Show this text
 	@echo "  IN, OUT   restore, predict, evaluate: recordings to restore, results"
 	@echo "  PRIOR     restore, predict, benchmark: a prior folder or a training checkpoint (the shipped one)"
 	@echo "  REF       evaluate: clean references"
-	@echo "  TRACK     benchmark: enhance, dereverb, separate or joint"
+	@echo "  TRACK     benchmark: enhance, dereverb, denoise_dereverb, separate or joint"
 	@echo "  SYSTEM    benchmark: unprocessed, wpe, rnnoise, noisereduce, or a task such as enhance (with PRIOR)"
 	@echo "  PRESET    benchmark: fast, default or quality, of a task"
 	@echo "  SWEEP     sweep: experiments/sweep/SWEEP.yaml"
@@ -174,7 +174,7 @@ benchmark_options = --track '$(TRACK)' --data '$(DATA)' --system '$(SYSTEM)' $(A
 
 .PHONY: benchmark
 benchmark: $(STAMP)  ## Run SYSTEM on the TRACK of the open benchmark with DATA, score it, print the table
-	$(call need,TRACK,enhance dereverb separate or joint)$(call need,SYSTEM,such as unprocessed)$(call need,DATA,a folder with manifests)
+	$(call need,TRACK,enhance dereverb denoise_dereverb separate or joint)$(call need,SYSTEM,such as unprocessed)$(call need,DATA,a folder with manifests)
 	$(BIN)/diffsr benchmark run $(benchmark_options) $(if $(PRIOR),--prior '$(PRIOR)') $(if $(PRESET),--preset '$(PRESET)')
 	$(BIN)/diffsr benchmark score $(benchmark_options)
 

@@ -26,7 +26,7 @@ def open_list(
     of them unchanged. For another folder a list is drawn once and kept in the output folder.
 
     Args:
-        track: enhance, dereverb, separate or joint.
+        track: enhance, dereverb, denoise_dereverb, separate or joint.
         split: test or valid.
         data: Folder with the manifests and recordings.
         output: Where the results of all tracks go.

@@ -10,9 +10,12 @@ from pathlib import Path
 import torch
 
 from diffsr.benchmark.items import Item, ItemList
+from diffsr.benchmark.oracle import check_oracle, known_of
+from diffsr.benchmark.room_scores import room_facts
 from diffsr.benchmark.scenes import render_item
 from diffsr.benchmark.store import SystemPlace, append_row, read_rows
 from diffsr.benchmark.systems import Runnable, check_estimate
+from diffsr.benchmark.tracks import TRACKS
 from diffsr.errors import DiffsrError
 from diffsr.io.audio import write_audio
 from diffsr.io.memory import PeakMemory
@@ -52,14 +55,16 @@ def run_items(
         found: The list.
         items: Those of its items to run.
         folder: The data folder.
-        system: Is given the observation alone.
+        system: Is given the observation, and what its oracle asks for.
         place: Where the results go.
         on_progress: Called before each item and at the end with (finished, all, id).
 
     Raises:
-        ConfigError: The folder holds results of another system, setting or list.
+        ConfigError: The folder holds results of another system, setting or list, or the items do not have
+            what an oracle would tell.
         DataError: An item cannot be rendered, or nothing can be written.
     """
+    check_oracle(system.oracle, TRACKS[found.track])
     place.claim({**system.settings(), "list": f"{found.name} {found.digest}"})
     done = finished(place)
     waiting = [item for item in items if not (item.id in done and place.has(item))]
@@ -90,20 +95,27 @@ def _run_item(found: ItemList, item: Item, folder: Path, system: Runnable, place
     memory.start()
     started = time.perf_counter()
     try:
-        estimate, n_calls = system.restore(observation, item.plan.rate_hz, len(item.plan.talkers), item.id)
+        done = system.restore(
+            observation,
+            item.plan.rate_hz,
+            len(item.plan.talkers),
+            item.id,
+            known_of(rendered, system.oracle),
+        )
         seconds = time.perf_counter() - started
-        check_estimate(estimate, system, len(item.plan.talkers), item.plan.n_samples)
+        check_estimate(done.estimate, system, len(item.plan.talkers), item.plan.n_samples)
     except (DiffsrError, torch.OutOfMemoryError) as error:
         append_row(place.facts, {"id": item.id, "problem": str(error)})
         return str(error)
-    for path, wave in zip(place.estimates(item), estimate, strict=True):
+    for path, wave in zip(place.estimates(item), done.estimate, strict=True):
         write_audio(path, wave[None], item.plan.rate_hz, "FLOAT")
     facts = {
         "id": item.id,
         "seconds": round(seconds, 4),
         "rtf": round(seconds / item.plan.duration_s, 5),
-        "calls": n_calls,
+        "calls": done.n_calls,
         "memory_mib": round(memory.mib(), 1),
+        **room_facts(done, rendered),
     }
     append_row(place.facts, facts)
     return None

@@ -15,7 +15,7 @@ from diffsr.simulation.measured import MeasuredRooms
 from diffsr.simulation.plan import MeasuredRoom, ScenePlan
 from diffsr.simulation.responses import RoomSource
 from diffsr.simulation.rooms import SimulatedRooms
-from diffsr.simulation.scene import render
+from diffsr.simulation.scene import Scene, render
 
 TOLERANCE_DB = 0.015
 """Of the fingerprint, which is rounded to 0.01 dB."""
@@ -30,11 +30,15 @@ class Rendered:
         observation: What the microphone hears, [C, T]; all that a system is given.
         reference: Dry talkers in time with their direct path, [S, T]. In a simulated room the direct path
             itself, which is the dry talker to half a sample.
+        noise: What was added to the talkers, [C, T]; zeros without noise.
+        responses: Of the room from each talker, [S, C, L]; None without a room.
     """
 
     item: Item
     observation: Tensor
     reference: Tensor
+    noise: Tensor
+    responses: Tensor | None
 
 
 def render_plan(plan: ScenePlan, folder: Path) -> tuple[Tensor, Tensor]:
@@ -44,10 +48,8 @@ def render_plan(plan: ScenePlan, folder: Path) -> tuple[Tensor, Tensor]:
         AudioError: A file is missing, broken or silent, or a response has no clear direct path.
         DataError: The room cannot be had.
     """
-    plan = located(plan, folder)
-    scene = render(plan, _rooms_of(plan))
-    is_measured = isinstance(plan.room, MeasuredRoom)
-    return scene.observation, scene.dry if is_measured else scene.direct[:, 0]
+    scene = _scene(plan, folder)
+    return scene.observation, _reference(scene)
 
 
 def render_item(item: Item, folder: Path, found: ItemList) -> Rendered:
@@ -57,9 +59,10 @@ def render_item(item: Item, folder: Path, found: ItemList) -> Rendered:
         DataError: It cannot be rendered, or comes out otherwise than when the list was made.
     """
     try:
-        observation, reference = render_plan(item.plan, folder)
+        scene = _scene(item.plan, folder)
     except AudioError as error:
         raise DataError(f"{item.id}: {error}") from error
+    observation, reference = scene.observation, _reference(scene)
     now = fingerprint_db(observation, reference)
     if any(abs(a - b) > TOLERANCE_DB for a, b in zip(now, item.rms_db, strict=True)):
         from importlib.metadata import version
@@ -70,7 +73,8 @@ def render_item(item: Item, folder: Path, found: ItemList) -> Rendered:
             f"{version('pyroomacoustics')}), so scores could not be compared. Install the versions of "
             "constraints.txt."
         )
-    return Rendered(item, observation, reference)
+    responses = None if scene.responses is None else scene.responses.full
+    return Rendered(item, observation, reference, scene.noise, responses)
 
 
 def fingerprint_db(observation: Tensor, reference: Tensor) -> tuple[float, ...]:
@@ -91,6 +95,16 @@ def located(plan: ScenePlan, folder: Path) -> ScenePlan:
         room = replace(room, paths=tuple(place(path) for path in room.paths))
     talkers = tuple(replace(talker, path=place(talker.path)) for talker in plan.talkers)
     return replace(plan, talkers=talkers, noise=noise, room=room)
+
+
+def _scene(plan: ScenePlan, folder: Path) -> Scene:
+    plan = located(plan, folder)
+    return render(plan, _rooms_of(plan))
+
+
+def _reference(scene: Scene) -> Tensor:
+    """What estimates are scored against, [S, T]."""
+    return scene.dry if isinstance(scene.plan.room, MeasuredRoom) else scene.direct[:, 0]
 
 
 def _rooms_of(plan: ScenePlan) -> RoomSource | None:

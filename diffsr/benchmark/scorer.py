@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffsr.benchmark.items import Item, ItemList, checksum
+from diffsr.benchmark.room_scores import FACTS as ROOM_FACTS
 from diffsr.benchmark.scenes import Rendered, render_item
 from diffsr.benchmark.store import SystemPlace, TrackPlace, append_row, read_rows
 from diffsr.errors import DataError, DiffsrError
@@ -23,7 +24,7 @@ from diffsr.simulation.plan import MeasuredRoom, columns
 OnProgress = Callable[[int, int, str], None]
 NEED_EXACT_TARGET = frozenset({"si_sdr_db", "sdr_db", "si_sdr_aligned_db", "delay_ms", "gain_db"})
 """Not for measured responses, whose direct path is not clean enough."""
-_FACTS = ("seconds", "rtf", "calls", "memory_mib")
+_FACTS = ("seconds", "rtf", "calls", "memory_mib", *ROOM_FACTS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class SystemScores:
         rows: Those that were scored.
         missing: Those without an estimate, id -> why, if it is known.
         failed: Those whose estimate cannot be scored, id -> reason.
-        facts: What the estimates took, id -> seconds, rtf, calls, memory_mib.
+        facts: What the estimates took, id -> seconds, rtf, calls, memory_mib, and
+            T60 and DRR of an estimated room.
     """
 
     label: str

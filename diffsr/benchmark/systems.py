@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
 import diffsr
 from diffsr.baselines import BASELINES, System, make_baseline
+from diffsr.benchmark.oracle import NOTHING, Known, informed
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from diffsr.diffusion import Prior
+    from diffsr.recipes import Recipe
+    from diffsr.restoration.physics import Physics
+
+
+class Restored(NamedTuple):
+    """What a system makes of an item.
+
+    Attributes:
+        estimate: Of each talker, [S, T].
+        n_calls: How often a network was called.
+        responses: Of the room, where the system estimates it, [S', L].
+        rate_hz: Rate of the responses.
+    """
+
+    estimate: Tensor
+    n_calls: int
+    responses: Tensor | None = None
+    rate_hz: int = 0
 
 
 class Runnable(Protocol):
@@ -23,13 +45,17 @@ class Runnable(Protocol):
     label: str
     """Name of its folder and its rows."""
     device: str
+    oracle: tuple[str, ...]
+    """What it is told beside the observation, see `benchmark.oracle`; nothing but for oracles."""
 
     def settings(self) -> dict[str, str]:
         """Everything that decides its results."""
         ...
 
-    def restore(self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str) -> tuple[Tensor, int]:
-        """Estimates [S, T] of the recording [C, T], and how often a network was called."""
+    def restore(
+        self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str, known: Known = NOTHING
+    ) -> Restored:
+        """Restore the recording [C, T]."""
         ...
 
 
@@ -37,6 +63,7 @@ class Baseline:
     """A system of `diffsr.baselines`."""
 
     device = "cpu"
+    oracle: tuple[str, ...] = ()
 
     def __init__(self, system: System) -> None:
         self.label, self._system = system.name, system
@@ -45,9 +72,11 @@ class Baseline:
         """See `Runnable`."""
         return {**self._system.describe(), "system": self._system.name}
 
-    def restore(self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str) -> tuple[Tensor, int]:
+    def restore(
+        self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str, known: Known = NOTHING
+    ) -> Restored:
         """See `Runnable`."""
-        return self._system(observation, rate_hz, n_talkers), 0
+        return Restored(self._system(observation, rate_hz, n_talkers), 0)
 
 
 class OwnTask:
@@ -56,39 +85,108 @@ class OwnTask:
     Args:
         task: One of `diffsr.recipes.TASKS`.
         prior: A prior folder, a run folder, or a checkpoint.
-        preset: fast, default or quality.
+        preset: fast, default or quality, or the path of an experiment, whose recipe is taken.
         device: cpu, cuda, mps or auto.
         seed: Of the posterior samples; each item has random numbers of its own.
+        overrides: Changes of the experiment, see `diffsr.recipe_file.load_recipe`.
+        oracle: What of each item is told, see `benchmark.oracle`.
 
     Raises:
         CheckpointError: The prior cannot be had.
-        ConfigError: No such preset or device.
+        ConfigError: No such preset or device, or overrides without an experiment.
     """
 
-    def __init__(self, task: str, prior: str | Path, preset: str, device: str, seed: int) -> None:
+    def __init__(
+        self,
+        task: str,
+        prior: str | Path,
+        preset: str,
+        device: str,
+        seed: int,
+        overrides: Sequence[str] = (),
+        oracle: tuple[str, ...] = (),
+    ) -> None:
         from diffsr.api import Restorer
 
-        self._restorer = Restorer(prior, task=task, preset=preset, device=device, seed=seed, channels=0)
+        own = _own_recipe(preset, overrides)
+        self._restorer = Restorer(
+            prior,
+            task=task,
+            preset="default" if own else preset,
+            seed=seed,
+            device=device,
+            channels=0,
+            recipe=own,
+        )
+        self._recipe, self.oracle = self._restorer.recipe, oracle
         self.device = str(self._restorer.device)
-        self.label = f"{task}-{preset}"
+        self.label = _label(task, preset, overrides, oracle)
         self._settings = {
             "system": task,
-            "preset": preset,
+            "preset": _preset_digest(preset, overrides) if own else preset,
             "seed": str(seed),
             "prior": prior_digest(self._restorer.prior),
             "device": self._restorer.device.type,
             "diffsr": diffsr.__version__,
+            **({"oracle": ",".join(oracle)} if oracle else {}),
         }
 
     def settings(self) -> dict[str, str]:
         """See `Runnable`."""
         return dict(self._settings)
 
-    def restore(self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str) -> tuple[Tensor, int]:
+    def restore(
+        self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str, known: Known = NOTHING
+    ) -> Restored:
         """See `Runnable`."""
+        own_hz = self._restorer.prior.rate_hz
+        if not known.is_nothing:
+            self._restorer.recipe = informed(self._recipe, known, observation, rate_hz, own_hz)
+            self._restorer.to(self._restorer.device)
         done = self._restorer.restore(observation, rate_hz, item_id)
         wave: Tensor = done.wave
-        return (wave.expand(n_talkers, -1) if wave.shape[0] == 1 else wave), done.n_calls
+        estimate = wave.expand(n_talkers, -1) if wave.shape[0] == 1 else wave
+        is_told = known.responses is not None
+        return Restored(estimate, done.n_calls, None if is_told else _responses(done.physics), own_hz)
+
+
+def _responses(physics: Physics | None) -> Tensor | None:
+    """Estimated at the first microphone by the first posterior sample, [S, L]."""
+    found = None if physics is None else physics.values.get("room_response")
+    return None if found is None else found[0, 0, :, 0]
+
+
+def _own_recipe(preset: str, overrides: Sequence[str]) -> Recipe | None:
+    """The recipe of a preset that is a file; None for one that has a name.
+
+    Raises:
+        ConfigError: The file cannot be used, or there are overrides and no file.
+    """
+    from diffsr.recipe_file import is_recipe_file, load_recipe
+
+    if is_recipe_file(preset):
+        return load_recipe(preset, overrides)
+    if overrides:
+        raise ConfigError(
+            f"--set {overrides[0]}: the preset {preset} is no file. Give an experiment, such as --preset "
+            "experiments/enhance/default.yaml."
+        )
+    return None
+
+
+def _label(task: str, preset: str, overrides: Sequence[str], oracle: Sequence[str]) -> str:
+    """Such as `enhance-depse_il+n_steps=60+oracle-noise`."""
+    changed = [re.sub(r"[^\w.=-]+", "_", text.rpartition(".init_args.")[2]) for text in overrides]
+    parts = [f"{task}-{Path(preset).stem}", *changed, *(f"oracle-{name}" for name in oracle)]
+    return "+".join(parts)
+
+
+def _preset_digest(preset: str, overrides: Sequence[str]) -> str:
+    """Name of the file, and a checksum of what it says of the recipe."""
+    from diffsr.recipe_file import recipe_parts
+
+    text = json.dumps(recipe_parts(preset, overrides), sort_keys=True, default=str)
+    return f"{Path(preset).name} {hashlib.sha1(text.encode()).hexdigest()[:12]}"
 
 
 def known_systems() -> list[str]:
@@ -104,15 +202,19 @@ def open_system(
     preset: str | None = None,
     device: str | None = None,
     seed: int | None = None,
+    overrides: Sequence[str] = (),
+    oracle: tuple[str, ...] = (),
 ) -> Runnable:
     """The system of this name.
 
     Args:
         name: A baseline or a task.
         prior: For tasks: a shipped prior, a prior or run folder, or a checkpoint; the default when None.
-        preset: For tasks: fast, default (when None) or quality.
+        preset: For tasks: fast, default (when None) or quality, or the path of an experiment.
         device: For tasks: cpu, cuda, mps or auto (when None).
         seed: For tasks: of the posterior samples; 0 when None.
+        overrides: For tasks whose preset is an experiment: changes of it.
+        oracle: For tasks: what of each item is told.
 
     Raises:
         ConfigError: No such system, a package is missing, or an option that it does not have.
@@ -120,13 +222,16 @@ def open_system(
     """
     if name in BASELINES:
         given = {"--prior": prior, "--preset": preset, "--device": device, "--seed": seed}
-        idle = [option for option, value in given.items() if value is not None]
+        more = {"--set": tuple(overrides) or None, "--oracle": oracle or None}
+        idle = [option for option, value in {**given, **more}.items() if value is not None]
         if idle:
             raise ConfigError(f"{' '.join(idle)}: the system {name} has no such option. Leave it out.")
         return Baseline(make_baseline(name))
     if name not in known_systems():
         raise ConfigError(f"There is no system {name!r}; choose one of {', '.join(known_systems())}.")
-    return OwnTask(name, prior or DEFAULT, preset or "default", device or "auto", seed or 0)
+    return OwnTask(
+        name, prior or DEFAULT, preset or "default", device or "auto", seed or 0, overrides, oracle
+    )
 
 
 def prior_digest(prior: Prior) -> str:

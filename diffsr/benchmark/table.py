@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffsr.benchmark.items import ItemList, count_strata
+from diffsr.benchmark.room_scores import RoomErrors, room_errors
 from diffsr.benchmark.scorer import SystemScores
 from diffsr.benchmark.tracks import TRACKS
 from diffsr.evaluation.metrics import Metric
@@ -18,7 +19,7 @@ _N_SHOWN = 10
 
 
 def tables(found: ItemList, scores: Sequence[SystemScores]) -> str:
-    """Scores, scores by kind of item, cost, and what is missing."""
+    """Scores, scores by kind of item, errors of rooms, cost, and what is missing."""
     parts = [_title(found, scores)]
     evaluations = {system.label: Evaluation(system.rows) for system in scores}
     with_rows = {label: evaluation for label, evaluation in evaluations.items() if evaluation.rows}
@@ -26,6 +27,8 @@ def tables(found: ItemList, scores: Sequence[SystemScores]) -> str:
         parts.append(text_table(*_scores(with_rows)))
     if count_strata(found) and with_rows:
         parts.append(text_table(*_by_stratum(found, with_rows)))
+    if rooms := _rooms(found, scores):
+        parts.append(text_table(*rooms))
     parts.append(text_table(*_cost(scores)))
     parts += [_block(f"{s.label}: no estimate", s.missing) for s in scores if s.missing]
     parts += [_block(f"{s.label}: cannot be scored", s.failed) for s in scores if s.failed]
@@ -105,13 +108,39 @@ def _gain(evaluation: Evaluation, metric: Metric) -> str:
     gain = evaluation.summary(metric.name, "improvement")
     if not math.isfinite(gain.mean):
         return "-"
-    return f"{number(gain.mean, metric.digits, True)} ({_interval(gain.low, gain.high, metric)})"
+    worse = f", {gain.share_worse:.0%} worse" if math.isfinite(gain.share_worse) else ""
+    return f"{number(gain.mean, metric.digits, True)} ({_interval(gain.low, gain.high, metric)}{worse})"
 
 
 def _interval(low: float, high: float, metric: Metric) -> str:
     if not math.isfinite(low):
         return "-"
     return f"{number(low, metric.digits, True)} to {number(high, metric.digits, True)}"
+
+
+def _rooms(found: ItemList, scores: Sequence[SystemScores]) -> tuple[list[str], list[list[str]]] | None:
+    """Errors of the rooms that were estimated, all together and by kind; None where none was."""
+    header = ["room", "items", "n", "T60 error (s)", "bias (s)", "n", "DRR error (dB)", "n"]
+    kinds = {item.id: item.response for item in found.items}
+    rows = []
+    for system in scores:
+        facts = {row.id: system.facts.get(row.id, {}) for row in system.rows}
+        for kind in (None, *dict.fromkeys(kinds.values())):
+            errors = room_errors(row for name, row in facts.items() if kind in (None, kinds[name]))
+            if errors is not None:
+                rows.append([system.label, kind or "all", *_room_cells(errors)])
+    return (header, rows) if rows else None
+
+
+def _room_cells(errors: RoomErrors) -> list[str]:
+    return [
+        str(errors.n),
+        number(errors.rt60_error_s, 3),
+        number(errors.rt60_bias_s, 3, signed=True),
+        str(errors.n_rt60),
+        number(errors.drr_error_db, 2),
+        str(errors.n_drr),
+    ]
 
 
 def _cost(scores: Sequence[SystemScores]) -> tuple[list[str], list[list[str]]]:

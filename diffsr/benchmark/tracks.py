@@ -19,6 +19,8 @@ SPREAD_DB = (0.0, 5.0)
 
 METRICS = ("si_sdr_db", "pesq_wb", "estoi")
 """Scores of every table."""
+EXTRA_METRICS = {"denoise_dereverb": ("dnsmos_ovrl",)}
+"""Further scores of a track, where their packages are installed: published results have them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ TRACKS = {
             responses=("simulated",),
             snr_db=(-3.0, 6.0),
             snr_by="loudness",
+        ),
+        Track(
+            "denoise_dereverb",
+            4,
+            "1 talker in a room with noise, SNR 5 dB",
+            responses=("simulated", "measured"),
+            snr_db=(5.0, 5.0),
         ),
     )
 }

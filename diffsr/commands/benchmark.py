@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "score", help="score what was run, also on another machine, and print the table"
     )
     for sub in (run_it, score):
-        sub.add_argument("--track", required=True, help="enhance, dereverb, separate or joint")
+        sub.add_argument(
+            "--track", required=True, help="enhance, dereverb, denoise_dereverb, separate or joint"
+        )
         sub.add_argument(
             "--data", required=True, metavar="DIR", help="folder with the manifests (no default)"
         )
@@ -48,7 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_it.add_argument(
         "--prior", metavar="PATH", help="for a task: a prior folder, a run folder or a checkpoint"
     )
-    run_it.add_argument("--preset", help="for a task: fast, default or quality")
+    run_it.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="for a task: fast, default or quality, or an experiment: experiments/enhance/udiffse.yaml",
+    )
+    run_it.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the experiment: --set sampler.init_args.n_steps=60",
+    )
+    run_it.add_argument(
+        "--oracle",
+        metavar="WHAT",
+        help="for a task: tell it the true noise power or room of each item: noise, room or noise,room",
+    )
     run_it.add_argument("--device", help="for a task: auto, cpu, cuda, cuda:1, mps")
     run_it.add_argument("--seed", type=int, help="for a task: of the posterior samples (0)")
     score.add_argument(
@@ -74,10 +92,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from diffsr.benchmark.oracle import parse_oracle
     from diffsr.benchmark.runner import run_items
     from diffsr.benchmark.systems import open_system
 
-    system = open_system(options.system, options.prior, options.preset, options.device, options.seed)
+    oracle = parse_oracle(options.oracle)
+    system = open_system(
+        options.system, options.prior, options.preset, options.device, options.seed, options.set, oracle
+    )
     found, folder, place = _open(options)
     items = found.choose(options.subset)
     at = place.system(options.label or system.label)
@@ -93,11 +115,9 @@ def _run(options: argparse.Namespace) -> int:
 def _score(options: argparse.Namespace) -> int:
     from diffsr.benchmark.scorer import choose_labels, score_system
     from diffsr.benchmark.table import tables
-    from diffsr.benchmark.tracks import METRICS
-    from diffsr.evaluation.metrics import select_metrics
     from diffsr.evaluation.results import Evaluation
 
-    metrics = [metric.name for metric in select_metrics([*METRICS, *options.metrics])]
+    metrics = _metrics(options)
     found, folder, place = _open(options)
     items = found.choose(options.subset)
     labels = choose_labels(found, place, options.system or [])
@@ -113,6 +133,22 @@ def _score(options: argparse.Namespace) -> int:
     if n_missing:
         note(f"{n_missing} estimates are missing or cannot be scored; run the system again to complete them")
     return 2 if n_missing else 0
+
+
+def _metrics(options: argparse.Namespace) -> list[str]:
+    """Scores of every table, those of the track that can be had, and those that were asked for."""
+    from diffsr.benchmark.tracks import EXTRA_METRICS, METRICS, find_track
+    from diffsr.errors import ConfigError
+    from diffsr.evaluation.metrics import select_metrics
+
+    extra = EXTRA_METRICS.get(find_track(options.track).name, ())
+    asked = [*METRICS, *options.metrics]
+    try:
+        return [metric.name for metric in select_metrics(list(dict.fromkeys([*asked, *extra])))]
+    except ConfigError as error:
+        found = [metric.name for metric in select_metrics(asked)]  # fails where it was these
+        note(f"{', '.join(extra)} left out: {error}")
+        return found
 
 
 def _open(options: argparse.Namespace) -> tuple[ItemList, Path, TrackPlace]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from diffsr.benchmark import runner
 from diffsr.cli import main
 from diffsr.commands import benchmark
+from diffsr.evaluation import metrics
 
 
 @pytest.fixture
@@ -122,3 +124,60 @@ def test_a_run_that_loses_an_item_ends_with_2(shell, monkeypatch):
     code, out, err = shell("run --track enhance --data DIR --system unprocessed --subset 2")
     assert code == 2
     assert err.count(": too hard") == 2
+
+
+DEFAULT = Path(__file__).parents[2] / "experiments" / "enhance" / "default.yaml"
+
+
+def test_a_preset_may_be_an_experiment(shell, tiny_prior_folder, tmp_path):
+    run = f"run --track enhance --data DIR --subset 2 --system enhance --prior {tiny_prior_folder}"
+    changed = "--set sampler.init_args.n_steps=2"
+    code, out, err = shell(f"{run} --preset {DEFAULT} {changed} --oracle noise")
+    assert code == 0, err
+    label = "enhance-default+n_steps=2+oracle-noise"
+    assert out == f"runs/benchmark/enhance_test/{label}: 2 items restored\n"
+    settings = json.loads((tmp_path / "runs/benchmark/enhance_test" / label / "settings.json").read_text())
+    assert settings["preset"].startswith("default.yaml ")
+    assert settings["oracle"] == "noise"
+    own = f"{run} --preset {DEFAULT} {changed} --label mine"
+    assert shell(own)[0] == 0
+    code, out, err = shell(own.replace("n_steps=2", "n_steps=3"))
+    assert code == 2
+    assert "preset was default.yaml" in err
+    assert "--label NAME" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--preset default --set sampler.init_args.n_steps=2", "the preset default is no file"),
+        ("--preset gone.yaml", "gone.yaml: No such file"),
+        ("--preset fastest", "no preset 'fastest'"),
+        (f"--preset {DEFAULT} --set sampler.init_args.n_stps=2", "Did you mean 'n_steps'?"),
+        ("--oracle speech", "found 'speech', expected noise or room"),
+        ("--oracle room", "the items of enhance have no room"),
+    ],
+)
+def test_presets_and_oracles_that_cannot_be(shell, tiny_prior_folder, options, expected):
+    run = f"run --track enhance --data DIR --subset 2 --system enhance --prior {tiny_prior_folder}"
+    code, out, err = shell(f"{run} {options}")
+    assert code == 2
+    assert expected in err
+
+
+def test_scores_of_a_track_that_need_a_package(shell, monkeypatch):
+    assert shell("run --track denoise_dereverb --data DIR --system unprocessed --subset 2")[0] == 0
+    find = metrics.optional_module
+
+    def without_speechmos(module: str, needed_by: str) -> object:
+        return find("no_such_package" if module == "speechmos" else module, needed_by)
+
+    monkeypatch.setattr(metrics, "optional_module", without_speechmos)
+    code, out, err = shell("score --track denoise_dereverb --data DIR --subset 2")
+    assert code == 0, err
+    assert "ESTOI" in out
+    assert "DNSMOS" not in out
+    assert "dnsmos_ovrl left out: " in err
+    code, out, err = shell("score --track denoise_dereverb --data DIR --subset 2 --metrics dnsmos_ovrl")
+    assert code == 2  # what was asked for is not left out
+    assert "Install the extra" in err

@@ -13,9 +13,10 @@ from torch import Tensor
 from diffsr.benchmark import draw, scenes, store
 from diffsr.benchmark.items import ItemList
 from diffsr.benchmark.lists import open_list
+from diffsr.benchmark.oracle import Known
 from diffsr.benchmark.runner import finished, run_items
 from diffsr.benchmark.store import SystemPlace, append_row, read_rows
-from diffsr.benchmark.systems import OwnTask, known_systems, open_system, prior_digest
+from diffsr.benchmark.systems import OwnTask, Restored, known_systems, open_system, prior_digest
 from diffsr.benchmark.tracks import TRACKS
 from diffsr.diffusion import Prior
 from diffsr.errors import AudioError, CheckpointError, ConfigError, DataError
@@ -26,7 +27,7 @@ from diffsr.recipes import TASKS
 class Counting:
     """A system that counts its calls and does what it is told."""
 
-    label, device = "counting", "cpu"
+    label, device, oracle = "counting", "cpu", ()
 
     def __init__(self, version: str = "1", stop_at: int | None = None, answer: object = None) -> None:
         self.version, self.stop_at, self.answer = version, stop_at, answer
@@ -36,7 +37,9 @@ class Counting:
     def settings(self) -> dict[str, str]:
         return {"system": self.label, "version": self.version}
 
-    def restore(self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str) -> tuple[Tensor, int]:
+    def restore(
+        self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str, known: Known
+    ) -> Restored:
         if self.stop_at == len(self.heard):
             raise KeyboardInterrupt
         self.heard.append(item_id)
@@ -44,8 +47,8 @@ class Counting:
         out = observation[:1].repeat(n_talkers, 1)
         observation.zero_()  # working in place must not reach the scorer
         if callable(self.answer):
-            return self.answer(item_id, out), 7
-        return out, 7
+            return Restored(self.answer(item_id, out), 7)
+        return Restored(out, 7)
 
 
 @pytest.fixture
@@ -268,7 +271,8 @@ def test_systems_by_name(tiny_prior_folder: Path):
 def test_a_task_gives_its_one_output_for_every_talker(tiny_prior_folder: Path, make_speech):
     system = OwnTask("enhance", tiny_prior_folder, "fast", "cpu", 0)
     wave = torch.from_numpy(make_speech(seconds=0.6))
-    out, calls = system.restore(wave, 16000, 2, "item")
+    out, calls, responses, _ = system.restore(wave, 16000, 2, "item")
+    assert responses is None
     assert out.shape == (2, wave.shape[-1])
     assert torch.equal(out[0], out[1])
     assert calls >= 30

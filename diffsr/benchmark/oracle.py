@@ -1,0 +1,129 @@
+"""Oracles: what the model could do if it knew the noise or the room of an item, never the speech.
+
+Upper bounds that tell which part of a method holds it back. They run under names of their own and never stand
+in default rows.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from diffsr.benchmark.scenes import Rendered
+from diffsr.benchmark.tracks import Track
+from diffsr.degradations import Chain, Degradation, Room
+from diffsr.errors import ConfigError
+from diffsr.likelihoods import KnownNoise
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler, EMPasses
+from diffsr.samplers.room_estimation import UpdateRoom
+from diffsr.signal.resampling import resample
+
+ORACLES = ("noise", "room")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a system is told of an item beside the observation; the clean speech is not among it.
+
+    Attributes:
+        noise: What was added to the talkers, [C, T].
+        responses: Of the room from each talker, [S, C, L], at any scale: its direct path becomes 1.
+    """
+
+    noise: Tensor | None = None
+    responses: Tensor | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the observation is all there is."""
+        return self.noise is None and self.responses is None
+
+
+NOTHING = Known()
+
+
+def parse_oracle(text: str | None) -> tuple[str, ...]:
+    """`noise`, `room` or both with a comma in between, in the order of `ORACLES`.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    wrong = [name for name in names if name not in ORACLES]
+    if wrong:
+        raise ConfigError(
+            f"--oracle {text}: found {wrong[0]!r}, expected {' or '.join(ORACLES)}, or noise,room."
+        )
+    return tuple(name for name in ORACLES if name in names)
+
+
+def check_oracle(oracle: Sequence[str], track: Track) -> None:
+    """Refuse to tell what the items of a track do not have.
+
+    Raises:
+        ConfigError: Names what is missing.
+    """
+    there = {"noise": track.snr_db is not None, "room": bool(track.responses)}
+    missing = [name for name in oracle if not there[name]]
+    if missing:
+        raise ConfigError(
+            f"--oracle {','.join(oracle)}: the items of {track.name} have no {missing[0]}. Leave it out."
+        )
+
+
+def known_of(rendered: Rendered, oracle: Sequence[str]) -> Known:
+    """What of an item is told; copies, so that nobody can change what is scored."""
+    noise = rendered.noise.clone() if "noise" in oracle else None
+    responses = rendered.responses if "room" in oracle else None
+    return Known(noise, None if responses is None else responses.clone())
+
+
+def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
+    """A recipe with the known noise as its noise model and the known room in place of its own.
+
+    Args:
+        recipe: Left as it is.
+        known: What is known, at the rate `from_hz`.
+        observation: What was recorded, [C, T], at the rate `from_hz`.
+        from_hz: Rate of the item.
+        to_hz: Rate of the prior.
+    """
+    if known.noise is not None:
+        stft = recipe.likelihood.stft
+        noise, recording = (resample(wave, from_hz, to_hz) for wave in (known.noise, observation))
+        recipe = replace(
+            recipe,
+            likelihood=KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples),
+        )
+    if known.responses is not None:
+        room = Room(resample(known.responses, from_hz, to_hz)[None], to_hz)
+        recipe = replace(
+            recipe,
+            degradation=_with_room(recipe.degradation, room),
+            sampler=_without_room_update(recipe.sampler),
+        )
+    return recipe
+
+
+def _without_room_update(sampler: AnnealedSampler) -> AnnealedSampler:
+    """A copy that leaves the room as it is."""
+    twin = copy.copy(sampler)
+    twin.estimators = [one for one in sampler.estimators if not isinstance(one, UpdateRoom)]
+    if isinstance(twin, EMPasses):
+        twin.sampler = _without_room_update(twin.sampler)
+    return twin
+
+
+def _with_room(degradation: Degradation, room: Room) -> Degradation:
+    """The room where sources become microphones; what comes before and after stays."""
+    if isinstance(degradation, Chain):
+        parts = [part for part in degradation.parts if isinstance(part, Degradation)]
+        places = [part.mixes for part in parts]
+        if True in places:
+            return Chain([room if part.mixes else part for part in parts])
+        return Chain([room, *parts])
+    return room if degradation.mixes else Chain([room, degradation])
