@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from diffsr.degradations import Clipping, Degradation, LowPass, Mixing, PacketLoss
+from torch import Tensor
+
+from diffsr.degradations import (
+    BlindLowPass,
+    Clipping,
+    Degradation,
+    LatePrediction,
+    LowPass,
+    Mixing,
+    PacketLoss,
+    Room,
+)
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import Likelihood, NMFNoise, WhiteNoise
-from diffsr.samplers import AnnealedSampler, NoisePerturbed, Projection, Renoise
+from diffsr.likelihoods import LateReverberation, Likelihood, NMFNoise, WhiteNoise
+from diffsr.samplers import (
+    AnnealedSampler,
+    NoisePerturbed,
+    Projection,
+    Proximal,
+    Renoise,
+    UpdateLateReverberation,
+    UpdateLowPass,
+    UpdateNoise,
+    UpdatePrediction,
+    UpdateRoom,
+)
+from diffsr.samplers.estimation import Estimator
+from diffsr.samplers.initialise import FromWPE
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> noise levels, which is also calls of the network."""
@@ -29,19 +53,62 @@ class Recipe:
     degradation: Degradation = field(default_factory=Mixing)
 
 
-def enhance(n_steps: int) -> Recipe:
+def enhance(n_steps: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise, no room. Guidance, solver and churn chosen in docs/results.md."""
     return Recipe(sampler=AnnealedSampler(NoisePerturbed(), n_steps=n_steps, churn=2.0))
 
 
-def repair(degradation: Degradation, n_steps: int) -> Recipe:
+def repair(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator] = ()) -> Recipe:
     """Damage without noise: what was recorded is kept, the prior fills in the rest. See docs/repair.md."""
-    sampler = AnnealedSampler(Projection(), Renoise(sampled=False), estimators=[], n_steps=n_steps, churn=0.0)
+    sampler = AnnealedSampler(
+        Projection(),
+        Renoise(sampled=False),
+        estimators,
+        n_steps,
+        sigma_max=0.2,
+        sigma_min=3e-3,
+        rho=3.0,
+        churn=0.0,
+    )
     return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
 
 
-TASKS: dict[str, Callable[[int], Recipe]] = {"enhance": enhance}
-"""Name of a task -> its recipe for a number of calls."""
+def dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
+    """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
+    estimators = [UpdatePrediction(), UpdateLateReverberation(), UpdateRoom(sigma_start=0.01)]
+    sampler = AnnealedSampler(
+        NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
+    )
+    return Recipe(sampler, LateReverberation(rate_hz=rate_hz), LatePrediction(rate_hz=rate_hz))
+
+
+def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> Recipe:
+    """One talker in a room with a known response `[C, L]` or `[B, S, C, L]`, no noise."""
+    sampler = AnnealedSampler(
+        Proximal(), estimators=[], n_steps=n_steps, rho=10.0, churn=0.25, initialiser=FromWPE(10, 3, 3)
+    )
+    return Recipe(sampler, WhiteNoise(level=1e-3), Room(response, rate_hz))
+
+
+def denoise_dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
+    """One talker in noise and an unknown room: the room in the middle range, noise last."""
+    estimators = [
+        UpdatePrediction(sigma_start=0.25),
+        UpdateNoise(),
+        UpdateRoom(sigma_start=0.01, whiten=True),
+    ]
+    sampler = AnnealedSampler(
+        NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
+    )
+    return Recipe(sampler, NMFNoise(), LatePrediction(rate_hz=rate_hz))
+
+
+TASKS: dict[str, Callable[[int, int], Recipe]] = {
+    "enhance": enhance,
+    "dereverb": dereverb,
+    "denoise_dereverb": denoise_dereverb,
+}
+"""Name of a task -> its recipe for a number of calls and the rate of the prior."""
 REPAIRS = ("declip", "packet_loss", "bandwidth")
 """Tasks for recordings with one known kind of damage, which the benchmark's recordings do not have."""
 
@@ -50,15 +117,16 @@ def check_choice(task: str, preset: str, cutoff_hz: float | None = None) -> None
     """Refuse what no recipe is there for.
 
     Raises:
-        ConfigError: No such task or preset; no cut-off for `bandwidth`, or one for another task.
+        ConfigError: No such task or preset; a cut-off for another task than `bandwidth`.
     """
     for kind, name, known in (("task", task, (*TASKS, *REPAIRS)), ("preset", preset, tuple(PRESETS))):
         if name not in known:
             raise ConfigError(f"There is no {kind} {name!r}; choose one of: {', '.join(known)}.")
-    if (cutoff_hz is not None) != (task == "bandwidth"):
-        found = f"has none, found {cutoff_hz:g} Hz" if cutoff_hz is not None else "needs one, found none"
-        fix = "Leave it out" if cutoff_hz is not None else "Give the frequency where the recording ends"
-        raise ConfigError(f"cutoff_hz: the task {task} {found}. {fix} (--cutoff_hz on the command line).")
+    if cutoff_hz is not None and task != "bandwidth":
+        raise ConfigError(
+            f"cutoff_hz: the task {task} has none, found {cutoff_hz:g} Hz. Leave it out (--cutoff_hz on the "
+            "command line), or choose the task bandwidth."
+        )
 
 
 def make_recipe(
@@ -70,7 +138,7 @@ def make_recipe(
         task: One of `TASKS` or `REPAIRS`.
         preset: One of `PRESETS`.
         rate_hz: Rate of the prior.
-        cutoff_hz: Where the recordings of `bandwidth` end; None for all other tasks.
+        cutoff_hz: Where the recordings of `bandwidth` end; None to estimate it, and for all other tasks.
 
     Raises:
         ConfigError: See `check_choice`, or the cut-off does not fit the rate.
@@ -83,4 +151,6 @@ def make_recipe(
         return repair(PacketLoss(rate_hz=rate_hz), n_steps)
     if cutoff_hz is not None:
         return repair(LowPass(cutoff_hz, rate_hz), n_steps)
-    return TASKS[task](n_steps)
+    if task == "bandwidth":
+        return repair(BlindLowPass(rate_hz), n_steps, [UpdateLowPass()])
+    return TASKS[task](n_steps, rate_hz)

@@ -8,9 +8,11 @@ from diffsr.degradations.gain import Gain
 from diffsr.degradations.low_pass import LowPass
 from diffsr.degradations.mixing import Mixing
 from diffsr.degradations.packet_loss import PacketLoss
+from diffsr.degradations.prediction import LatePrediction
 from diffsr.degradations.room import Room, read_response
 
 __all__ = [
+    "LatePrediction",
     "BlindLowPass",
     "BlindRoom",
     "Chain",

@@ -3,7 +3,8 @@
 from diffsr.likelihoods.base import Likelihood
 from diffsr.likelihoods.gaussian import WhiteNoise
 from diffsr.likelihoods.known import KnownNoise
+from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.likelihoods.nmf import NMFNoise
 from diffsr.likelihoods.spectral import SpectralCompression
 
-__all__ = ["KnownNoise", "Likelihood", "NMFNoise", "SpectralCompression", "WhiteNoise"]
+__all__ = ["LateReverberation", "KnownNoise", "Likelihood", "NMFNoise", "SpectralCompression", "WhiteNoise"]

@@ -6,13 +6,23 @@ from diffsr.samplers.estimation import UpdateNoise
 from diffsr.samplers.filter_estimation import UpdateLowPass
 from diffsr.samplers.gain_estimation import UpdateGain
 from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
+from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
+from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.published import EMPasses, Every, NoiseLatent, ResidualNoise
 from diffsr.samplers.randomness import RowNoise
+from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
 
 __all__ = [
+    "UpdateRoom",
+    "AtLevel",
+    "UpdatePrediction",
+    "UpdateLateReverberation",
+    "FromWPE",
+    "FromObservation",
+    "FromNoise",
     "DPS",
     "Ancestral",
     "AnnealedSampler",

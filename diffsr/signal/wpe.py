@@ -62,22 +62,38 @@ _BINS_AT_ONCE = 32
 
 def _dereverberate(spec: Tensor, sound: Tensor, taps: int, delay: int, iterations: int) -> Tensor:
     """Bins `[F, C, N]`, fitted on the frames `sound [M]` -> `[F, C, N]`."""
-    n_frames = spec.shape[-1]
-    late = [F.pad(spec, (delay + k, 0))[..., :n_frames] for k in range(taps)]
-    past = torch.cat(late, dim=1)  # [F, K, N]
-    heard, heard_past = spec[..., sound], past[..., sound]
-    unit = torch.eye(past.shape[1], dtype=spec.dtype, device=spec.device)
+    heard, heard_past = spec[..., sound], stack_past(spec, taps, delay)[..., sound]
     dry = heard
     for _ in range(iterations):
         power = dry.abs().square().mean(1, keepdim=True)
         floor = (SILENT_POWER * power.amax(-1, keepdim=True)).clamp_min(torch.finfo(power.dtype).tiny)
-        weighed = (heard_past / power.maximum(floor)).mH
-        correlation = heard_past @ weighed
-        diagonal = correlation.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        load = (DIAGONAL_LOAD * diagonal).clamp_min(torch.finfo(power.dtype).tiny)[:, None, None]
-        # A bin without sound has a correlation of 0 and gets no filter.
-        filters = torch.linalg.solve(correlation + load * unit, (heard @ weighed).mH)
-        dry = heard - filters.mH @ heard_past
+        dry = heard - predict(heard, heard_past, power.maximum(floor))
     out = spec.clone()
     out[..., sound] = dry
     return out
+
+
+def stack_past(spec: Tensor, taps: int, delay: int) -> Tensor:
+    """The frames `delay` to `delay + taps - 1` before each, `[F, C, N] -> [F, taps C, N]`."""
+    n_frames = spec.shape[-1]
+    return torch.cat([F.pad(spec, (delay + k, 0))[..., :n_frames] for k in range(taps)], dim=1)
+
+
+def predict(target: Tensor, past: Tensor, power: Tensor, prior: Tensor | None = None) -> Tensor:
+    """The weighted least-squares prediction of `target [F, C, N]` from `past [F, K, N]`, `[F, C, N]`.
+
+    Args:
+        target: What is to be predicted.
+        past: What predicts it.
+        power: Variance of what cannot be predicted `[F, 1, N]`.
+        prior: Variance of the filters `[F, K]` around 0; None knows nothing about them.
+    """
+    weighed = (past / power).mH
+    correlation = past @ weighed
+    tiny = torch.finfo(power.dtype).tiny
+    load = (DIAGONAL_LOAD * correlation.diagonal(dim1=-2, dim2=-1).real.mean(-1)).clamp_min(tiny)[:, None]
+    if prior is not None:
+        load = load + prior.reciprocal()
+    # A bin without sound has a correlation of 0 and gets no filter.
+    filters = torch.linalg.solve(correlation + torch.diag_embed(load).to(correlation), (target @ weighed).mH)
+    return filters.mH @ past
