@@ -170,7 +170,7 @@ def test_scores_of_a_track_that_need_a_package(shell, monkeypatch):
     find = metrics.optional_module
 
     def without_speechmos(module: str, needed_by: str) -> object:
-        return find("no_such_package" if module == "speechmos" else module, needed_by)
+        return find("no_such_package" if module.startswith("speechmos") else module, needed_by)
 
     monkeypatch.setattr(metrics, "optional_module", without_speechmos)
     code, out, err = shell("score --track denoise_dereverb --data DIR --subset 2")

@@ -137,9 +137,7 @@ def test_a_system_with_an_oracle_has_a_name_of_its_own(opened, tiny_prior_folder
     found, folder, place = opened
     settings, quick = [], ["sampler.init_args.n_steps=2"]
     for oracle in ((), ("noise",), ("noise", "room")):
-        system = OwnTask(
-            "enhance", tiny_prior_folder, DEFAULT, "cpu", 0, ["sampler.init_args.n_steps=2"], oracle
-        )
+        system = OwnTask("enhance", tiny_prior_folder, DEFAULT, "cpu", 0, quick, oracle)
         settings.append(system.settings())
         label = "+".join(["enhance-default+n_steps=2", *(f"oracle-{name}" for name in oracle)])
         assert system.label == label
