@@ -9,11 +9,11 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from data_modules.samplers import NOTHING, Share
-from diffsr.files import list_recordings
 from diffsr.io.audio import probe
+from diffsr.io.recordings import list_recordings
 
 Item = dict[str, str]
-"""`id` and `path` of a `diffsr.files.Recording`."""
+"""`id` and `path` of a `diffsr.io.recordings.Recording`."""
 
 
 class _Files(Dataset[Item | None]):

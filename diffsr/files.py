@@ -1,41 +1,33 @@
-"""Restoring files and folders: names, skipping what is there, one bad file among good ones."""
+"""Restoring files and folders: what is there already, one bad file among good ones, the account of it."""
 
 from __future__ import annotations
 
 import errno
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffsr.api import OnStep, Restorer
-from diffsr.errors import AudioError, ConfigError, DiffsrError
-from diffsr.io.audio import AUDIO_SUFFIXES, can_hold, find_audio, probe
+from torch import Tensor
+
+from diffsr.api import Restorer
+from diffsr.errors import DiffsrError
+from diffsr.io.audio import AudioInfo, can_hold, probe, read_audio
+from diffsr.io.recordings import Recording, plan_outputs, refuse_same
+from diffsr.report.physics import write_physics
+from diffsr.restoration import Restoration, UnfinishedError
+from diffsr.restoration.batch import batches
+from diffsr.restoration.recording import choose_channels
+from diffsr.restoration.side_files import SideFiles
+from diffsr.samplers.annealed import OnStep
 
 OnProgress = Callable[[int, int, str, int, int], None]
 """(finished files, files, name, finished steps of the current file, its steps), so that the whole is done
-to `(finished files + finished steps / steps) / files`; with 0 finished steps when the named file ends."""
+to `(finished files + finished steps / steps) / files`; with 0 finished steps when the named file ends.
+Where files share a batch, the name is that of the first, and the steps are those of all of them."""
 
 _ENDS_THE_RUN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file to restore.
-
-    Attributes:
-        id: Path below the folder that was asked for, without suffix. The random numbers depend on it and
-            not on the company of the file, so it is not made unique (`a.wav` and `a.mp3` share theirs).
-        path: The file.
-    """
-
-    id: str
-    path: Path
-
-    def output(self, target: Path) -> Path:
-        """Where the restoration goes: the same place and format below `target`."""
-        return target / f"{self.id}{self.path.suffix}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class FileReport:
         output: Where its restoration is or should be.
         status: `restored`, `skipped` or `failed`.
         message: Why it failed or was skipped.
-        seconds: Wall time.
+        seconds: Wall time; of files that shared a batch, an equal share.
         duration_s: Length of the recording.
         calls: Calls of the prior.
     """
@@ -61,193 +53,177 @@ class FileReport:
     calls: int = 0
 
 
-def list_recordings(source: str | Path) -> list[Recording]:
-    """The recordings of a folder and its sub-folders, sorted by path, or the one at `source`.
-
-    Files are listed, not read.
-
-    Raises:
-        AudioError: Nothing is there.
-        DataError: The folder holds no recording.
-    """
-    source = Path(source).expanduser()
-    if os.path.isdir(source):  # unlike Path.is_dir, false where a folder above may not be entered
-        relative = [path.relative_to(source) for path in find_audio(source)]
-        return [Recording(path.with_suffix("").as_posix(), source / path) for path in relative]
-    if not os.path.exists(source):
-        raise AudioError(
-            f"{source} does not exist, or this user may not enter its folder; expected a recording or a "
-            "folder. Correct the path."
-        )
-    return [Recording(source.stem, source)]
-
-
-def recordings_outside(source: str | Path, target: str | Path) -> list[Recording]:
-    """The recordings of `source`, without the earlier results among them when `target` is in that folder.
-
-    Raises:
-        AudioError: Nothing is there, or nothing outside `target`.
-        DataError: The folder holds no recording.
-        ConfigError: The folder is `target`.
-    """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
-    recordings = list_recordings(source)
-    if not os.path.isdir(source):
-        return recordings
-    _refuse_same(source, target)
-    recordings = [r for r in recordings if target.resolve() not in r.path.resolve().parents]
-    if not recordings:
-        raise AudioError(
-            f"{source} holds no recordings outside {target}; expected {', '.join(sorted(AUDIO_SUFFIXES))}."
-        )
-    return recordings
-
-
 def restore_path(
     source: str | Path,
     target: str | Path,
     restorer: Restorer,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
+    physics: bool = False,
 ) -> list[FileReport]:
     """Restore a file, or all recordings below a folder into another folder with the same tree.
 
     Each result is written under a temporary name and renamed, so what exists is whole, and an interrupted
     run goes on where it stopped. `on_progress` is called after each step.
 
+    Args:
+        source: File or folder.
+        target: File or folder; see `diffsr.io.recordings.plan_outputs`.
+        restorer: With its prior, task and settings.
+        overwrite: Whether to restore again what is there already.
+        on_progress: See `OnProgress`.
+        physics: Whether to write what was found out beside the speech, see `SideFiles`.
+
     Returns:
-        One report for each recording; what is wrong with a single one is told there.
+        One report for each recording, by path; what is wrong with a single one is told there.
 
     Raises:
         AudioError: The source is missing, the target cannot be written, or the disk is full.
         DataError: The folder holds no recording.
         ConfigError: The target does not fit the source, or is the source.
     """
-    pairs = _plan(Path(source).expanduser(), Path(target).expanduser())
-    reports = []
-    for index, (recording, output) in enumerate(pairs):
-        progress = _Progress(on_progress, index, len(pairs), recording)
-        reports.append(restore_one(recording, output, restorer, overwrite=overwrite, on_step=progress.step))
+    pairs = plan_outputs(source, target)
+    reports: dict[int, FileReport] = {}
+    for group in _groups(pairs, restorer, overwrite):
+        members = [pairs[place] for place in group]
+        progress = _Progress(on_progress, len(reports), len(pairs), [recording for recording, _ in members])
+        done = restore_together(members, restorer, overwrite, physics, progress.step)
+        reports.update(zip(group, done, strict=True))
         progress.finish()
-    return reports
+    return [reports[place] for place in range(len(pairs))]
 
 
-def restore_one(
-    recording: Recording,
-    output: Path,
+def _groups(pairs: Sequence[tuple[Recording, Path]], restorer: Restorer, overwrite: bool) -> list[list[int]]:
+    """Which files are restored together: those of equal length, by their headers."""
+    lengths = {}
+    for place, (recording, output) in enumerate(pairs):
+        lengths[place] = -1 - place  # no length: by itself
+        if restorer.batch_size > 1 and (overwrite or not output.exists()):
+            try:
+                info = probe(recording.path)
+            except (DiffsrError, OSError):
+                continue
+            lengths[place] = round(info.n_samples * restorer.prior.rate_hz / info.rate_hz)
+    return batches(lengths, restorer.batch_size)
+
+
+def restore_together(
+    pairs: Sequence[tuple[Recording, Path]],
     restorer: Restorer,
     overwrite: bool = False,
+    physics: bool = False,
     on_step: OnStep | None = None,
-) -> FileReport:
-    """Restore one file; what is wrong with it becomes a report, not an exception.
+) -> list[FileReport]:
+    """Restore files in as few batches as possible; what is wrong with one becomes a report.
 
     Raises:
-        ConfigError: The output is the recording itself.
+        ConfigError: An output is the recording itself.
         AudioError: The disk is full or read-only, which the next file would find as well.
     """
-    path = recording.path
-    _refuse_same(path, output)
-    if output.exists() and not overwrite:
-        return FileReport(path, output, "skipped", f"{output} is there already; --overwrite replaces it.")
     started = time.perf_counter()
+    reports: dict[int, FileReport] = {}
+    heard: dict[int, tuple[Tensor, AudioInfo]] = {}
+    for place, (recording, output) in enumerate(pairs):
+        refuse_same(recording.path, output)
+        if output.exists() and not overwrite:
+            message = f"{output} is there already; --overwrite replaces it."
+            reports[place] = FileReport(recording.path, output, "skipped", message)
+            continue
+        try:
+            heard[place] = read_audio(recording.path)
+        except (DiffsrError, OSError) as error:
+            reports[place] = _failed(recording, output, error)
+    results = restorer.restore_many(
+        [wave for wave, _ in heard.values()],
+        [info.rate_hz for _, info in heard.values()],
+        [pairs[place][0].id for place in heard],
+        on_step,
+    )
+    for place, result in zip(heard, results, strict=True):
+        reports[place] = _written(*pairs[place], result, *heard[place], restorer.channels, physics)
+    seconds = (time.perf_counter() - started) / max(len(heard), 1)
+    timed = {place: replace(reports[place], seconds=seconds) for place in heard}
+    return [(reports | timed)[place] for place in range(len(pairs))]
+
+
+def _written(
+    recording: Recording,
+    output: Path,
+    result: Restoration | DiffsrError,
+    wave: Tensor,
+    info: AudioInfo,
+    channels: str,
+    physics: bool,
+) -> FileReport:
+    """Write a result with what belongs beside it; the audio comes last, as it says that all is there."""
+    subtype = info.subtype if can_hold(output, info.subtype) else None
+    sides = SideFiles.of(recording.path, output)
     try:
-        info = probe(path)
-        result = restorer.restore_file(path, recording.id, on_step)
-        result.save(output, info.subtype if can_hold(output, info.subtype) else None)
-    except (DiffsrError, OSError, MemoryError, RuntimeError) as error:
-        message = _what_is_wrong(error, path)
-        if message is None:
-            raise
-        return FileReport(path, output, "failed", message, time.perf_counter() - started)
-    seconds = time.perf_counter() - started
-    return FileReport(path, output, "restored", "", seconds, info.duration_s, result.n_calls)
+        if isinstance(result, UnfinishedError):
+            result.best.save(sides.failed, subtype)
+            message = f"{recording.path}: {result} The best estimate so far is in {sides.failed}."
+            return FileReport(recording.path, output, "failed", message)
+        if isinstance(result, DiffsrError):
+            return _failed(recording, output, type(result)(f"{recording.path}: {result}"))
+        result.save_samples(sides.samples, output.suffix, subtype)
+        if physics:
+            chosen, _ = choose_channels(wave, channels)
+            write_physics(result, chosen, info.rate_hz, recording.path.name, sides)
+        result.save(output, subtype)
+    except (DiffsrError, OSError) as error:
+        return _failed(recording, output, error)
+    return FileReport(recording.path, output, "restored", duration_s=info.duration_s, calls=result.n_calls)
 
 
-def _what_is_wrong(error: BaseException, path: Path) -> str | None:
-    """What to tell about this file; None for an error that the next file would find as well."""
-    if _is_out_of_memory(error):
-        return f"{path} is too long for this device's memory: use --device cpu or cut it."
-    if isinstance(error.__cause__, OSError) and error.__cause__.errno in _ENDS_THE_RUN:
-        return None
-    if isinstance(error, OSError):
-        return f"{path}: {error.strerror}."
-    return str(error) if isinstance(error, DiffsrError) else None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, RuntimeError):  # PyTorch has a class of it for CUDA and words for CPU and MPS
-        return "out of memory" in str(error) or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError)
-
-
-def check_writable(target: Path) -> None:
-    """Find out before hours of work that the results cannot be written.
+def _failed(recording: Recording, output: Path, error: DiffsrError | OSError) -> FileReport:
+    """What to tell about this file.
 
     Raises:
-        AudioError: A file is in the way of the folder `target`, or its place may not be written to.
+        DiffsrError: The error is one that the next file would find as well.
     """
-    place = next(path for path in (target, *target.absolute().parents) if os.path.lexists(path))
-    if not os.path.isdir(place):
-        raise AudioError(f"Cannot write to {target}: {place} is not a folder. Choose another place.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise AudioError(
-            f"Cannot write to {target}: {place} may not be written by this user. Change its permissions "
-            "(chmod u+w) or choose another place."
-        )
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _ENDS_THE_RUN:
+        raise error
+    message = f"{recording.path}: {error.strerror}." if isinstance(error, OSError) else str(error)
+    return FileReport(recording.path, output, "failed", message)
+
+
+def account(reports: Sequence[FileReport], memory_mib: float) -> str:
+    """One line about a run: files, lengths, time, calls and peak memory; `restored 2 of 3 (...)`."""
+    done = [report for report in reports if report.status == "restored"]
+    counts = Counter(report.calls for report in done)
+    line = f"restored {len(done)} of {len(reports)}"
+    if not done:
+        return line
+    took, lasted = sum(report.seconds for report in done), sum(report.duration_s for report in done)
+    most = max(counts)
+    calls = f"{most} network calls each" if len(counts) == 1 else f"up to {most} network calls each"
+    factor = f", real-time factor {took / lasted:.2f}" if lasted else ""
+    return (
+        f"{line} ({lasted:.1f} s of audio in {took:.1f} s{factor}, {calls}, peak memory {memory_mib:.0f} MiB)"
+    )
 
 
 @dataclass
 class _Progress:
-    """Turns the steps of one file into calls of `on_progress`."""
+    """Turns the steps of files that are restored together into calls of `on_progress`."""
 
     on_progress: OnProgress | None
-    index: int
+    n_before: int
     n_files: int
-    recording: Recording
+    recordings: Sequence[Recording]
     n_steps: int = 1
 
     def step(self, done: int, total: int) -> None:
         self.n_steps = total
         if done < total:
-            self._tell(self.index, done)
+            self._tell(self.n_before, self.recordings[0], done * len(self.recordings))
 
     def finish(self) -> None:
-        self._tell(self.index + 1, 0)
+        for number, recording in enumerate(self.recordings, start=1):
+            self._tell(self.n_before + number, recording, 0)
 
-    def _tell(self, n_finished: int, done: int) -> None:
+    def _tell(self, n_finished: int, recording: Recording, done: int) -> None:
         if self.on_progress is not None:
-            name = f"{self.recording.id}{self.recording.path.suffix}"
+            name = f"{recording.id}{recording.path.suffix}"
             self.on_progress(n_finished, self.n_files, name, done, self.n_steps)
-
-
-def _plan(source: Path, target: Path) -> list[tuple[Recording, Path]]:
-    """What is to be restored, and where to."""
-    recordings = recordings_outside(source, target)
-    if not os.path.isdir(source):
-        output = _output_of_file(recordings[0], target)
-        _refuse_same(source, output)
-        check_writable(output.parent)
-        return [(recordings[0], output)]
-    if target.is_file() or target.suffix.lower() in AUDIO_SUFFIXES:
-        raise ConfigError(f"{source} is a folder and {target} is a file; give a folder for the results.")
-    check_writable(target)
-    return [(recording, recording.output(target)) for recording in recordings]
-
-
-def _output_of_file(recording: Recording, target: Path) -> Path:
-    """`target` itself where it names a recording, else the same name in the folder `target`."""
-    if target.is_dir() or not target.suffix:
-        return recording.output(target)
-    if target.suffix.lower() not in AUDIO_SUFFIXES:
-        raise ConfigError(
-            f"{target} is no folder, and {target.suffix} is not a format that can be written; expected a "
-            f"folder or a name ending in one of {', '.join(sorted(AUDIO_SUFFIXES))}."
-        )
-    return target
-
-
-def _refuse_same(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve():
-        raise ConfigError(
-            f"{source} would be overwritten by its own restoration; give another place for the result."
-        )

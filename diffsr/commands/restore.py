@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PRIOR = "speech-16k-fast"  # diffsr.diffusion.prior.DEFAULT, whose import takes seconds
 TASKS = "enhance (noise), declip (peaks cut off), packet_loss (gaps of zeros), bandwidth (narrow band)"
-PRESETS = ("fast", "default", "quality")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +37,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_PRIOR,
         help=f"a prior that ships ({DEFAULT_PRIOR} by default), a prior or run folder, or a checkpoint",
     )
-    parser.add_argument("--preset", default="default", choices=PRESETS, help="network calls: 30, 60, 200")
+    parser.add_argument(
+        "--preset",
+        default="default",
+        help="fast, default, quality (30, 60, 200 network calls), or the path of"
+        " an experiment (.yaml) whose sampler and models are taken",
+    )
+    parser.add_argument("--rir", help="file with the known room response; of --task dereverb")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        metavar="R",
+        help="posterior samples: OUT is their mean, each is in OUT.samples",
+    )
+    parser.add_argument(
+        "--physics",
+        action="store_true",
+        help="write noise, room and spread beside the audio: OUT.json, OUT.png, OUT.response.wav",
+    )
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="recordings of equal length at once (CUDA: 8, else 1)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the posterior sample")
     parser.add_argument(
         "--channels", default="each", help="each (default), mean, or the number of one channel"
@@ -55,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         )
     from diffsr.api import Restorer
     from diffsr.files import restore_path
+    from diffsr.io.memory import PeakMemory
 
     restorer = Restorer(
         options.prior,
@@ -64,25 +85,27 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         channels=options.channels,
         cutoff_hz=options.cutoff_hz,
+        n_samples=options.samples,
+        rir=options.rir,
+        batch=options.batch,
     )
+    memory = PeakMemory(restorer.device)
+    memory.start()
     with Progress() as progress:
         reports = restore_path(
-            options.input, options.output, restorer, overwrite=options.overwrite, on_progress=progress
+            options.input, options.output, restorer, options.overwrite, progress, options.physics
         )
-    return summarise(reports)
+    return summarise(reports, memory.mib())
 
 
-def summarise(reports: Sequence[FileReport]) -> int:
+def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
     """Say what became of the recordings; returns the exit code."""
+    from diffsr.files import account
+
     counts = Counter(report.status for report in reports)
-    done = [report for report in reports if report.status == "restored"]
-    if done:
-        took, lasted = sum(r.seconds for r in done), sum(r.duration_s for r in done)
-        pace = f", {took / lasted:.2f} s per second of audio" if lasted else ""
-        calls = f", {max(r.calls for r in done)} network calls each"
-        where = f": {done[0].output}" if len(reports) == 1 else ""
-        extent = f"{lasted:.1f} s of audio in {took:.1f} s{pace}{calls}"
-        say(f"restored {len(done)} of {len(reports)} ({extent}){where}")
+    if counts["restored"]:
+        where = f": {reports[0].output}" if len(reports) == 1 else ""
+        say(account(reports, memory_mib) + where)
     if counts["skipped"]:
         several = f"{counts['skipped']} skipped, there already (restore again with --overwrite)"
         note(reports[0].message if len(reports) == 1 else several)

@@ -32,8 +32,13 @@ def spectrogram_db(wave: Tensor, hop_samples: int = HOP_SAMPLES) -> Tensor:
     Values are floored at -120 dB, so silence and zero samples are finite.
     """
     stft = STFT(N_FFT, hop_samples)
-    magnitude = stft(wave.detach().to("cpu", torch.float32)).abs() * (2.0 / stft.window.sum())
-    return 20.0 * magnitude.clamp_min(10.0 ** (_QUIETEST_DB / 20.0)).log10()
+    return magnitude_db(stft(wave.detach().to("cpu", torch.float32)).abs(), stft)
+
+
+def magnitude_db(magnitude: Tensor, stft: STFT) -> Tensor:
+    """Magnitudes of STFT bins in dB, as `spectrogram_db` has them."""
+    of_sine = magnitude * (2.0 / stft.window.sum())
+    return 20.0 * of_sine.clamp_min(10.0 ** (_QUIETEST_DB / 20.0)).log10()
 
 
 def spectrogram_sheet(waves: Mapping[str, Tensor], rate_hz: int, path: str | Path) -> Path:
@@ -101,16 +106,27 @@ def draw_spectrograms(axes: Sequence[Axes], waves: Sequence[Tensor], rate_hz: in
         One of the images, which stands for all where a colour bar is wanted.
     """
     longest = max(len(wave) for wave in waves)
-    # Long recordings have more frames than the picture has pixels: a wider hop saves memory.
-    hop_samples = HOP_SAMPLES * -(-longest // (_MAX_FRAMES * HOP_SAMPLES))
+    hop_samples = hop_for(longest)
     spectra = [spectrogram_db(wave, hop_samples) for wave in waves]
+    return draw_spectra(axes, spectra, hop_samples, rate_hz, longest / rate_hz)
+
+
+def hop_for(n_samples: int) -> int:
+    """The hop to draw with: long recordings have more frames than a picture has pixels."""
+    return HOP_SAMPLES * -(-n_samples // (_MAX_FRAMES * HOP_SAMPLES))
+
+
+def draw_spectra(
+    axes: Sequence[Axes], spectra: Sequence[Tensor], hop_samples: int, rate_hz: int, duration_s: float
+) -> AxesImage:
+    """Draw one spectrogram [F, N] in dB on each axis, see `draw_spectrograms`."""
     top_db = max(_QUIETEST_DB + RANGE_DB, *(float(spectrum.max()) for spectrum in spectra))
     images = [
         _draw(axis, spectrum, hop_samples, rate_hz, top_db)
         for axis, spectrum in zip(axes, spectra, strict=True)
     ]
     for axis in axes:
-        axis.set_xlim(0.0, longest / rate_hz)
+        axis.set_xlim(0.0, duration_s)
     return images[0]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
@@ -20,6 +21,10 @@ from diffsr.samplers.divergence import DivergedError
 from diffsr.typing import Denoiser
 
 OVERLAP_S = 0.512
+TOO_LONG = (
+    "The recording is too long for this device's memory: cut it, ask for fewer samples, or use the CPU "
+    "(--device cpu on the command line)."
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,13 @@ def restore_batch(
     seed: int,
     n_samples: int,
     on_step: OnStep | None = None,
-) -> list[Restoration | UnfinishedError]:
-    """Restore recordings of one length together; in halves where the memory does not suffice."""
+) -> list[Restoration | DiffsrError]:
+    """Restore recordings of one length together; in halves where the memory does not suffice.
+
+    Returns:
+        For each the restoration, an `UnfinishedError` where the sampler diverged twice, or an `AudioError`
+        where it is too long for the memory even by itself.
+    """
     started = time.perf_counter()
     windowed = WindowedPrior(prior, prior.window_s, overlap_s=min(OVERLAP_S, prior.window_s / 4))
     waves = torch.cat([one.waves for one in posed])
@@ -78,13 +88,16 @@ def restore_batch(
     try:
         solved = solve(waves, ids, windowed, recipe, seed, n_samples, on_step)
     except (RuntimeError, MemoryError) as error:
-        if len(posed) == 1 or not is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
+    if solved is None and len(posed) == 1:
+        return [AudioError(TOO_LONG)]
     if solved is None:  # outside of the handler, which holds on to the memory
         half = len(posed) // 2
         parts = (posed[:half], posed[half:])
         return [one for part in parts for one in restore_batch(part, prior, recipe, seed, n_samples, on_step)]
-    results, first = [], 0
+    results: list[Restoration | DiffsrError] = []
+    first = 0
     for one in posed:
         rows = slice(first, first + len(one.rows))
         results.append(_finished(one, solved.of(rows), recipe, n_samples, started, len(posed)))
@@ -97,7 +110,8 @@ def _finished(
 ) -> Restoration | UnfinishedError:
     """One recording, back at its rate and level."""
     samples, out_hz = posed.put_back(solved.x, recipe.degradation.extends_band)
-    numbers = [posed.numbers[row] for row in posed.rows.tolist()]
+    places = posed.rows.tolist()
+    numbers = [posed.numbers[place] for place in places]
     stft = recipe.likelihood.stft
     restoration = Restoration(
         mean_of(samples),
@@ -106,7 +120,7 @@ def _finished(
         posed.seconds + (time.perf_counter() - started) / n_shared,
         recipe.degradation.raises_peaks,
         samples if n_samples > 1 else None,
-        Physics.of(numbers, posed.prior_hz, stft, solved.described, posed.scale) if numbers else None,
+        Physics.of(numbers, places, posed.prior_hz, stft, solved.described, posed.scale) if places else None,
     )
     if not solved.failed:
         return restoration

@@ -25,6 +25,7 @@ class Physics:
 
     Attributes:
         channels: Their numbers in the recording.
+        places: Their places among the channels of the restoration.
         rate_hz: Rate of the prior, at which they were estimated.
         stft: That of `noise_power`.
         values: Name with unit -> `[K, R, ...]`, as `Degradation.describe` and `Likelihood.describe` have
@@ -33,13 +34,20 @@ class Physics:
     """
 
     channels: Sequence[int]
+    places: Sequence[int]
     rate_hz: int
     stft: STFT
     values: Mapping[str, Tensor]
 
     @classmethod
     def of(
-        cls, channels: Sequence[int], rate_hz: int, stft: STFT, values: Mapping[str, Tensor], scale: Tensor
+        cls,
+        channels: Sequence[int],
+        places: Sequence[int],
+        rate_hz: int,
+        stft: STFT,
+        values: Mapping[str, Tensor],
+        scale: Tensor,
     ) -> Physics:
         """From values at the level of the prior, where the recording was multiplied by `scale [K, 1]`."""
         back = {name: scale[:, 0].cpu() ** -power for name, power in POWER_OF_LEVEL.items()}
@@ -47,7 +55,7 @@ class Physics:
             name: value * back[name].reshape(-1, *[1] * (value.ndim - 1)) if name in back else value
             for name, value in values.items()
         }
-        return cls(channels, rate_hz, stft, levelled)
+        return cls(channels, places, rate_hz, stft, levelled)
 
     @property
     def frequency_hz(self) -> Tensor:
@@ -126,6 +134,18 @@ def one_sided_psd(bin_power: Tensor, stft: STFT, rate_hz: int) -> Tensor:
     both = torch.full((stft.n_bins,), 2.0)
     both[0] = both[-1] = 1.0  # 0 Hz and half the rate have no mirror image
     return both * bin_power / (stft.window_energy * rate_hz)
+
+
+def bin_variance(samples: Tensor, stft: STFT) -> Tensor:
+    """Variance over samples `[R, T]` in every time-frequency bin, `[F, N]`."""
+    first = stft(samples[0])
+    total, squares = torch.zeros_like(first), torch.zeros_like(first.abs())
+    for sample in samples:  # one at a time: all spectrograms would be many times the audio
+        difference = stft(sample) - first
+        total += difference
+        squares += difference.abs().square()
+    count = len(samples)
+    return (squares - total.abs().square() / count).clamp_min(0) / (count - 1)
 
 
 def _db(power: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Posed:
         _check_shape(wave, rate_hz)
         degradation, prior_hz = recipe.degradation, prior.rate_hz
         degradation.check_rates(rate_hz, prior_hz)
-        wave, numbers = _choose_channels(wave.float(), channels)
+        wave, numbers = choose_channels(wave.float(), channels)
         _check_content(wave, rate_hz)
         y = resample(wave, rate_hz, prior_hz).to(device)
         level = speech_level(recipe.sampler.initialiser.reference(y, prior_hz), prior_hz)
@@ -153,8 +153,12 @@ def _check_content(wave: Tensor, rate_hz: int) -> None:
         )
 
 
-def _choose_channels(wave: Tensor, channels: str) -> tuple[Tensor, Sequence[int]]:
-    """The channels to restore and their numbers in the recording; the mean counts as channel 0."""
+def choose_channels(wave: Tensor, channels: str) -> tuple[Tensor, Sequence[int]]:
+    """The channels to restore and their numbers in the recording; the mean counts as channel 0.
+
+    Raises:
+        ConfigError: There is no such channel.
+    """
     if channels == "each":
         return wave, range(wave.shape[0])
     if channels == "mean":

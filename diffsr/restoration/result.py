@@ -66,9 +66,14 @@ class Restoration:
     ) -> list[Path]:
         """Write each posterior sample as `<folder>/<number><suffix>`, from 1; nothing where one was drawn.
 
+        Samples of an earlier run in the folder are removed.
+
         Raises:
             AudioError: As `save`.
         """
+        for earlier in Path(folder).glob(f"*{suffix}"):
+            if earlier.stem.isdecimal():
+                earlier.unlink()
         if self.samples is None:
             return []
         samples = torch.as_tensor(self.samples)

@@ -2,33 +2,8 @@
 
 from __future__ import annotations
 
-from diffsr.likelihoods import Likelihood
-from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler
 from diffsr.tasks.restoration import RestorationModule
 
 
 class EnhanceModule(RestorationModule):
-    """Removes noise of low rank, estimated from each recording itself.
-
-    Args:
-        prior: A prior that ships (`speech-16k-fast`), a prior folder or a checkpoint.
-        sampler: The loop with its schedule, guidance, solver and M-steps.
-        likelihood: Noise model.
-        output: Folder to write to.
-        seed: Seed of the posterior samples.
-        overwrite: Whether to restore again what is there already.
-        channels: `each` restores every channel, `mean` their average, a number that channel alone.
-    """
-
-    def __init__(
-        self,
-        prior: str,
-        sampler: AnnealedSampler,
-        likelihood: Likelihood,
-        output: str = "restored",
-        seed: int = 0,
-        overwrite: bool = False,
-        channels: str | int = "each",
-    ) -> None:
-        super().__init__(prior, Recipe(sampler, likelihood), output, seed, overwrite, channels)
+    """Removes noise of low rank, estimated from each recording itself. Arguments: `RestorationModule`."""

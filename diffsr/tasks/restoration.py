@@ -9,10 +9,15 @@ from typing import Any
 from lightning.pytorch import LightningModule
 
 from diffsr.api import Restorer
+from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
-from diffsr.files import FileReport, Recording, check_writable, recordings_outside, restore_one
+from diffsr.files import FileReport, account, restore_together
+from diffsr.io.memory import PeakMemory
+from diffsr.io.recordings import Recording, check_writable, recordings_outside
+from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler
 from diffsr.tasks.scoring import gathered, means, score_batch
 
 
@@ -25,27 +30,45 @@ class RestorationModule(LightningModule):
     audio.
 
     Args:
-        prior: A prior that ships, a prior folder, a checkpoint or a run folder.
-        recipe: Sampler and models.
+        prior: A prior that ships (`speech-16k-fast`), a prior folder, a checkpoint or a run folder.
+        sampler: The loop with its schedule, guidance, solver and M-steps.
+        likelihood: Noise model.
+        degradation: From the talker to the microphone; None is nothing but the noise.
         output: Folder to write to.
         seed: Seed of the posterior samples.
         overwrite: Whether to restore again what is there already.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
+        n_samples: Posterior samples of each recording; the result is their mean.
+        physics: Whether to write noise, room and spread beside the audio.
+        batch: Recordings of equal length that are restored at once, out of `batch_size` of the data.
     """
 
     def __init__(
         self,
         prior: str,
-        recipe: Recipe,
-        output: str,
+        sampler: AnnealedSampler,
+        likelihood: Likelihood,
+        degradation: Degradation | None = None,
+        output: str = "restored",
         seed: int = 0,
         overwrite: bool = False,
         channels: str | int = "each",
+        n_samples: int = 1,
+        physics: bool = False,
+        batch: int | None = None,
     ) -> None:
         super().__init__()
-        self.restorer = Restorer(prior, recipe=recipe, seed=seed, device="cpu", channels=channels)
+        self.restorer = Restorer(
+            prior,
+            recipe=Recipe(sampler, likelihood, degradation or Mixing()),
+            seed=seed,
+            device="cpu",
+            channels=channels,
+            n_samples=n_samples,
+            batch=batch,
+        )
         self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights
-        self.output, self.overwrite = Path(output).expanduser(), overwrite
+        self.output, self.overwrite, self.physics = Path(output).expanduser(), overwrite, physics
         self._recordings: set[Recording] = set()
         self._reports: list[FileReport] = []
 
@@ -67,14 +90,14 @@ class RestorationModule(LightningModule):
         check_writable(self.output)
         self.restorer.to(self.device)
         self._reports = []
+        self._memory = PeakMemory(self.device)
+        self._memory.start()
 
     def predict_step(self, batch: list[dict[str, str]], batch_idx: int) -> None:
         """Restore `[{"id": relative path without suffix, "path": file}, ...]`, earlier results left out."""
-        for item in batch:
-            recording = Recording(item["id"], Path(item["path"]))
-            if recording in self._recordings:
-                output = recording.output(self.output)
-                self._reports.append(restore_one(recording, output, self.restorer, self.overwrite))
+        found = [Recording(item["id"], Path(item["path"])) for item in batch]
+        pairs = [(one, one.output(self.output)) for one in found if one in self._recordings]
+        self._reports += restore_together(pairs, self.restorer, self.overwrite, self.physics)
 
     def on_predict_end(self) -> None:
         """Say what was done on all devices together.
@@ -83,10 +106,11 @@ class RestorationModule(LightningModule):
             AudioError: Some files could not be restored; the message names each. It is raised on every
                 device, wherever they failed.
         """
-        reports = self._gather_reports()
+        reports = sorted(gathered(self._reports, self.trainer), key=lambda report: report.path)
         counts = Counter(report.status for report in reports)
         skipped = f", {counts['skipped']} skipped, there already" if counts["skipped"] else ""
-        self.print(f"restored {counts['restored']} of {len(reports)} into {self.output}{skipped}")
+        memory_mib = max(gathered([self._memory.mib()], self.trainer))
+        self.print(f"{account(reports, memory_mib)} into {self.output}{skipped}")
         failed = [report.message for report in reports if report.status == "failed"]
         if failed:
             raise AudioError("\n".join([f"{len(failed)} of {len(reports)} files failed:", *failed]))
@@ -119,7 +143,3 @@ class RestorationModule(LightningModule):
         self.print(f"scored {len(rows)} of {len(rows) + len(evaluation.failed)} items: {table}")
         for name, problem in sorted(evaluation.failed.items()):
             self.print(f"  {name}: {problem}")
-
-    def _gather_reports(self) -> list[FileReport]:
-        """The reports of all devices, by path."""
-        return sorted(gathered(self._reports, self.trainer), key=lambda report: report.path)

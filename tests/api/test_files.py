@@ -14,9 +14,11 @@ import torch
 
 from diffsr import Restorer
 from diffsr.errors import AudioError, ConfigError, DataError
-from diffsr.files import FileReport, check_writable, list_recordings, restore_path
+from diffsr.files import FileReport, restore_path
 from diffsr.io.audio import read_audio, write_audio
+from diffsr.io.recordings import check_writable, list_recordings
 from diffsr.recipes import Recipe
+from diffsr.restoration import batch
 from diffsr.samplers import AnnealedSampler
 
 
@@ -202,26 +204,24 @@ def test_a_bad_file_among_good_ones(noisy, tmp_path, restorer, monkeypatch):
     ],
 )
 def test_a_file_too_long_for_the_memory_among_good_ones(noisy, tmp_path, restorer, monkeypatch, error):
-    restore = restorer.restore
+    solve = batch.solve
 
-    def restore_short(wave, rate_hz, item_id, on_step):
-        if item_id == "deep/b":
+    def solve_short(waves, ids, *others):
+        if ids == ["deep/b/0"]:
             raise error
-        return restore(wave, rate_hz, item_id, on_step)
+        return solve(waves, ids, *others)
 
-    monkeypatch.setattr(restorer, "restore", restore_short)
+    monkeypatch.setattr(batch, "solve", solve_short)
     reports = restore_path(noisy, tmp_path / "out", restorer)
     assert statuses(reports) == {"a.wav": "restored", "b.flac": "failed", "c.wav": "restored"}
-    assert reports[1].message.endswith(
-        "b.flac is too long for this device's memory: use --device cpu or cut it."
-    )
+    assert "b.flac: The recording is too long for this device's memory: cut it" in reports[1].message
 
 
 def test_an_error_of_ours_is_not_taken_for_a_bad_file(noisy, tmp_path, restorer, monkeypatch):
     def fail(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(restorer, "restore", fail)
+    monkeypatch.setattr(batch, "solve", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         restore_path(noisy, tmp_path / "out", restorer)
 
@@ -289,7 +289,7 @@ def test_a_folder_without_recordings(tmp_path, restorer):
 )
 def test_targets_that_cannot_be_written(noisy, tmp_path, restorer, monkeypatch, source, target, words):
     (tmp_path / "taken").write_text("in the way")
-    monkeypatch.setattr(restorer, "restore_file", lambda *_: pytest.fail("work was done before the check"))
+    monkeypatch.setattr(restorer, "restore_many", lambda *_: pytest.fail("work was done before the check"))
     with pytest.raises((AudioError, ConfigError), match=words):
         restore_path(tmp_path / source, tmp_path / target, restorer)
     assert not [name for name in files_in(tmp_path) if not name.startswith("in/") and name != "taken"]

@@ -76,7 +76,7 @@ def test_restore_one_channel_of_a_file(shell, prior: Path, noisy: Path) -> None:
         (["noisy", "out", "--prior=nowhere"], "No prior at nowhere"),
         (["gone.wav", "out", "--prior=prior"], "gone.wav"),
         (["noisy", "out", "--prior=prior", "--task=fly"], "There is no task 'fly'"),
-        (["noisy", "out", "--prior=prior", "--preset=slow"], "invalid choice: 'slow'"),
+        (["noisy", "out", "--prior=prior", "--preset=slow"], "There is no preset 'slow'"),
         (["noisy", "out", "--prior=prior", "--channels=left"], "--channels left: expected each, mean or"),
         (["noisy", "out", "--prior=prior", "--device=cuda:77"], "cuda:77"),
         (["empty", "out", "--prior=prior"], "empty"),

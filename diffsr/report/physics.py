@@ -1,0 +1,104 @@
+"""What was found out about a recording, as files: numbers, the room response, a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import DataError
+from diffsr.io.atomic import replacing
+from diffsr.io.audio import write_audio
+from diffsr.report.physics_picture import draw_physics
+from diffsr.report.pictures import save_png
+from diffsr.restoration import Restoration
+from diffsr.restoration.physics import bin_variance, one_sided_psd
+from diffsr.restoration.side_files import SideFiles
+from diffsr.signal.stft import STFT
+
+_LEAST = 1e-20
+
+
+def write_physics(restoration: Restoration, wave: Tensor, rate_hz: int, name: str, sides: SideFiles) -> None:
+    """Write summary and picture, and the room response where a room was part of the model.
+
+    Args:
+        restoration: With its physics.
+        wave: The channels of the recording that were chosen `[C, T]`.
+        rate_hz: Its sampling rate.
+        name: Of the recording, for the summary.
+        sides: Where.
+
+    Raises:
+        DataError: A file cannot be written.
+        AudioError: The room response cannot be written.
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        with replacing(sides.summary) as temporary:
+            temporary.write_text(_readable(summary(restoration, name)), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"Cannot write {sides.summary}: {error.strerror or error}.") from error
+    physics = restoration.physics
+    if physics is not None and physics.room_response is not None:
+        write_audio(sides.response, physics.room_response, physics.rate_hz, "FLOAT")
+    save_png(draw_physics(restoration, wave, rate_hz), sides.picture)
+
+
+def summary(restoration: Restoration, name: str) -> dict[str, Any]:
+    """What the `.json` file holds; levels are those of the recording, re full scale.
+
+    Args:
+        restoration: With its physics.
+        name: Of the recording.
+    """
+    physics, samples = restoration.physics, restoration.samples
+    found: dict[str, Any] = {
+        "recording": name,
+        "rate_hz": restoration.rate_hz,
+        "network_calls": restoration.n_calls,
+        "seconds": round(restoration.seconds, 2),
+        "samples": 1 if samples is None else len(samples),
+        "channels": [] if physics is None else physics.summary(),
+    }
+    if samples is not None:
+        spread = spread_of(torch.as_tensor(samples), restoration.rate_hz)
+        for channel, place in zip(found["channels"], [] if physics is None else physics.places, strict=True):
+            channel["spread"] = spread[place]
+    return found
+
+
+def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:
+    """Standard deviation over posterior samples `[R, C, T]` for each channel: over all, and by frequency.
+
+    `relative_db` is its RMS over that of the mean; `psd_db_per_hz` is its power per Hz, mean over time.
+    """
+    stft = STFT()
+    found = []
+    for channel in samples.swapaxes(0, 1):
+        variance = channel.var(0).mean()
+        signal = channel.mean(0).square().mean()
+        psd = one_sided_psd(bin_variance(channel, stft).mean(-1), stft, rate_hz)
+        found.append(
+            {
+                "level_db": _db(variance),
+                "relative_db": _db(variance / signal.clamp_min(_LEAST)),
+                "frequency_hz": [round(k * rate_hz / stft.n_fft, 2) for k in range(stft.n_bins)],
+                "psd_db_per_hz": [_db(value) for value in psd],
+            }
+        )
+    return found
+
+
+def _readable(found: dict[str, Any]) -> str:
+    """JSON with each list of numbers on one line."""
+    text = json.dumps(found, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
+
+
+def _db(power: Tensor) -> float:
+    return round(10.0 * math.log10(max(float(power), _LEAST)), 2)
