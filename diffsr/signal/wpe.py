@@ -95,5 +95,7 @@ def predict(target: Tensor, past: Tensor, power: Tensor, prior: Tensor | None = 
     if prior is not None:
         load = load + prior.reciprocal()
     # A bin without sound has a correlation of 0 and gets no filter.
-    filters = torch.linalg.solve(correlation + torch.diag_embed(load).to(correlation), (target @ weighed).mH)
+    filters = torch.linalg.solve(
+        correlation + torch.diag_embed(load.expand(past.shape[:2])).to(correlation), (target @ weighed).mH
+    )
     return filters.mH @ past
