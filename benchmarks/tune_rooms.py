@@ -25,17 +25,20 @@ from torch import Tensor
 from diffsr.api import Restorer
 from diffsr.baselines import make_baseline
 from diffsr.degradations import BlindRoom, Mixing, Room
+from diffsr.degradations.prediction import LatePrediction
 from diffsr.diffusion import Prior
 from diffsr.diffusion.prior import DEFAULT
-from diffsr.recipes import Recipe
-from diffsr.samplers import DPS, AnnealedSampler, NoisePerturbed, Proximal, Renoise, UpdateNoise
-from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
-from diffsr.degradations.prediction import LatePrediction
-from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
-from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
+from diffsr.errors import DiffsrError
 from diffsr.likelihoods import NMFNoise, WhiteNoise
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.likelihoods.spectral import SpectralCompression
+from diffsr.recipe_file import load_recipe
+from diffsr.recipes import Recipe, make_recipe
+from diffsr.samplers import DPS, AnnealedSampler, NoisePerturbed, Proximal, Renoise, UpdateNoise
+from diffsr.samplers.initialise import FromObservation, FromWPE
+from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
+from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
+from diffsr.signal.room_acoustics import rt60_s
 
 RATE_HZ = 16000
 
@@ -46,7 +49,6 @@ RATE_HZ = 16000
 def pack(options: argparse.Namespace) -> None:
     from diffsr.benchmark.items import committed_list
     from diffsr.benchmark.scenes import _rooms_of, located
-    from diffsr.signal.room_acoustics import rt60_s
     from diffsr.simulation.scene import render
 
     items = committed_list(options.track, options.split).items[options.skip : options.skip + options.count]
@@ -81,15 +83,37 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
     """Name -> recipe."""
 
     def blind(
-        guidance=None, churn=0.25, updates=10, late=10, start=math.inf, freeze=0.0, whiten=False, level=1e-3,
-        initialiser=None, sigma_max=0.5, rho=10.0, solver=None, likelihood=None, room=None, steps=n, noise=False,
-        late_at=0.1, sigma_min=1e-4,
+        guidance=None,
+        churn=0.25,
+        updates=10,
+        late=10,
+        start=math.inf,
+        freeze=0.0,
+        whiten=False,
+        level=1e-3,
+        initialiser=None,
+        sigma_max=0.5,
+        rho=10.0,
+        solver=None,
+        likelihood=None,
+        room=None,
+        steps=n,
+        noise=False,
+        late_at=0.1,
+        sigma_min=1e-4,
     ) -> Recipe:
         estimators = [UpdateNoise()] if noise else []
         estimators.append(UpdateRoom(start, late_at, freeze, updates, late, whiten))
         sampler = AnnealedSampler(
-            guidance or DPS("normalised", zeta=0.8), solver, estimators, n_steps=steps, sigma_max=sigma_max,
-            rho=rho, churn=churn, initialiser=initialiser or FromWPE(), sigma_min=sigma_min,
+            guidance or DPS("normalised", zeta=0.8),
+            solver,
+            estimators,
+            n_steps=steps,
+            sigma_max=sigma_max,
+            rho=rho,
+            churn=churn,
+            initialiser=initialiser or FromWPE(),
+            sigma_min=sigma_min,
         )
         return Recipe(sampler, likelihood or WhiteNoise(level), room or BlindRoom())
 
@@ -99,37 +123,84 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         )
         return Recipe(sampler, likelihood or WhiteNoise(1e-3))
 
-    def late(guidance=None, churn=2.0, likelihood=None, sigma_max=0.5, noise=True, every=3, taps=40, delay=2, freeze=0.01,
-             start=0.05, init=None, rho=7.0, tail=False) -> Recipe:
+    def late(
+        guidance=None,
+        churn=2.0,
+        likelihood=None,
+        sigma_max=0.5,
+        noise=True,
+        every=3,
+        taps=40,
+        delay=2,
+        freeze=0.01,
+        start=0.05,
+        init=None,
+        rho=7.0,
+        tail=False,
+        fit=0.0,
+    ) -> Recipe:
         estimators = [UpdatePrediction(10.0, freeze, every)] + ([UpdateNoise(start)] if noise else [])
         if tail:
             estimators[1:] = [UpdateLateReverberation(start)]
+        if fit:
+            estimators.append(UpdateRoom(sigma_start=fit))
         sampler = AnnealedSampler(
-            guidance or NoisePerturbed(), None, estimators, n_steps=n, churn=churn, sigma_max=sigma_max, rho=rho,
+            guidance or NoisePerturbed(),
+            None,
+            estimators,
+            n_steps=n,
+            churn=churn,
+            sigma_max=sigma_max,
+            rho=rho,
             initialiser=init or FromWPE(10, 3, 3),
         )
         return Recipe(sampler, likelihood or NMFNoise(), LatePrediction(taps, delay))
 
     dps, prox, spectral = DPS, Proximal, SpectralCompression
-    def tail(initial=0.1, start=10.0, level=3e-3, **more) -> Recipe:
-        return late(likelihood=LateReverberation(level=level, initial=initial), tail=True, start=start, **more)
+
+    def tail(initial=0.1, start=0.1, level=3e-3, n_updates=3, delay_tail=2, **more) -> Recipe:
+        likelihood = LateReverberation(level=level, initial=initial, n_updates=n_updates, delay=delay_tail)
+        return late(likelihood=likelihood, tail=True, start=start, **more)
 
     found = {
         "tail": tail,
-        "tail start .1": lambda: tail(start=0.1),
-        "tail start .1 initial 1": lambda: tail(1.0, start=0.1),
+        "tail fit .01": lambda: tail(fit=0.01),
+        "buddy": lambda: load_recipe("experiments/dereverb/buddy.yaml"),
+        "default": lambda: make_recipe("dereverb", "default"),
+        "denoise default": lambda: make_recipe("denoise_dereverb", "default"),
+        "tail start .05": lambda: tail(start=0.05),
+        "tail start .2": lambda: tail(start=0.2),
+        "tail initial .02": lambda: tail(0.02),
         "tail v 1e-3": lambda: tail(level=1e-3),
+        "tail v 6e-3": lambda: tail(level=6e-3),
         "tail no prediction": lambda: tail(freeze=1.0),
         "tail from y": lambda: tail(init=FromObservation()),
+        "tail from long wpe": lambda: tail(init=FromWPE()),
         "tail proximal": lambda: tail(guidance=prox(), churn=1.0),
+        "tail weight 1": lambda: tail(guidance=NoisePerturbed(1.0)),
+        "tail weight 2": lambda: tail(guidance=NoisePerturbed(2.0)),
+        "tail churn 1": lambda: tail(churn=1.0),
+        "tail churn 4": lambda: tail(churn=4.0),
         "tail every 1": lambda: tail(every=1),
+        "tail prediction freeze .05": lambda: tail(freeze=0.05),
+        "tail delay 1": lambda: tail(delay=1),
         "tail delay 3": lambda: tail(delay=3),
+        "tail of 1": lambda: tail(delay_tail=1),
+        "tail of 4": lambda: tail(delay_tail=4),
+        "tail updates 10": lambda: tail(n_updates=10),
+        "tail taps 20": lambda: tail(taps=20),
         "tail taps 60": lambda: tail(taps=60),
+        "tail sigma .2": lambda: tail(sigma_max=0.2),
+        "tail sigma 1": lambda: tail(sigma_max=1.0),
         "late nmf": lambda: late(),
         "late white 3e-3": lambda: late(likelihood=WhiteNoise(3e-3)),
         "late white 1e-2": lambda: late(likelihood=WhiteNoise(1e-2)),
         "late white 3e-3 proximal": lambda: late(prox(), 1.0, likelihood=WhiteNoise(3e-3)),
-        "enhance": lambda: Recipe(AnnealedSampler(NoisePerturbed(), n_steps=n, churn=2.0, initialiser=FromWPE(10, 3, 3)), NMFNoise(), LatePrediction()),
+        "enhance": lambda: Recipe(
+            AnnealedSampler(NoisePerturbed(), n_steps=n, churn=2.0, initialiser=FromWPE(10, 3, 3)),
+            NMFNoise(),
+            LatePrediction(),
+        ),
         "informed proximal": lambda: informed(prox()),
         "informed proximal v 1e-2": lambda: informed(prox(), WhiteNoise(1e-2)),
         "informed proximal churn 1": lambda: informed(prox(), churn=1.0),
@@ -160,8 +231,12 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         "np v 1e-2 start .15": lambda: blind(NoisePerturbed(), churn=2.0, level=1e-2, start=0.15),
         "np v 1e-2 start .05": lambda: blind(NoisePerturbed(), churn=2.0, level=1e-2, start=0.05),
         "np nmf": lambda: blind(NoisePerturbed(), churn=2.0, likelihood=NMFNoise(), noise=True),
-        "np nmf start .15": lambda: blind(NoisePerturbed(), churn=2.0, likelihood=NMFNoise(), noise=True, start=0.15),
-        "np nmf whiten": lambda: blind(NoisePerturbed(), churn=2.0, likelihood=NMFNoise(), noise=True, whiten=True),
+        "np nmf start .15": lambda: blind(
+            NoisePerturbed(), churn=2.0, likelihood=NMFNoise(), noise=True, start=0.15
+        ),
+        "np nmf whiten": lambda: blind(
+            NoisePerturbed(), churn=2.0, likelihood=NMFNoise(), noise=True, whiten=True
+        ),
         "np v 1e-2 whiten": lambda: blind(NoisePerturbed(), churn=2.0, level=1e-2, whiten=True),
         "noise perturbed churn 1": lambda: blind(NoisePerturbed(1.0), churn=1.0),
         "proximal v 1e-2 churn 1": lambda: blind(prox(), level=1e-2, churn=1.0),
@@ -189,7 +264,9 @@ def run(options: argparse.Namespace) -> None:
             wave = torch.stack([wpe(y[None], RATE_HZ, 1)[0] for y in data["y"][:count]])
         print(row(name, {"x": wave}, data), flush=True)
     for name, make in variants(options.steps).items():
-        chosen = not options.only or any((part == name) if options.exact else (part in name) for part in options.only)
+        chosen = not options.only or any(
+            (part == name) if options.exact else (part in name) for part in options.only
+        )
         if chosen:
             try:
                 saved[name] = restore(make, prior, data, count, options)
@@ -202,21 +279,25 @@ def run(options: argparse.Namespace) -> None:
                 torch.save(kept, options.out)
 
 
-def restore(make: Callable[[], Recipe], prior: Prior, data: dict, count: int, options: argparse.Namespace) -> dict:
+def restore(
+    make: Callable[[], Recipe], prior: Prior, data: dict, count: int, options: argparse.Namespace
+) -> dict:
     started, waves, times = time.perf_counter(), [], []
     for start in range(0, count, options.rows):
         recipe = make()
         rows = range(start, min(start + options.rows, count))
         if type(recipe.degradation) is Mixing:  # stands for the true room
             recipe.degradation = true_room([data["responses"][k] for k in rows])
-        restorer = Restorer(prior, recipe=recipe, device=options.device)
-        y = data["y"][rows.start : rows.stop].to(restorer.device)
-        found = restorer._restore_channels(y, [data["ids"][k] for k in rows], None)[0]
-        waves.append(found.cpu())
-        if isinstance(recipe.degradation, BlindRoom):
-            from diffsr.signal.room_acoustics import rt60_s
-
-            times += rt60_s(recipe.degradation.response()[:, 0].cpu(), RATE_HZ).tolist()
+        restorer = Restorer(prior, recipe=recipe, device=options.device, batch=options.rows)
+        recordings = [data["y"][k][None] for k in rows]
+        done = restorer.restore_many(recordings, [RATE_HZ] * len(rows), [data["ids"][k] for k in rows])
+        failed = next((one for one in done if isinstance(one, DiffsrError)), None)
+        if failed is not None:
+            raise failed
+        waves += [one.wave for one in done]
+        described = recipe.degradation.describe()
+        if "rt60_s" in described:
+            times += rt60_s(described["room_response"][:, 0, 0].cpu(), RATE_HZ).tolist()
     seconds = time.perf_counter() - started
     sound_s = count * data["y"].shape[-1] / RATE_HZ
     return {"x": torch.cat(waves), "rt60_s": times, "rtf": seconds / sound_s}
@@ -225,7 +306,9 @@ def restore(make: Callable[[], Recipe], prior: Prior, data: dict, count: int, op
 def true_room(responses: list[Tensor]) -> Room:
     """Responses `[1, L]` of rows, cut after a second and padded to the same length."""
     size = min(max(one.shape[-1] for one in responses), RATE_HZ)
-    padded = [torch.nn.functional.pad(one[:, :size], (0, size - one[:, :size].shape[-1])) for one in responses]
+    padded = [
+        torch.nn.functional.pad(one[:, :size], (0, size - one[:, :size].shape[-1])) for one in responses
+    ]
     return Room(torch.stack(padded)[:, None])
 
 
@@ -261,7 +344,11 @@ def row(name: str, found: dict, data: dict) -> str:
 def scores() -> list:
     from diffsr.evaluation.metrics import estoi, pesq_wb, si_sdr_db
 
-    return [lambda a, b: si_sdr_db(a, b), lambda a, b: estoi(a, b, RATE_HZ), lambda a, b: pesq_wb(a, b, RATE_HZ)]
+    return [
+        lambda a, b: si_sdr_db(a, b),
+        lambda a, b: estoi(a, b, RATE_HZ),
+        lambda a, b: pesq_wb(a, b, RATE_HZ),
+    ]
 
 
 def mean_change(score: Callable[[Tensor, Tensor], Tensor], x: Tensor, data: dict, chosen: list[int]) -> str:

@@ -9,7 +9,7 @@ from diffsr.degradations.low_pass import LowPass
 from diffsr.degradations.mixing import Mixing
 from diffsr.degradations.packet_loss import PacketLoss
 from diffsr.degradations.prediction import LatePrediction
-from diffsr.degradations.room import Room, read_response
+from diffsr.degradations.room import Room, RoomFile, read_response
 
 __all__ = [
     "LatePrediction",
@@ -23,5 +23,6 @@ __all__ = [
     "Mixing",
     "PacketLoss",
     "Room",
+    "RoomFile",
     "read_response",
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -195,6 +196,7 @@ class BlindRoom(Degradation):
         n_updates: int = 10,
         stft: STFT | None = None,
         after: Callable[[Tensor], Tensor] | None = None,
+        perturb: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """M-step: updates of Adam on a fixed estimate of what enters the room; see `fit_response`.
 
@@ -205,6 +207,7 @@ class BlindRoom(Degradation):
             n_updates: Updates.
             stft: Of the loss.
             after: What happens behind the room, differentiable.
+            perturb: Random changes of responses, see `fit_response`.
 
         Returns:
             The loss before each update, `[n_updates, rows]`.
@@ -212,9 +215,8 @@ class BlindRoom(Degradation):
         parameters, optimiser = self._current(), self._optimiser
         assert optimiser is not None
         self._response = None
-        return fit_response(
-            lambda: self.render(parameters), self.project, optimiser, x0, y, weight, n_updates, stft, after
-        )
+        render = partial(self.render, parameters)
+        return fit_response(render, self.project, optimiser, x0, y, weight, n_updates, stft, after, perturb)
 
     def project(self) -> None:
         """Reverberation times within 0.1 s and the longest, levels within 0 and 40 dB."""
@@ -226,11 +228,15 @@ class BlindRoom(Degradation):
         self._response = None
 
     def describe(self) -> dict[str, Tensor]:
-        """`room_response [rows, S, 1, T_h]`; `rt60_s`, `room_level_db`, `band_hz [rows, S, bands]`."""
+        """`room_response [rows, S, 1, T_h]`; `rt60_s`, `room_level_db`, `band_hz [rows, S, bands]`.
+
+        `rt60_at_limit` says where a time is as long as the model allows, so that the room may be longer.
+        """
         times = self.rt60_s()
         return {
             "room_response": self.response()[:, :, None],
             "rt60_s": times,
+            "rt60_at_limit": times >= 0.999 * self.longest_rt60_s,
             "room_level_db": self.level_db(),
             "band_hz": self.band_hz.expand_as(times),
         }

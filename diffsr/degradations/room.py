@@ -85,6 +85,28 @@ class Room(Degradation):
         return {"room_response": self.response()}
 
 
+class RoomFile(Room):
+    """`Room` with the response of a file of one channel, for experiments.
+
+    Args:
+        path: Any audio file; it is resampled to the rate.
+        rate_hz: Sample rate of the prior.
+
+    Raises:
+        DataError: The response has several channels or a lower rate, or is silent.
+        AudioError: The file cannot be read.
+    """
+
+    def __init__(self, path: str, rate_hz: int = 16000) -> None:
+        response = read_response(path, rate_hz)
+        if len(response) != 1:
+            raise DataError(
+                f"The room response {path} has {len(response)} channels, expected one: every channel of a "
+                "recording is restored by itself. Write the channel of its microphone into a file."
+            )
+        super().__init__(response, rate_hz)
+
+
 def read_response(path: str | Path, rate_hz: int, channel: int | None = None) -> Tensor:
     """Read a measured room response, `[C, L]`.
 

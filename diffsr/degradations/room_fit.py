@@ -13,6 +13,8 @@ from diffsr.signal.stft import STFT
 
 EXPONENT = 2.0 / 3.0
 """Of the magnitudes in the compressed loss."""
+PERTURBATION = 5.0
+"""Weight of the distance to perturbed responses: 2560 to 512 in the code of BUDDy."""
 _FLOOR = 1e-6
 """Below this share of the mean power of a recording, magnitudes are compressed no further."""
 
@@ -27,6 +29,7 @@ def fit_response(
     n_updates: int = 10,
     stft: STFT | None = None,
     after: Callable[[Tensor], Tensor] | None = None,
+    perturb: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Updates of the parameters of rooms.
 
@@ -44,6 +47,9 @@ def fit_response(
         n_updates: Updates.
         stft: Of the loss; windows of 512 samples and hops of 128 by default.
         after: What happens behind the rooms, differentiable.
+        perturb: Random changes of responses; the loss then also has the distance of the compressed responses
+            to the changed ones, `PERTURBATION` times, mean over frames: gradients of a noisy search, as in
+            the code of BUDDy.
 
     Returns:
         The loss before each update, `[n_updates, rows]`.
@@ -63,12 +69,24 @@ def fit_response(
                 convolved = convolution_of(x0, response.shape[-1])
             heard = convolved(response).sum(1, keepdim=True)
             loss = compare(transform((heard if after is None else after(heard))[:, 0]))
+            total = loss if perturb is None else loss + _nearness(response, perturb, transform, target)
             optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()
+            total.sum().backward()
             optimiser.step()
             project()
             losses.append(loss.detach())
     return torch.stack(losses) if losses else y.new_zeros(0, y.shape[0])
+
+
+def _nearness(
+    response: Tensor, perturb: Callable[[Tensor], Tensor], transform: STFT, target: Tensor
+) -> Tensor:
+    """Distance of responses to perturbed ones, in the unit of the loss of a recording, `[rows]`."""
+    changed = transform((response + perturb(response)).detach())
+    floor = _FLOOR * power(changed).mean((-2, -1), keepdim=True) + 1e-30
+    apart = power(compress(changed, EXPONENT, floor) - compress(transform(response), EXPONENT, floor))
+    recorded = compress(target, EXPONENT, _FLOOR * power(target).mean((-2, -1), keepdim=True) + 1e-30)
+    return PERTURBATION * apart.sum(-2).mean(-1).sum(-1) / (power(recorded).sum(-2).mean(-1) + 1e-30)
 
 
 def compressed_loss(target: Tensor, estimate: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -15,43 +15,35 @@ from diffsr.signal.wpe import wpe
 from diffsr.typing import Sources
 
 
-class Initialiser(Protocol):
+class Initialiser(ABC):
     """Where the sampler starts."""
 
+    @abstractmethod
     def __call__(self, problem: Problem, sigma_max: float) -> Sources:
         """The state at the first noise level, `[rows, S, T]`."""
-        ...
 
     def reference(self, y: Tensor, rate_hz: int) -> Tensor:
-        """What the level of the speech in recordings `y [C, T]` is measured on, `[C, T]`."""
-        ...
+        """What the level of the speech in recordings `y [C, T]` is measured on, `[C, T]`: they themselves."""
+        return y
 
 
-class FromObservation:
+class FromObservation(Initialiser):
     """The observation shared among the talkers, plus independent noise of level sigma_max."""
 
     def __call__(self, problem: Problem, sigma_max: float) -> Sources:
         """See `Initialiser`."""
         return shared(problem.y[:, :1], problem, sigma_max)
 
-    def reference(self, y: Tensor, rate_hz: int) -> Tensor:
-        """The observation itself."""
-        return y
 
-
-class FromNoise:
+class FromNoise(Initialiser):
     """Noise of level sigma_max alone: the start of unconditional sampling."""
 
     def __call__(self, problem: Problem, sigma_max: float) -> Sources:
         """See `Initialiser`."""
         return shared(torch.zeros_like(problem.y[:, :1]), problem, sigma_max)
 
-    def reference(self, y: Tensor, rate_hz: int) -> Tensor:
-        """The observation itself."""
-        return y
 
-
-class FromWPE:
+class FromWPE(Initialiser):
     """The observation after dereverberation by linear prediction, plus noise of level sigma_max.
 
     The level is measured on a dereverberated recording, too, because the room adds to it: with the shorter

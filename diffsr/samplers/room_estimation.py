@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,8 @@ class UpdateRoom:
         n_updates_late: Updates below `sigma_late`.
         whiten: Compare spectra weighted with the inverse variance of noise and estimate, which noise needs;
             without, compressed spectra are compared, as published.
-        perturbation: Spread of the random changes of the response that make the search a noisy one, in units
-            of the noise level, see `fit_response`; 0 is none, 1 is published.
+        perturbation: Size of random changes of the response that make the search a noisy one, in units of
+            the noise level within 5e-4 and 0.01, see `fit_response`; 0 is none, 1 that of BUDDy's code.
     """
 
     def __init__(
@@ -68,7 +70,15 @@ class UpdateRoom:
             self.n_updates if level > self.sigma_late else self.n_updates_late,
             problem.likelihood.stft if self.whiten else None,
             after,
+            self._perturb(level, problem),
         )
+
+    def _perturb(self, level: float, problem: Problem) -> Callable[[Tensor], Tensor] | None:
+        """White noise for responses, as loud as the state's within bounds (of the code of BUDDy)."""
+        if self.perturbation == 0:
+            return None
+        spread = self.perturbation * min(max(level, 5e-4), 1e-2)
+        return lambda response: spread * problem.noise.normal_like(response)
 
     def _weight(self, x0: Sources, sigma: Tensor, problem: Problem) -> Tensor | None:
         """Inverse variance of the residual `[rows, F, N]`, without what the room adds to it."""
