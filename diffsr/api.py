@@ -31,15 +31,16 @@ class Restorer:
 
     Args:
         prior: A loaded prior, or what `load_prior` takes.
-        task: What is wrong with the recordings: `enhance` (noise), `declip` (peaks cut off), `packet_loss`
-            (gaps of zeros), `bandwidth` (no frequencies above a cut-off).
+        task: What is wrong with the recordings: `enhance` (noise), `dereverb` (a room), `denoise_dereverb`
+            (both), `declip` (peaks cut off), `packet_loss` (gaps of zeros), `bandwidth` (no frequencies above
+            a cut-off).
         preset: `fast` (30 network calls), `default` (60) or `quality` (200); or the path of an experiment
             (`experiments/enhance/default.yaml`), whose sampler and models are taken in place of the task's.
         seed: Seed of the posterior samples; a recording gets the same result in any company.
         device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
         recipe: Own sampler and models in place of task and preset.
-        cutoff_hz: Where the frequencies of the recordings end; of `bandwidth` alone, which needs it.
+        cutoff_hz: Where the frequencies of the recordings end, of `bandwidth` alone; None to estimate it.
         n_samples: Posterior samples R of each recording. The result is their mean; the random numbers of the
             first are those of a single one.
         rir: File with the room response from talker to microphone, where it is known; of `dereverb` alone.
@@ -194,7 +195,7 @@ def restore(
         task: What is wrong with it, see `Restorer`.
         preset: `fast`, `default`, `quality`, or the path of an experiment.
         seed: Seed of the posterior samples.
-        cutoff_hz: Where its frequencies end; of the task `bandwidth` alone, which needs it.
+        cutoff_hz: Where its frequencies end, of the task `bandwidth` alone; None to estimate it.
         n_samples: Posterior samples; the result is their mean, and has their spread as `.std`.
         rir: File with the room response, where it is known; of the task `dereverb` alone.
 

@@ -25,7 +25,7 @@ from diffsr.samplers.annealed import OnStep
 OnProgress = Callable[[int, int, str, int, int], None]
 """(finished files, files, name, finished steps of the current file, its steps), so that the whole is done
 to `(finished files + finished steps / steps) / files`; with 0 finished steps when the named file ends.
-Where files share a batch, the name is that of the first, and the steps are those of all of them."""
+Files that share a batch have one name, `a.wav and 3 more`, and the steps of all of them."""
 
 _ENDS_THE_RUN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -217,13 +217,13 @@ class _Progress:
     def step(self, done: int, total: int) -> None:
         self.n_steps = total
         if done < total:
-            self._tell(self.n_before, self.recordings[0], done * len(self.recordings))
+            self._tell(self.n_before, done * len(self.recordings))
 
     def finish(self) -> None:
-        for number, recording in enumerate(self.recordings, start=1):
-            self._tell(self.n_before + number, recording, 0)
+        self._tell(self.n_before + len(self.recordings), 0)
 
-    def _tell(self, n_finished: int, recording: Recording, done: int) -> None:
+    def _tell(self, n_finished: int, done: int) -> None:
         if self.on_progress is not None:
-            name = f"{recording.id}{recording.path.suffix}"
+            first, n_others = self.recordings[0], len(self.recordings) - 1
+            name = f"{first.id}{first.path.suffix}" + (f" and {n_others} more" if n_others else "")
             self.on_progress(n_finished, self.n_files, name, done, self.n_steps)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from diffsr.files import FileReport
 
 DEFAULT_PRIOR = "speech-16k-fast"  # diffsr.diffusion.prior.DEFAULT, whose import takes seconds
-TASKS = "enhance (noise), declip (peaks cut off), packet_loss (gaps of zeros), bandwidth (narrow band)"
+TASKS = (
+    "enhance (noise), dereverb (room), denoise_dereverb (both), declip (peaks cut off), packet_loss (gaps of "
+    "zeros), bandwidth (narrow band)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
     parser.add_argument("--task", default="enhance", help=TASKS)
-    parser.add_argument("--cutoff_hz", type=float, help="where the frequencies end; of --task bandwidth")
+    parser.add_argument(
+        "--cutoff_hz", type=float, help="where the frequencies end; of --task bandwidth, else estimated"
+    )
     parser.add_argument(
         "--prior",
         default=DEFAULT_PRIOR,

@@ -122,7 +122,7 @@ def _of_samples(name: str, value: Tensor) -> dict[str, Any]:
     """Mean over the samples `[R, ...]`, and their standard deviation where they differ."""
     if value.dtype == torch.bool:
         return {f"{name}_share": _number(value.float().mean())}
-    flat = value.float().flatten(1)
+    flat = value.float().reshape(len(value), -1)
     found = {name: _plain(flat.mean(0))}
     if len(flat) > 1 and bool((flat != flat[0]).any()):
         found[f"{name}_std"] = _plain(flat.std(0))

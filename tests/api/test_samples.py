@@ -1,0 +1,252 @@
+"""Several posterior samples, several recordings in one batch, and samplers that diverge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from diffsr import Restorer, restore
+from diffsr.cli import main
+from diffsr.degradations import PacketLoss
+from diffsr.errors import AudioError, ConfigError, DiffsrError
+from diffsr.files import restore_path
+from diffsr.io.audio import read_audio, write_audio
+from diffsr.likelihoods import NMFNoise, WhiteNoise
+from diffsr.recipes import Recipe
+from diffsr.restoration import UnfinishedError, batch
+from diffsr.restoration.batch import batches, mean_of
+from diffsr.restoration.side_files import SideFiles
+from diffsr.samplers import AnnealedSampler, Projection, Renoise
+
+N_STEPS = 4
+
+
+def enhance(n_steps: int = N_STEPS) -> Recipe:
+    return Recipe(AnnealedSampler(n_steps=n_steps), NMFNoise())
+
+
+def repair() -> Recipe:
+    return Recipe(
+        AnnealedSampler(Projection(), Renoise(sampled=False), [], N_STEPS, churn=0.0),
+        WhiteNoise(1e-5),
+        PacketLoss(),
+    )
+
+
+@pytest.fixture
+def speech(make_speech) -> torch.Tensor:
+    return torch.from_numpy(make_speech(channels=2))
+
+
+# Samples ---------------------------------------------------------------------------------------------
+
+
+def test_the_result_is_the_mean_of_the_samples_and_has_their_spread(tiny_prior, speech):
+    done = Restorer(tiny_prior, recipe=enhance(), n_samples=3).restore(speech, 16000)
+    assert done.samples.shape == (3, 2, 8000)
+    torch.testing.assert_close(done.wave, done.samples.mean(0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(done.std, done.samples.std(0))
+    for a, b in ((0, 1), (1, 2)):
+        assert not torch.allclose(done.samples[a], done.samples[b], atol=1e-3)
+    assert done.n_calls == N_STEPS
+    one = Restorer(tiny_prior, recipe=enhance()).restore(speech, 16000)
+    assert one.samples is None
+    assert one.std is None
+
+
+def test_the_first_sample_is_the_single_one_where_nothing_is_estimated(tiny_prior, speech):
+    """A noise model is shared by the samples, and so differs from that of a single one."""
+    y = speech.clone()
+    y[:, 1000:1500] = 0
+    one = Restorer(tiny_prior, recipe=repair()).restore(y, 16000).wave
+    done = Restorer(tiny_prior, recipe=repair(), n_samples=3).restore(y, 16000)
+    torch.testing.assert_close(done.samples[0], one, rtol=0, atol=1e-5)
+    received = y != 0
+    assert torch.equal(done.wave[received], y[received])  # to the last bit, in spite of the mean
+    assert bool((done.std[:, 1000:1500] > 0).any())
+    assert float(done.std[received].abs().max()) == 0
+
+
+def test_samples_have_rate_level_and_kind_of_the_recording(tiny_prior, make_speech):
+    y = make_speech(0.3, rate_hz=44100)[0]
+    done = restore(y, tiny_prior, 44100, n_samples=2, preset="fast")
+    assert isinstance(done.samples, np.ndarray)
+    assert isinstance(done.std, np.ndarray)
+    assert done.samples.shape == (2, *y.shape)
+    assert done.std.shape == done.wave.shape == y.shape
+    louder = restore(100 * y, tiny_prior, 44100, n_samples=2, preset="fast")
+    assert np.abs(louder.samples / 100 - done.samples).max() < 0.02 * np.abs(done.samples).max()
+
+
+def test_a_mean_of_equal_samples_is_exact():
+    wave = torch.rand(1, 999, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mean_of(wave.expand(7, 1, 999)), wave)
+
+
+@pytest.mark.parametrize(("name", "option"), [("n_samples", "--samples"), ("batch", "--batch")])
+def test_none_at_all_is_refused(tiny_prior, name, option):
+    for wrong in (0, -1):
+        with pytest.raises(ConfigError, match=f"{name} is {wrong}; expected 1 or more .{option}"):
+            Restorer(tiny_prior, **{name: wrong})
+
+
+# Batches ---------------------------------------------------------------------------------------------
+
+
+def test_members_of_a_batch_have_one_length_and_are_few_enough():
+    lengths = {0: 5, 1: 7, 2: 5, 3: 5, 4: 7, 5: 5, 6: 9}
+    assert batches(lengths, 2) == [[0, 2], [1, 4], [3, 5], [6]]
+    assert batches(lengths, 1) == [[0], [1], [2], [3], [4], [5], [6]]
+    assert batches({}, 3) == []
+
+
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_recordings_of_a_batch_come_out_as_each_alone(tiny_prior, make_speech, n_samples):
+    waves = [torch.from_numpy(make_speech(0.5, c, seed=c)) for c in (1, 2)]
+    waves += [0.1 * torch.from_numpy(make_speech(0.5, 1, 8000)), torch.from_numpy(make_speech(0.3))]
+    rates, ids = [16000, 16000, 8000, 16000], ["a", "b", "c", "d"]
+    alone = Restorer(tiny_prior, recipe=enhance(), n_samples=n_samples)
+    expected = [alone.restore(*one).wave for one in zip(waves, rates, ids, strict=True)]
+    together = Restorer(tiny_prior, recipe=enhance(), n_samples=n_samples, batch=3)
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+        found = together.restore_many(*([values[k] for k in order] for values in (waves, rates, ids)))
+        for k, one in zip(order, found, strict=True):
+            torch.testing.assert_close(one.wave, expected[k], rtol=0, atol=1e-5)
+
+
+def test_what_is_wrong_with_one_of_many_is_told_in_its_place(tiny_prior, speech):
+    restorer = Restorer(tiny_prior, recipe=enhance(), batch=4)
+    waves = [speech, torch.zeros(1, 8000), speech[:, :100], 1e-5 * torch.ones(1, 3)]
+    found = restorer.restore_many(waves, [16000] * 4, list("abcd"))
+    assert [isinstance(one, DiffsrError) for one in found] == [False, True, True, True]
+    assert "silent" in str(found[1])
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(tiny_prior, make_speech, monkeypatch):
+    waves = [torch.from_numpy(make_speech(seed=k)) for k in range(5)]
+    solve, sizes = batch.solve, []
+
+    def solve_few(rows, ids, *others):
+        sizes.append(len(ids))
+        if len(ids) > 2 or "e/0" in ids:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return solve(rows, ids, *others)
+
+    monkeypatch.setattr(batch, "solve", solve_few)
+    found = Restorer(tiny_prior, recipe=enhance(), batch=8).restore_many(waves, [16000] * 5, list("abcde"))
+    assert sizes == [5, 2, 3, 1, 2, 1, 1]
+    assert [isinstance(one, AudioError) for one in found] == [False] * 4 + [True]
+    assert "too long for this device's memory" in str(found[4])
+
+
+def test_files_of_a_batch_are_written_as_each_alone(tiny_prior, make_speech, tmp_path):
+    for number, (name, seconds) in enumerate([("a", 0.4), ("b", 0.3), ("c", 0.4), ("d", 0.4)]):
+        wave = torch.from_numpy(make_speech(seconds, seed=number))
+        write_audio(tmp_path / "in" / f"{name}.wav", wave, 16000, "FLOAT")
+    (tmp_path / "in" / "b2.wav").write_text("no recording")
+    restore_path(tmp_path / "in", tmp_path / "one", Restorer(tiny_prior, recipe=enhance()))
+    told: list[tuple] = []
+    together = Restorer(tiny_prior, recipe=enhance(), batch=3)
+    reports = restore_path(
+        tmp_path / "in", tmp_path / "many", together, on_progress=lambda *p: told.append(p)
+    )
+    assert [report.path.name for report in reports] == ["a.wav", "b.wav", "b2.wav", "c.wav", "d.wav"]
+    assert [report.status for report in reports].count("restored") == 4
+    for name in "abcd":
+        one, many = (read_audio(tmp_path / folder / f"{name}.wav")[0] for folder in ("one", "many"))
+        torch.testing.assert_close(many, one, rtol=0, atol=1e-5)
+    shares = [(done + step / steps) / files for done, files, _, step, steps in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+# Divergence ------------------------------------------------------------------------------------------
+
+
+def spiky(wave: torch.Tensor) -> torch.Tensor:
+    wave = wave.clone()
+    wave[0, 4000] = 2.0
+    return wave
+
+
+class Diverges(Projection):
+    """Not finite for recordings with a spike; gentle once its weight is halved."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def correct(self, z, x0, sigma, problem):
+        spikes = problem.y.abs().amax((1, 2), keepdim=True) > 1.0
+        bad = spikes & (sigma < 0.1)[:, None, None] & (self.weight > 0.4)
+        return torch.where(bad, torch.nan, super().correct(z, x0, sigma, problem))
+
+
+def diverging(weight: float) -> Recipe:
+    return Recipe(AnnealedSampler(Diverges(weight), n_steps=8, estimators=[], churn=0.0), NMFNoise())
+
+
+def test_a_second_try_with_smaller_steps_touches_only_the_channel_that_diverged(tiny_prior, speech):
+    good = Restorer(tiny_prior, recipe=diverging(0.0)).restore(speech, 16000)
+    y = torch.stack([speech[0], spiky(speech[:1])[0]])
+    done = Restorer(tiny_prior, recipe=diverging(0.5)).restore(y, 16000)
+    torch.testing.assert_close(done.wave[0], good.wave[0], rtol=0, atol=1e-5)
+    assert done.wave.isfinite().all()
+    assert done.n_calls == 8 + 15
+
+
+def test_a_sampler_that_diverges_twice_fails_with_the_best_estimate(tiny_prior, speech):
+    restorer = Restorer(tiny_prior, recipe=diverging(5.0))
+    with pytest.raises(
+        UnfinishedError, match=r"diverged at level .* second try with smaller steps"
+    ) as caught:
+        restorer.restore(spiky(speech[:1]), 16000)
+    best = caught.value.best.wave
+    assert best.shape == (1, 8000)
+    assert best.isfinite().all()
+    assert float(best.std()) > 0
+
+
+def test_a_file_that_fails_leaves_its_best_estimate_and_the_others(tiny_prior, make_speech, tmp_path):
+    waves = {name: torch.from_numpy(make_speech(seed=k)) for k, name in enumerate("abc")}
+    waves["b"] = spiky(waves["b"])
+    for name, wave in waves.items():
+        write_audio(tmp_path / "in" / f"{name}.wav", wave, 16000, "FLOAT")
+    for size in (1, 3):
+        out = tmp_path / f"out{size}"
+        restorer = Restorer(tiny_prior, recipe=diverging(5.0), batch=size)
+        reports = restore_path(tmp_path / "in", out, restorer)
+        assert [report.status for report in reports] == ["restored", "failed", "restored"]
+        assert sorted(path.name for path in out.iterdir()) == ["a.wav", "b.failed.wav", "c.wav"]
+        assert f"best estimate so far is in {out / 'b.failed.wav'}" in reports[1].message
+        assert reports[1].message.startswith(f"{tmp_path / 'in' / 'b.wav'}: ")
+        assert read_audio(out / "b.failed.wav")[0].isfinite().all()
+
+
+# Command line ----------------------------------------------------------------------------------------
+
+
+def test_samples_lie_beside_the_result(tiny_prior_folder, make_speech, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", make_speech(0.3).T, 16000)
+    command = ["restore", str(tmp_path / "a.wav"), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]
+    assert main([*command, "--preset=fast", "--samples=3"]) == 0
+    told = capsys.readouterr().out
+    for words in ("restored 1 of 1 (0.3 s of audio", "real-time factor ", "30 network calls each", " MiB): "):
+        assert words in told
+    samples = [read_audio(tmp_path / "out" / "a.samples" / f"{k}.wav")[0] for k in (1, 2, 3)]
+    mean = read_audio(tmp_path / "out" / "a.wav")[0]
+    torch.testing.assert_close(torch.stack(samples).mean(0), mean, rtol=0, atol=2 / 32768)
+    assert main([*command, "--preset=fast", "--samples=2", "--overwrite"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "a.samples").iterdir()) == ["1.wav", "2.wav"]
+    capsys.readouterr()
+    assert main([*command, "--samples=0"]) == 2
+    assert "n_samples is 0; expected 1 or more (--samples" in capsys.readouterr().err
+
+
+def test_side_files_of_namesakes_differ(tmp_path):
+    (tmp_path / "a.wav").touch()
+    assert SideFiles.of(tmp_path / "a.wav", tmp_path / "out" / "a.wav").summary.name == "a.json"
+    (tmp_path / "a.mp3").touch()
+    names = {SideFiles.of(tmp_path / n, tmp_path / "out" / n).summary.name for n in ("a.wav", "a.mp3")}
+    assert names == {"a.wav.json", "a.mp3.json"}
