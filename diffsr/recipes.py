@@ -21,6 +21,7 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import LateReverberation, Likelihood, NMFNoise, WhiteNoise
 from diffsr.samplers import (
     AnnealedSampler,
+    Euler,
     NoisePerturbed,
     Projection,
     Proximal,
@@ -58,17 +59,19 @@ def enhance(n_steps: int, rate_hz: int = 16000) -> Recipe:
     return Recipe(sampler=AnnealedSampler(NoisePerturbed(), n_steps=n_steps, churn=2.0))
 
 
-def repair(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator] = ()) -> Recipe:
-    """Damage without noise: what was recorded is kept, the prior fills in the rest. See docs/repair.md."""
+def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float) -> Recipe:
+    """Lost samples, no noise: the others are kept, the prior fills in the rest. See docs/repair.md."""
+    solver = Renoise(sampled=False)
     sampler = AnnealedSampler(
-        Projection(),
-        Renoise(sampled=False),
-        estimators,
-        n_steps,
-        sigma_max=0.2,
-        sigma_min=3e-3,
-        rho=3.0,
-        churn=0.0,
+        Projection(), solver, [], n_steps, sigma_max=0.2, sigma_min=sigma_min, rho=rho, churn=0.0
+    )
+    return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
+
+
+def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator] = ()) -> Recipe:
+    """A lost band, no noise: the other is kept, the prior fills in the rest. See docs/repair.md."""
+    sampler = AnnealedSampler(
+        Projection(), Euler(), estimators, n_steps, sigma_max=0.5, sigma_min=5e-4, rho=4.0, churn=4.0
     )
     return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
 
@@ -146,11 +149,11 @@ def make_recipe(
     check_choice(task, preset, cutoff_hz)
     n_steps = PRESETS[preset]
     if task == "declip":
-        return repair(Clipping(), n_steps)
+        return fill_in(Clipping(), n_steps, sigma_min=3e-3, rho=3.0)
     if task == "packet_loss":
-        return repair(PacketLoss(rate_hz=rate_hz), n_steps)
+        return fill_in(PacketLoss(rate_hz=rate_hz), n_steps, sigma_min=1e-4, rho=7.0)
     if cutoff_hz is not None:
-        return repair(LowPass(cutoff_hz, rate_hz), n_steps)
+        return widen(LowPass(cutoff_hz, rate_hz), n_steps)
     if task == "bandwidth":
-        return repair(BlindLowPass(rate_hz), n_steps, [UpdateLowPass()])
+        return widen(BlindLowPass(rate_hz), n_steps, [UpdateLowPass()])
     return TASKS[task](n_steps, rate_hz)

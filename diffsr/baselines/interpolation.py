@@ -19,6 +19,8 @@ ORDER = 32
 N_ITERATIONS = 3
 CONTEXT_S = 0.064
 BLOCK_S = 0.032
+LONGEST_S = 0.1
+"""Longer runs get straight lines: predicted samples have died away, and the equations grow."""
 _RIDGE = 1e-9
 HIGHEST_RATIO = 4.0
 """Samples are put up to this much above the level at which they were clipped; splines swing far beyond."""
@@ -93,9 +95,15 @@ def cubic(wave: Samples, lost: Mask, rate_hz: int) -> Samples:
 def autoregressive(wave: Samples, lost: Mask, rate_hz: int) -> Samples:
     """The samples with the least error of linear prediction, alternating with its coefficients.
 
-    In blocks of 32 ms with 64 ms around them, order 32, three iterations. A block ends with a run.
+    In blocks of 32 ms with 64 ms around them, order 32, three iterations. A block ends with a run; runs of
+    more than 100 ms get straight lines.
     """
-    context, block = round(CONTEXT_S * rate_hz), round(BLOCK_S * rate_hz)
+    context, block, longest = (round(s * rate_hz) for s in (CONTEXT_S, BLOCK_S, LONGEST_S))
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]).astype(int)))
+    is_long = np.zeros(len(wave), dtype=bool)
+    for start, end in ends.reshape(-1, 2):
+        is_long[start:end] = end - start > longest
+    wave, lost = np.where(is_long, linear(wave, lost, rate_hz), wave), lost & ~is_long
     out, done = np.where(lost, 0.0, wave), 0
     for first in np.flatnonzero(lost):
         if first < done:

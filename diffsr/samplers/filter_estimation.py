@@ -25,7 +25,7 @@ class UpdateLowPass:
         n_updates: Updates at each level.
     """
 
-    def __init__(self, sigma_start: float = 0.5, sigma_freeze: float = 0.01, n_updates: int = 10) -> None:
+    def __init__(self, sigma_start: float = 0.1, sigma_freeze: float = 0.01, n_updates: int = 10) -> None:
         self.sigma_start, self.sigma_freeze, self.n_updates = sigma_start, sigma_freeze, n_updates
 
     def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:

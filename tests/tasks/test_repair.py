@@ -11,12 +11,13 @@ import yaml
 from torch import Tensor
 
 from diffsr import Restorer, restore
-from diffsr.restoration import Restoration
 from diffsr.cli import main
 from diffsr.degradations import Chain, Clipping, LowPass, Mixing, PacketLoss
+from diffsr.diffusion.schedule import rho_schedule
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import probe, read_audio, write_audio
 from diffsr.recipes import REPAIRS, make_recipe
+from diffsr.restoration import Restoration
 
 LEVEL = 0.07
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "repair"
@@ -68,6 +69,23 @@ def test_a_band_is_added_above_the_cutoff_and_the_one_below_stays(tiny_prior, sp
     assert out.shape == y.shape
     torch.testing.assert_close(low(out[None])[0], y, rtol=0, atol=1e-5)
     assert (out - y).norm() > 1e-3 * y.norm()
+
+
+def test_a_band_is_added_above_a_cutoff_that_is_found(tiny_prior):
+    speech = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    low = LowPass(3000.0)
+    low.reset(speech[None], 1)
+    y = low(speech[None])[0]
+    restorer = Restorer(tiny_prior, task="bandwidth")
+    out = restorer.restore(y, 16000).wave
+    found_hz = float(restorer.recipe.degradation.describe()["cutoff_hz"][0])
+    assert 2000 < found_hz < 4500
+    kept = LowPass(0.9 * min(found_hz, 3000.0))
+    kept.reset(y[None], 1)
+    torch.testing.assert_close(kept(out[None])[0], kept(y[None])[0], rtol=0, atol=1e-3)
+    assert (out - y).norm() > 1e-3 * y.norm()
+    with pytest.raises(DataError, match="has frequencies up to its end.* nothing to repair"):
+        restorer.restore(speech, 16000)
 
 
 def test_a_narrow_recording_comes_out_at_the_rate_of_the_prior(tiny_prior, speech):
@@ -129,7 +147,6 @@ def test_peaks_above_full_scale_are_kept(tmp_path):
     ("task", "cutoff_hz", "words"),
     [
         ("fly", None, "no task 'fly'; choose one of: enhance, declip, packet_loss, bandwidth"),
-        ("bandwidth", None, "bandwidth needs one, found none"),
         ("declip", 4000.0, "declip has none, found 4000 Hz"),
         ("bandwidth", 9000.0, "less than 8000 Hz"),
     ],
@@ -139,10 +156,10 @@ def test_what_no_recipe_is_there_for(task, cutoff_hz, words):
         make_recipe(task, cutoff_hz=cutoff_hz)
 
 
-@pytest.mark.parametrize("task", REPAIRS)
-def test_the_experiment_is_the_recipe(task):
-    init = yaml.safe_load((EXPERIMENTS / f"{task}.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
-    recipe = make_recipe(task, cutoff_hz=4000.0 if task == "bandwidth" else None)
+@pytest.mark.parametrize("name", [*REPAIRS, "bandwidth_blind"])
+def test_the_experiment_is_the_recipe(name):
+    init = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
+    recipe = make_recipe(name.removesuffix("_blind"), cutoff_hz=4000.0 if name == "bandwidth" else None)
     sampler = init["sampler"]["init_args"]
     for part, made in [
         (init["degradation"], recipe.degradation),
@@ -155,8 +172,11 @@ def test_the_experiment_is_the_recipe(task):
             found = getattr(made, {"cutoff_hz": "known_hz"}.get(name, name))
             assert float(found) == float(value)
     assert sampler["churn"] == recipe.sampler.churn
-    assert sampler["sigma_max"] == float(recipe.sampler.sigmas[0])
-    assert sampler["estimators"] == recipe.sampler.estimators == []
+    levels = [sampler[key] for key in ("sigma_max", "sigma_min", "n_steps", "rho")]
+    made_here = rho_schedule(*levels[:2], 3, levels[3])
+    torch.testing.assert_close(made_here, recipe.sampler.sigmas)
+    named = [part["class_path"].rsplit(".", 1)[1] for part in sampler["estimators"]]
+    assert named == [type(estimator).__name__ for estimator in recipe.sampler.estimators]
 
 
 def test_a_folder_from_the_command_line(tiny_prior_folder, speech, tmp_path, capsys):
@@ -174,5 +194,5 @@ def test_a_folder_from_the_command_line(tiny_prior_folder, speech, tmp_path, cap
     assert (before[kept] == after[kept]).all()
     assert main([*command, "--task=fly"]) == 2
     assert "choose one of: enhance, declip, packet_loss, bandwidth" in capsys.readouterr().err
-    assert main([*command, "--task=bandwidth"]) == 2
+    assert main([*command, "--task=declip", "--cutoff_hz=3000"]) == 2
     assert "--cutoff_hz" in capsys.readouterr().err
