@@ -16,13 +16,16 @@ from diffsr.benchmark.scenes import Rendered
 from diffsr.benchmark.tracks import Track
 from diffsr.degradations import Chain, Degradation, Room
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import KnownNoise
+from diffsr.likelihoods import KnownNoise, Likelihood, WhiteNoise
+from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler, EMPasses
+from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.room_estimation import UpdateRoom
 from diffsr.signal.resampling import resample
 
 ORACLES = ("noise", "room")
+_OF_THE_ROOM = (UpdateRoom, UpdatePrediction, UpdateLateReverberation)
 
 
 @dataclass(frozen=True)
@@ -98,24 +101,34 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
         recipe = replace(
             recipe,
             likelihood=KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples),
+            sampler=_without(recipe.sampler, (UpdateLateReverberation,)),
         )
     if known.responses is not None:
         room = Room(resample(known.responses, from_hz, to_hz)[None], to_hz)
         recipe = replace(
             recipe,
             degradation=_with_room(recipe.degradation, room),
-            sampler=_without_room_update(recipe.sampler),
+            likelihood=_without_reverberation(recipe.likelihood),
+            sampler=_without(recipe.sampler, _OF_THE_ROOM),
         )
     return recipe
 
 
-def _without_room_update(sampler: AnnealedSampler) -> AnnealedSampler:
-    """A copy that leaves the room as it is."""
+def _without(sampler: AnnealedSampler, kinds: tuple[type, ...]) -> AnnealedSampler:
+    """A copy without M-steps on what is known now."""
     twin = copy.copy(sampler)
-    twin.estimators = [one for one in sampler.estimators if not isinstance(one, UpdateRoom)]
+    twin.estimators = [one for one in sampler.estimators if not isinstance(one, kinds)]
     if isinstance(twin, EMPasses):
-        twin.sampler = _without_room_update(twin.sampler)
+        twin.sampler = _without(twin.sampler, kinds)
     return twin
+
+
+def _without_reverberation(likelihood: Likelihood) -> Likelihood:
+    """What is noise where the room is known."""
+    if not isinstance(likelihood, LateReverberation):
+        return likelihood
+    stft = likelihood.stft
+    return WhiteNoise(likelihood.level, stft.n_fft, stft.hop_samples)
 
 
 def _with_room(degradation: Degradation, room: Room) -> Degradation:

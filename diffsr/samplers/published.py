@@ -76,18 +76,12 @@ class NoiseLatent:
         stft = problem.likelihood.stft
         state = stft.bin_variance(sigma.square())[:, None]
         slack = stft.bin_variance(torch.full_like(sigma, self.slack * problem.prior.sigma_data**2))[:, None]
-        speech = problem.y - self._noise(x0, sigma, state + slack, problem)
+        known, residual = Innovation(problem, x0, state + slack), problem.residual(x0)
+        # V M^-1 r = r - A R A' M^-1 r: one filter, where two of a great range would not cancel in frames.
+        noise = residual - known.observe(known.move(residual, memory="noise_latent_noise"))
+        speech = problem.y - noise
         innovation = Innovation(problem, z, state, noise_variance=slack)
         return x0 + self.weight * innovation.move(speech - problem.degradation(z), memory="noise_latent")
-
-    def _noise(self, x0: Sources, sigma: Tensor, variance: Tensor, problem: Problem) -> Tensor:
-        """n_hat `[rows, C, T]`."""
-        stft = problem.likelihood.stft
-        innovation = Innovation(problem, x0, variance)
-        unit = torch.ones_like(sigma)
-        weighed = innovation.weigh(problem.residual(x0), unit, memory="noise_latent_noise")
-        gain = innovation.v / stft.bin_variance(unit)[:, None]
-        return stft.inverse(gain * stft(weighed), weighed.shape[-1])
 
 
 class ResidualNoise:

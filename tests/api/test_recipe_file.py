@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from diffsr.degradations import Clipping, Mixing
+from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import NMFNoise
 from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
-from diffsr.samplers import NoisePerturbed, Projection, UpdateNoise
+from diffsr.recipes import TASKS, make_recipe
+from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 DEFAULT = EXPERIMENTS / "enhance" / "default.yaml"
@@ -116,3 +119,48 @@ def test_a_preset_is_a_file_by_its_suffix():
     assert is_recipe_file("experiments/enhance/default.yaml")
     assert is_recipe_file(Path("own.YML"))
     assert not is_recipe_file("default")
+
+
+def settings(thing: object) -> object:
+    """What decides what a part of a recipe does: its class and its attributes, all the way down."""
+    if isinstance(thing, torch.Tensor):
+        return thing.tolist()
+    if isinstance(thing, list | tuple):
+        return [settings(one) for one in thing]
+    if isinstance(thing, dict):
+        return {name: settings(value) for name, value in thing.items()}
+    if type(thing).__module__.startswith("diffsr."):
+        return type(thing).__name__, settings({k: v for k, v in vars(thing).items() if k != "training"})
+    return thing
+
+
+SHIPPED = [task for task in TASKS if (EXPERIMENTS / task / "default.yaml").is_file()]
+
+
+@pytest.mark.parametrize("task", SHIPPED)
+def test_the_default_experiment_is_the_default_recipe(task):
+    written, coded = load_recipe(EXPERIMENTS / task / "default.yaml"), make_recipe(task)
+    for part in ("sampler", "likelihood", "degradation"):
+        assert settings(getattr(written, part)) == settings(getattr(coded, part))
+
+
+@pytest.mark.parametrize(
+    ("name", "n_calls"),
+    [
+        ("default", 60),
+        ("udiffse", 295),
+        ("udiffse_plus", 59),
+        ("depse_il", 30),
+        ("depse_tl", 30),
+        ("diffuseen", 59),
+    ],
+)
+def test_calls_of_the_presets(name, n_calls):
+    recipe = load_recipe(EXPERIMENTS / "enhance" / f"{name}.yaml")
+    y = 0.05 * torch.randn(1, 1, 2048, generator=torch.Generator().manual_seed(0))
+    parts = (recipe.degradation, recipe.likelihood)
+    problem = Problem.pose(y, WhiteGaussianPrior(0.05), *parts, RowNoise(0, ["a"]))
+    done = recipe.sampler.sample(problem, recipe.sampler.start(problem))
+    assert done.n_calls == n_calls
+    assert done.x.isfinite().all()
+    assert 0.1 < float(done.x.std() / y.std()) < 1.2  # the noise has gone somewhere else than up

@@ -21,10 +21,12 @@ from diffsr.benchmark.store import TrackPlace, read_rows
 from diffsr.benchmark.systems import OwnTask, Restored, open_system
 from diffsr.benchmark.table import tables
 from diffsr.degradations import BlindRoom, Chain, Clipping, Gain, Mixing, Room
+from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, NMFNoise
-from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler, EMPasses, UpdateNoise
+from diffsr.likelihoods.late_reverberation import LateReverberation
+from diffsr.recipes import Recipe, make_recipe
+from diffsr.samplers import AnnealedSampler, EMPasses, Problem, RowNoise, UpdateNoise
 from diffsr.samplers.room_estimation import UpdateRoom
 
 RATE_HZ = 16000
@@ -131,6 +133,23 @@ def test_passes_leave_a_known_room_alone():
     own = replace(recipe(Mixing()), sampler=EMPasses(recipe(Mixing()).sampler, 2))
     told = informed(own, Known(responses=torch.rand(1, 1, 50)), torch.zeros(1, 100), RATE_HZ, RATE_HZ)
     assert [type(one) for one in told.sampler.sampler.estimators] == [UpdateNoise]
+
+
+@pytest.mark.parametrize("task", ["dereverb", "denoise_dereverb"])
+def test_our_own_recipes_run_with_what_is_known(opened, task):
+    rendered = rendered_of(opened)
+    own = make_recipe(task)
+    y = rendered.observation[:, None, :16000]
+    for oracle in (("noise",), ("room",), ("noise", "room")):
+        known = known_of(rendered, oracle)
+        known = replace(known, noise=None if known.noise is None else known.noise[:, :16000])
+        told = informed(own, known, y[0], RATE_HZ, RATE_HZ)
+        assert isinstance(told.degradation, Room) == ("room" in oracle)
+        assert not isinstance(told.likelihood, LateReverberation)
+        sampler = AnnealedSampler(told.sampler.guidance, estimators=told.sampler.estimators, n_steps=4)
+        parts = (told.degradation, told.likelihood)
+        problem = Problem.pose(y, WhiteGaussianPrior(0.05), *parts, RowNoise(0, ["a"]))
+        assert sampler.sample(problem, sampler.start(problem)).x.isfinite().all()
 
 
 def test_a_system_with_an_oracle_has_a_name_of_its_own(opened, tiny_prior_folder):

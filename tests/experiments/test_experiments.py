@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 
 from diffsr.cli import main
 from diffsr.diffusion import Prior
+from diffsr.evaluation.metrics import DEFAULT_METRICS
 from diffsr.networks import TFTransformer
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,10 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def name(path: Path) -> str:
     return str(path.relative_to(EXPERIMENTS).with_suffix(""))
+
+
+LOGGED = {"fit": {"valid/loss"}, "test": {f"test/{metric}" for metric in DEFAULT_METRICS}}
+"""What the verbs log, of which a sweep minimises or maximises one; tests of the tasks see that they do."""
 
 
 def verb_of(path: Path) -> str:
@@ -127,6 +133,7 @@ def test_sweep_names_what_exists(path: Path) -> None:
     assert not unknown
     assert sweep["method"] in {"bayes", "random", "grid"}
     assert sweep["metric"]["goal"] in {"minimize", "maximize"}
+    assert sweep["metric"]["name"] in LOGGED[verb_of(files[0])]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=name)
@@ -137,7 +144,14 @@ def test_sweep_values_are_accepted(path: Path) -> None:
     smallest = {key: spec["min"] if "min" in spec else spec["values"][0] for key, spec in parameters}
     flags = [f"--{key}={value}" for key, value in smallest.items()]
     files = [word for i, word in enumerate(sweep["command"]) if sweep["command"][i - 1] == "--config"]
-    arguments = [sweep["command"][4], *(f"--config={file}" for file in files), *flags, "--print_config"]
+    fixed = [word for word in sweep["command"] if word.startswith("--") and "=" in word]
+    arguments = [
+        sweep["command"][4],
+        *(f"--config={file}" for file in files),
+        *(re.sub(r"\$\{envvar:\w+\}", "data.csv", word) for word in fixed),
+        *flags,
+        "--print_config",
+    ]
     with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as stop:
         main(arguments)
     assert not stop.value.code

@@ -67,6 +67,16 @@ def test_the_noise_latent_is_its_equation_for_white_noise():
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_the_noise_latent_takes_off_no_more_than_there_is():
+    """Also where the noise has a range of 80 dB between neighbouring bins."""
+    problem = problem_of(NMFNoise())
+    comb = torch.where(torch.arange(257) % 4 == 0, 1.0, 1e-8)[None, :, None]
+    problem.likelihood.spectra = problem.likelihood.spectra * comb
+    x0 = 0.1 * problem.y
+    found = NoiseLatent(weight=1.0, slack=1e-6).correct(x0, x0, torch.full((2,), 0.01), problem)
+    assert float((found - x0).square().mean()) < 1.1 * float((problem.y - x0).square().mean())
+
+
 def test_the_noise_latent_knows_rooms():
     """An identity that is computed as a room gives what an additive mixture gives."""
     x0, z = (SD * torch.randn(2, 1, 4096, generator=torch.Generator().manual_seed(k)) for k in (1, 2))
