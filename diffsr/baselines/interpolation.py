@@ -105,7 +105,7 @@ def autoregressive(wave: Samples, lost: Mask, rate_hz: int) -> Samples:
         is_long[start:end] = end - start > longest
     wave, lost = np.where(is_long, linear(wave, lost, rate_hz), wave), lost & ~is_long
     out, done = np.where(lost, 0.0, wave), 0
-    for first in np.flatnonzero(lost):
+    for first in np.flatnonzero(lost).tolist():
         if first < done:
             continue
         done = min(first + block, len(wave))
