@@ -40,16 +40,17 @@ class WindowedPrior(nn.Module):
         n_samples = z.shape[-1]
         starts = window_starts(n_samples, self.window, self.overlap)
         if len(starts) == 1:
-            return self.prior.denoise(z, sigma)
+            return self._in_parts(z.reshape(-1, n_samples), sigma.reshape(-1)).reshape(z.shape)
         pieces = torch.stack([z[..., start : start + self.window] for start in starts], dim=-2)
         flat = pieces.reshape(-1, self.window)
         levels = sigma[..., None].expand(pieces.shape[:-1]).reshape(-1)
+        return crossfade(self._in_parts(flat, levels).reshape(pieces.shape), starts, n_samples)
+
+    def _in_parts(self, windows: Tensor, levels: Tensor) -> Tensor:
+        """`[B, T]` and `[B]` -> `[B, T]`, a few windows at a time."""
         n = self.windows_per_call
-        estimates = [
-            self.prior.denoise(part, level)
-            for part, level in zip(flat.split(n), levels.split(n), strict=True)
-        ]
-        return crossfade(torch.cat(estimates).reshape(pieces.shape), starts, n_samples)
+        parts = zip(windows.split(n), levels.split(n), strict=True)
+        return torch.cat([self.prior.denoise(part, level) for part, level in parts])
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """As the prior's."""

@@ -97,7 +97,7 @@ def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:
 def _readable(found: dict[str, Any]) -> str:
     """JSON with each list of numbers on one line."""
     text = json.dumps(found, indent=1)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
+    return re.sub(r"\[[^\[\]{}]*\]", lambda numbers: f"[{' '.join(numbers[0][1:-1].split())}]", text) + "\n"
 
 
 def _db(power: Tensor) -> float:

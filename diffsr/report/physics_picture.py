@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -84,11 +85,16 @@ def _panels(physics: Physics) -> dict[str, Panel]:
     if (responses := physics.room_response) is not None:
         response, rate_hz = responses[0], physics.rate_hz
         found["room: response"] = partial(_draw_response, response=response, rate_hz=rate_hz)
-        title = f"room: energy decay; T60 {float(rt60_s(response, rate_hz)):.2f} s"
+        time_s = float(rt60_s(response, rate_hz))
+        told = f"T60 {time_s:.2f} s" if math.isfinite(time_s) else "T60 cannot be told"
+        title = f"room: energy decay; {told}"
         found[title] = partial(_draw_decay, response=response, rate_hz=rate_hz)
         if "rt60_s" in physics.values and "band_hz" in physics.values:
             times, bands = physics.values["rt60_s"][0, :, 0], physics.values["band_hz"][0, 0, 0]
-            found["room: T60 by frequency"] = partial(_draw_times, times=times, band_hz=bands)
+            longest = physics.values.get("rt60_at_limit")
+            unsure = torch.zeros(len(bands), dtype=torch.bool) if longest is None else longest[0, :, 0].any(0)
+            title = "room: T60 by frequency" + ("; circles: maybe longer" if bool(unsure.any()) else "")
+            found[title] = partial(_draw_times, times=times, band_hz=bands, unsure=unsure)
     return found
 
 
@@ -115,11 +121,15 @@ def _draw_decay(axis: Axes, response: Tensor, rate_hz: int) -> None:
     axis.set_ylabel("dB")
 
 
-def _draw_times(axis: Axes, times: Tensor, band_hz: Tensor) -> None:
-    """`times [R, bands]`: the mean, and each sample thin where there are several."""
+def _draw_times(axis: Axes, times: Tensor, band_hz: Tensor, unsure: Tensor) -> None:
+    """`times [R, bands]`: the mean, each sample thin where there are several, and circles where `unsure`."""
     for sample in times if len(times) > 1 else []:
         axis.plot(band_hz / 1000.0, sample, color=ROOM, linewidth=0.5, alpha=0.5)
-    axis.plot(band_hz / 1000.0, times.mean(0), color=INK, marker="o", markersize=3, linewidth=1.4)
+    mean = times.mean(0)
+    axis.plot(band_hz / 1000.0, mean, color=INK, marker="o", markersize=3, linewidth=1.4)
+    if bool(unsure.any()):
+        khz = band_hz[unsure] / 1000.0
+        axis.plot(khz, mean[unsure], "o", markersize=5, markerfacecolor="white", markeredgecolor=INK)
     axis.set_ylim(bottom=0.0)
     axis.set_xlabel("kHz")
     axis.set_ylabel("s")

@@ -16,6 +16,7 @@ from diffsr.signal.stft import STFT
 POWER_OF_LEVEL = {"noise_power": 2, "clipping_threshold": 1}
 """Quantities that grow with the level of the recording, and with which power of it."""
 _BY_THEMSELVES = ("noise_power", "room_response")
+_OF_ROOM = ("rt60_s", "rt60_at_limit", "room_level_db", "band_hz")
 _LEAST = 1e-20
 
 
@@ -111,9 +112,7 @@ class Physics:
         for name, value in self.values.items():
             if name in _BY_THEMSELVES:
                 continue
-            home = (
-                found["room"] if name in ("rt60_s", "band_hz", "room_level_db") and "room" in found else found
-            )
+            home = found["room"] if name in _OF_ROOM and "room" in found else found
             home |= _of_samples(f"{name}_of_bands" if name == "rt60_s" else name, value[place])
         return found
 
