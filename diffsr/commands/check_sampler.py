@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffsr.recipe_file import load_sampler
 from diffsr.commands.terminal import say
+from diffsr.recipe_file import load_sampler
 from diffsr.samplers import AnnealedSampler
 from diffsr.samplers.oracle import ORACLES, TOLERANCE, Moments, check_sampler
 

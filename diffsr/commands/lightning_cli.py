@@ -22,9 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, RunConfig, TrainingProgress
 from diffsr.commands.guards import check_model, has_own
 from diffsr.commands.loggers import direct_loggers
-from diffsr.parse_errors import explain
 from diffsr.commands.run_folder import Budget, Run, find_run, finished, resume_from
 from diffsr.errors import CheckpointError, ConfigError, DiffsrError
+from diffsr.parse_errors import explain
 
 # Tells the processes that Lightning starts for further devices which folder the first one chose.
 RUN_VARIABLE = "DIFFSR_RUN_FOLDER"

@@ -6,6 +6,7 @@ arXiv 2309.10450, 2410.05301 and 2601.09931. `docs/method.md` tells what cannot 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 
 import torch
@@ -87,18 +88,22 @@ class NoiseLatent:
 class ResidualNoise:
     """M-step on the noise: fitted to the power of what the estimate leaves, as if the estimate were exact.
 
-    `|Y - A(X0)|^2` at every level, the update of UDiffSE+ and DEPSE (arXiv 2410.05301, 2507.02391). It takes
-    the speech that the estimate still lacks for noise; `UpdateNoise` takes the uncertainty into account.
+    `|Y - A(X0)|^2`, the update of UDiffSE+ and DEPSE (arXiv 2410.05301, 2507.02391). It takes the speech that
+    the estimate still lacks for noise; `UpdateNoise` takes the uncertainty into account.
 
     Args:
+        sigma_start: Above this level the noise model stays as it started; it is updated at every level in the
+            published schedules, at whose top the loud parts of the speech still stand out of the noise.
         n_updates: Updates at each level.
     """
 
-    def __init__(self, n_updates: int = 1) -> None:
-        self.n_updates = n_updates
+    def __init__(self, sigma_start: float = math.inf, n_updates: int = 1) -> None:
+        self.sigma_start, self.n_updates = sigma_start, n_updates
 
     def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:
         """See class."""
+        if float(sigma.max()) > self.sigma_start:
+            return
         residual = problem.residual(x0)
         for _ in range(self.n_updates):
             problem.likelihood.update(residual, torch.zeros_like(sigma)[:, None, None])
@@ -132,7 +137,7 @@ class EMPasses(AnnealedSampler):
         super().__init__(sampler.guidance, sampler.solver, sampler.estimators, churn=sampler.churn)
         self.sigmas, self.initialiser = sampler.sigmas, sampler.initialiser
         self.sampler, self.n_passes, self.n_unguided = sampler, n_passes, n_unguided
-        self.residual_noise = ResidualNoise(n_updates)
+        self.residual_noise = ResidualNoise(n_updates=n_updates)
 
     @torch.no_grad()
     def sample(self, problem: Problem, z: Sources, on_step: OnStep | None = None) -> Samples:
