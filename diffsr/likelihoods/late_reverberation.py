@@ -69,6 +69,10 @@ class LateReverberation(Likelihood):
         """Noise power v of each row, `[rows, F, N]`."""
         return self._variance
 
+    def describe(self) -> dict[str, Tensor]:
+        """Nothing: what is left is reverberation, and no noise."""
+        return {}
+
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
         """Nothing: see `fit`."""
 
