@@ -25,7 +25,7 @@ from torch import Tensor
 from diffsr.api import Restorer
 from diffsr.baselines import System, make_baseline
 from diffsr.baselines.band_copy import BandCopy
-from diffsr.degradations import LowPass
+from diffsr.degradations import BlindLowPass, LowPass
 from diffsr.diffusion import Prior
 from diffsr.evaluation.metrics import METRICS
 from diffsr.io.audio import read_audio
@@ -184,8 +184,14 @@ def restored_row(
 ) -> str:
     restorer = Restorer(prior, recipe=recipe, device="cpu")
     started = time.perf_counter()
-    made = [restorer.restore(wave, prior.rate_hz, f"{i:02d}") for i, wave in enumerate(damaged)]
+    made, errors = [], []
+    for index, wave in enumerate(damaged):
+        made.append(restorer.restore(wave, prior.rate_hz, f"{index:02d}"))
+        if isinstance(recipe.degradation, BlindLowPass):
+            errors.append(abs(float(recipe.degradation.cutoff_hz[0]) / CUTOFF_HZ - 1))
     took = time.perf_counter() - started
+    if errors:
+        name += f" (off by {np.mean(errors):.1%})"
     return row(name, repair, [one.wave for one in made], clean, made[0].n_calls, took)
 
 
