@@ -114,8 +114,8 @@ class Restorer:
     ) -> list[Restoration | DiffsrError]:
         """Restore recordings; those of equal length at the prior's rate share batches.
 
-        Each gets what `restore` gives it, within 1e-5 of the level of the prior: sums of matrix products are
-        rounded differently in batches.
+        Each gets what `restore` gives it but for rounding, less than 1e-5 of full scale: matrix products are
+        summed in another order in batches.
 
         Args:
             waves: `[C, T]` each.
