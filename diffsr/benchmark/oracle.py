@@ -20,12 +20,12 @@ from diffsr.likelihoods import KnownNoise, Likelihood, WhiteNoise
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler, EMPasses
-from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
+from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.room_estimation import UpdateRoom
 from diffsr.signal.resampling import resample
 
 ORACLES = ("noise", "room")
-_OF_THE_ROOM = (UpdateRoom, UpdatePrediction, UpdateLateReverberation)
+_OF_THE_ROOM = (UpdateRoom, UpdatePrediction, UpdateLateReverberation, MeasureDecay)
 
 
 @dataclass(frozen=True)
