@@ -36,7 +36,7 @@ from diffsr.recipe_file import load_recipe
 from diffsr.recipes import Recipe, make_recipe
 from diffsr.samplers import DPS, AnnealedSampler, NoisePerturbed, Proximal, Renoise, UpdateNoise
 from diffsr.samplers.initialise import FromObservation, FromWPE
-from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
+from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
 from diffsr.signal.room_acoustics import rt60_s
 
@@ -143,7 +143,7 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         if tail:
             estimators[1:] = [UpdateLateReverberation(start)]
         if fit:
-            estimators.append(UpdateRoom(sigma_start=fit))
+            estimators.append(UpdateRoom(sigma_start=fit) if fit > 0 else MeasureDecay())
         sampler = AnnealedSampler(
             guidance or NoisePerturbed(),
             None,
@@ -168,6 +168,32 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         "buddy": lambda: load_recipe("experiments/dereverb/buddy.yaml"),
         "default": lambda: make_recipe("dereverb", "default"),
         "denoise default": lambda: make_recipe("denoise_dereverb", "default"),
+        "tail .05": lambda: tail(start=0.05, fit=-1.0),
+        "tail .05 weight 2": lambda: tail(start=0.05, guidance=NoisePerturbed(2.0), fit=-1.0),
+        "tail .05 weight 3": lambda: tail(start=0.05, guidance=NoisePerturbed(3.0), fit=-1.0),
+        "tail .05 weight 4": lambda: tail(start=0.05, guidance=NoisePerturbed(4.0), fit=-1.0),
+        "tail .03 weight 3": lambda: tail(start=0.03, guidance=NoisePerturbed(3.0), fit=-1.0),
+        "tail .05 weight 3 v 1e-3": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), level=1e-3, fit=-1.0
+        ),
+        "tail .05 weight 3 freeze .002": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), freeze=0.002, fit=-1.0
+        ),
+        "tail .05 weight 3 sigma .2": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), sigma_max=0.2, fit=-1.0
+        ),
+        "tail .05 weight 3 sigma .1": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), sigma_max=0.1, fit=-1.0
+        ),
+        "tail .05 weight 3 delay 3": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), delay=3, fit=-1.0
+        ),
+        "tail .05 weight 3 taps 60": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), taps=60, fit=-1.0
+        ),
+        "tail .05 weight 3 long wpe": lambda: tail(
+            start=0.05, guidance=NoisePerturbed(3.0), init=FromWPE(), fit=-1.0
+        ),
         "tail start .05": lambda: tail(start=0.05),
         "tail start .2": lambda: tail(start=0.2),
         "tail initial .02": lambda: tail(0.02),

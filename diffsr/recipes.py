@@ -22,6 +22,7 @@ from diffsr.likelihoods import LateReverberation, Likelihood, NMFNoise, WhiteNoi
 from diffsr.samplers import (
     AnnealedSampler,
     Euler,
+    MeasureDecay,
     NoisePerturbed,
     Projection,
     Proximal,
@@ -30,7 +31,6 @@ from diffsr.samplers import (
     UpdateLowPass,
     UpdateNoise,
     UpdatePrediction,
-    UpdateRoom,
 )
 from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWPE
@@ -78,7 +78,7 @@ def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator
 
 def dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
-    estimators = [UpdatePrediction(), UpdateLateReverberation(), UpdateRoom(sigma_start=0.01)]
+    estimators = [UpdatePrediction(), UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
         NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
     )
@@ -98,7 +98,7 @@ def denoise_dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
     estimators = [
         UpdatePrediction(sigma_start=0.25),
         UpdateNoise(),
-        UpdateRoom(sigma_start=0.01, whiten=True),
+        MeasureDecay(),
     ]
     sampler = AnnealedSampler(
         NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.degradations.base import Degradation
+from diffsr.degradations.decay_fit import level_of
 from diffsr.degradations.room_fit import fit_response
 from diffsr.errors import ConfigError
 from diffsr.signal.filtering import fast_length, fft_convolve, fft_correlate, minimum_phase
@@ -217,6 +218,16 @@ class BlindRoom(Degradation):
         self._response = None
         render = partial(self.render, parameters)
         return fit_response(render, self.project, optimiser, x0, y, weight, n_updates, stft, after, perturb)
+
+    def set_decays(self, rt60_s: Tensor, frame_energy: Tensor) -> None:
+        """Take over decays of bands of equal width `[rows, bands]`, of `DecayFit.of_bands`."""
+        place = self.band_hz / (self.rate_hz / 2) * (rt60_s.shape[-1] - 1)
+        nearest = place.round().long()
+        parameters = self._current()
+        with torch.no_grad():
+            parameters.log_decay.copy_((self._decay(1.0) / rt60_s[:, None, nearest]).log())
+            parameters.log_level.copy_(level_of(frame_energy[:, None, nearest], self.hop))
+        self.project()
 
     def project(self) -> None:
         """Reverberation times within 0.1 s and the longest, levels within 0 and 40 dB."""

@@ -7,7 +7,7 @@ from diffsr.samplers.filter_estimation import UpdateLowPass
 from diffsr.samplers.gain_estimation import UpdateGain
 from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
 from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
-from diffsr.samplers.prediction_estimation import UpdateLateReverberation, UpdatePrediction
+from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.published import EMPasses, Every, NoiseLatent, ResidualNoise
 from diffsr.samplers.randomness import RowNoise
@@ -30,6 +30,7 @@ __all__ = [
     "Euler",
     "Every",
     "Heun",
+    "MeasureDecay",
     "NoiseLatent",
     "NoisePerturbed",
     "PosteriorTransition",

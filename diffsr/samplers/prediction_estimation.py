@@ -5,13 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffsr.degradations.prediction import LatePrediction
+from diffsr.degradations import Degradation, LatePrediction
+from diffsr.errors import ConfigError
+from diffsr.likelihoods import LateReverberation
 from diffsr.samplers.problem import Problem
 from diffsr.typing import Sources
 
 
 class UpdatePrediction:
-    """Refits what the recording's past predicts of it."""
+    """Refits what the recording's past predicts of it (`LatePrediction.fit`), in closed form.
+
+    At large noise levels the estimate is vague and its uncertainty is the power of speech, so that the first
+    fit is that of WPE; later ones predict what the estimate does not explain, weighted accordingly.
+
+    Args:
+        sigma_start: Above this level nothing is predicted.
+        sigma_freeze: Below this level the prediction stays as it is.
+        every: Levels from one fit to the next.
+    """
 
     def __init__(self, sigma_start: float = 10.0, sigma_freeze: float = 0.01, every: int = 3) -> None:
         self.sigma_start, self.sigma_freeze, self.every = sigma_start, sigma_freeze, every
@@ -24,20 +35,65 @@ class UpdatePrediction:
         problem.memory["prediction"] = count + 1
         if int(count) % self.every:
             return
-        degradation = problem.degradation
-        assert isinstance(degradation, LatePrediction)
+        degradation = prediction_of(problem.degradation)
         variance = problem.likelihood.variance + problem.source_variance(x0, sigma).sum(1)
         degradation.fit(x0, variance)
 
 
 class UpdateLateReverberation:
-    """Refits the power of the late reverberation."""
+    """Refits the power of the late reverberation (`LateReverberation.fit`).
 
-    def __init__(self, sigma_start: float = 10.0, sigma_freeze: float = 0.005) -> None:
+    Args:
+        sigma_start: Above this level the power stays as it started: the estimate is still vague there, and
+            what it lacks of the speech would be taken for reverberation.
+        sigma_freeze: Below this level it stays as it is.
+    """
+
+    def __init__(self, sigma_start: float = 0.05, sigma_freeze: float = 0.005) -> None:
         self.sigma_start, self.sigma_freeze = sigma_start, sigma_freeze
 
     def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:
-        """See class."""
+        """See class.
+
+        Raises:
+            ConfigError: The likelihood is another one.
+        """
+        if not isinstance(problem.likelihood, LateReverberation):
+            raise ConfigError(
+                f"{type(problem.likelihood).__name__} has no late reverberation to update. Set likelihood to "
+                "diffsr.likelihoods.LateReverberation, or take UpdateLateReverberation out of the estimators."
+            )
         if self.sigma_freeze <= float(sigma.max()) <= self.sigma_start:
             extra = problem.source_variance(x0, sigma).sum(1)
             problem.likelihood.fit(x0, problem.residual(x0), extra)
+
+
+class MeasureDecay:
+    """Measures the decays of the room on the estimate, for the report alone.
+
+    Args:
+        sigma_start: Above this level nothing is done.
+        n_updates: Updates at each level.
+    """
+
+    def __init__(self, sigma_start: float = 1e-3, n_updates: int = 15) -> None:
+        self.sigma_start, self.n_updates = sigma_start, n_updates
+
+    def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:
+        """See class."""
+        if float(sigma.max()) <= self.sigma_start:
+            prediction_of(problem.degradation).measure(x0, self.n_updates)
+
+
+def prediction_of(degradation: Degradation) -> LatePrediction:
+    """The prediction of a degradation.
+
+    Raises:
+        ConfigError: It is another one.
+    """
+    if not isinstance(degradation, LatePrediction):
+        raise ConfigError(
+            f"There is nothing to predict in {type(degradation).__name__}. Set degradation to "
+            "diffsr.degradations.LatePrediction, or leave UpdatePrediction and MeasureDecay out."
+        )
+    return degradation

@@ -1,0 +1,65 @@
+"""Reverberant power as a sum of exponential decays of dry power, in bands of STFT bins.
+
+    P_n = sum_k w_k sum_m kernel_k(m) |X_(n - m)|^2,    kernel_k(m) = 10^(-6 m hop / (T_k rate))
+
+The statistical model of reverberation (Polack 1988; Lebart et al. 2001) with a few fixed reverberation times
+T_k, whose weights w are found by multiplicative updates for the Itakura-Saito distance (exponent 1/2, which
+never raises it: Févotte and Idier, arXiv 1010.1763).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffsr.signal.filtering import fft_convolve
+
+BINS_PER_BAND = 8
+TINY = 1e-20
+
+
+def decay_kernels(times_s: Tensor, n_frames: int, frame_s: float, first_frame: int) -> Tensor:
+    """Powers over frames, 0 before `first_frame`, `[K] -> [K, N]`."""
+    frame = torch.arange(n_frames, device=times_s.device)
+    falling = (-(math.log(1e6) * frame_s) / times_s[:, None] * frame).exp()
+    return torch.where(frame >= first_frame, falling, 0.0)
+
+
+def decayed(power: Tensor, kernels: Tensor) -> Tensor:
+    """Dry power `[rows, F, N]` after each kernel `[K, N]`, `[rows, K, F, N]`."""
+    return fft_convolve(power[:, None], kernels[:, None]).clamp_min(0)
+
+
+def updated_weights(weights: Tensor, parts: Tensor, target: Tensor, power: Tensor) -> Tensor:
+    """One multiplicative update of the weights `[rows, K, bands]`, which stay above 0.
+
+    Args:
+        weights: Of the parts in the power.
+        parts: `[rows, K, F, N]`, of `decayed`.
+        target: Observed power `[rows, F, N]`.
+        power: Modelled power, of which the parts may be only some, `[rows, F, N]`.
+    """
+    up = _in_bands(parts * (target / power.square())[:, None])
+    down = _in_bands(parts / power[:, None])
+    return (weights * (up / down.clamp_min(TINY)).sqrt()).clamp_min(1e-12)
+
+
+def weighted_sum(weights: Tensor, parts: Tensor) -> Tensor:
+    """`[rows, K, bands], [rows, K, F, N] -> [rows, F, N]`."""
+    of_bins = weights.repeat_interleave(BINS_PER_BAND, -1)[..., : parts.shape[-2], None]
+    return (of_bins * parts).sum(1)
+
+
+def n_bands(n_bins: int) -> int:
+    """Bands of eight bins; the last one holds what is left."""
+    return -(-n_bins // BINS_PER_BAND)
+
+
+def _in_bands(values: Tensor) -> Tensor:
+    """`[rows, K, F, N] -> [rows, K, bands]`."""
+    summed = values.sum(-1)
+    padded = F.pad(summed, (0, -summed.shape[-1] % BINS_PER_BAND))
+    return padded.unflatten(-1, (-1, BINS_PER_BAND)).sum(-1)

@@ -1,0 +1,199 @@
+"""Late reverberation as prediction and as decaying power, and the room that is reported with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffsr.degradations import BlindRoom, Chain, Gain, LatePrediction, Mixing
+from diffsr.diffusion.analytic import WhiteGaussianPrior
+from diffsr.errors import ConfigError
+from diffsr.evaluation.metrics import si_sdr_db
+from diffsr.io.audio import read_audio
+from diffsr.likelihoods import LateReverberation, NMFNoise, WhiteNoise
+from diffsr.recipe_file import load_recipe
+from diffsr.recipes import make_recipe
+from diffsr.samplers import (
+    AnnealedSampler,
+    FromNoise,
+    FromObservation,
+    FromWPE,
+    MeasureDecay,
+    Problem,
+    Proximal,
+    RowNoise,
+    UpdateLateReverberation,
+    UpdatePrediction,
+    UpdateRoom,
+)
+from diffsr.samplers.room_estimation import AtLevel
+from diffsr.signal.filtering import fft_convolve
+from diffsr.signal.levels import active_rms
+
+ROOT = Path(__file__).parents[2]
+SPEECH = ROOT / "diffsr" / "assets" / "starter" / "audio" / "de-f2-1.ogg"
+RATE_HZ = 16000
+PRIOR = WhiteGaussianPrior(0.05)
+
+
+@pytest.fixture(scope="module")
+def dry() -> torch.Tensor:
+    wave, _ = read_audio(SPEECH, 0.0, 2.0)
+    return (0.05 * wave[:1] / wave.std())[None]
+
+
+def in_room(dry: torch.Tensor, rt60_s: float, seed: int = 1) -> torch.Tensor:
+    time_s = torch.arange(12800) / RATE_HZ
+    tail = 0.05 * torch.randn(12800, generator=torch.Generator().manual_seed(seed))
+    tail = tail * 10 ** (-3 * time_s / rt60_s)
+    tail[0] = 1.0
+    return fft_convolve(dry, tail)
+
+
+def posed(y, degradation=None, likelihood=None, n_restarts=1):
+    names = [str(k) for k in range(len(y))]
+    likelihood = likelihood or WhiteNoise(1e-3)
+    degradation = degradation or Mixing()
+    return Problem.pose(
+        y, PRIOR, degradation, likelihood, RowNoise(0, names, n_restarts), n_restarts=n_restarts
+    )
+
+
+def test_prediction_takes_away_what_is_late_and_keeps_the_talker(dry):
+    y = in_room(dry, 0.5)
+    room = LatePrediction(taps=30)
+    room.reset(y, 1)
+    assert torch.equal(room(dry), dry)
+    room.fit(dry, torch.tensor(1e-4))
+    assert si_sdr_db((y - room.late)[0, 0], dry[0, 0]) > si_sdr_db(y[0, 0], dry[0, 0]) + 3.0
+    torch.testing.assert_close(room(2 * dry) - room(dry), dry)
+
+
+@pytest.mark.parametrize("rt60_s", [0.2, 0.5, 0.7])
+def test_decays_are_measured_on_the_dry_speech_whatever_its_phases(dry, rt60_s):
+    room = LatePrediction()
+    room.reset(in_room(dry, rt60_s), 1)
+    for _ in range(2):
+        room.measure(-dry, 40)
+    described = room.describe()
+    assert float(described["rt60_s"].median()) == pytest.approx(rt60_s, rel=0.25)
+    assert not described["rt60_at_limit"].any()
+    assert float(described["room_level_db"].median()) == pytest.approx(20 * torch.tensor(5.0).log10(), abs=4)
+
+
+def test_a_room_longer_than_the_model_is_flagged(dry):
+    room = LatePrediction()
+    room.room = BlindRoom(longest_rt60_s=0.4)
+    room.reset(in_room(dry, 0.9), 1)
+    room.measure(dry, 60)
+    assert room.describe()["rt60_at_limit"].float().mean() > 0.8
+
+
+def test_late_power_explains_what_the_talker_does_not(dry):
+    y = in_room(dry, 0.5)
+    model = LateReverberation(level=1e-4, initial=1e-3)
+    model.reset(y, torch.zeros(1, dtype=torch.long))
+    before = float(model.log_prob(y, dry))
+    found = [before]
+    for _ in range(6):
+        model.fit(dry, y - dry, torch.zeros(1, 1, 1))
+        found.append(float(model.log_prob(y, dry)))
+    assert all(
+        later >= earlier - 1e-3 * abs(before) for earlier, later in zip(found, found[1:], strict=False)
+    )
+    assert found[-1] > found[0]
+
+
+def test_a_row_does_not_depend_on_its_batch_and_a_second_run_is_the_same(dry):
+    y = torch.cat([in_room(dry, 0.3), in_room(dry, 0.8, 2)])[..., :16000]
+    recipe = make_recipe("dereverb", "fast")
+    sampler = recipe.sampler
+    sampler.sigmas, sampler.churn = sampler.sigmas[::4], 0.2
+    both = posed(y, recipe.degradation, recipe.likelihood)
+    together = sampler.sample(both, sampler.start(both)).x
+    times = recipe.degradation.describe()["rt60_s"]
+    alone = posed(y[:1], recipe.degradation, recipe.likelihood)
+    torch.testing.assert_close(sampler.sample(alone, sampler.start(alone)).x, together[:1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(recipe.degradation.describe()["rt60_s"], times[:1], rtol=0.01, atol=0)
+
+
+def test_first_states(dry):
+    y = in_room(dry, 0.5)
+    problem = posed(torch.cat([y, 2 * y]), n_restarts=2)
+    start = {kind: kind()(problem, 0.0)[:, 0] for kind in (FromNoise, FromObservation, FromWPE)}
+    assert (start[FromNoise] == 0).all()
+    assert torch.equal(start[FromObservation], problem.y[:, 0])
+    wpe = start[FromWPE]
+    assert torch.equal(wpe[0], wpe[1])
+    torch.testing.assert_close(wpe[2], 2 * wpe[0])
+    assert si_sdr_db(wpe[0], dry[0, 0]) > si_sdr_db(y[0, 0], dry[0, 0])
+    assert float(FromNoise()(problem, 0.5).std()) == pytest.approx(0.5, rel=0.05)
+    level = active_rms(FromWPE().reference(y[0], RATE_HZ), RATE_HZ)
+    assert float(level) < float(active_rms(y[0], RATE_HZ))
+
+
+@pytest.mark.parametrize(("whiten", "perturbation"), [(False, 0.0), (False, 1.0), (True, 0.0)])
+def test_the_room_update_lowers_its_loss_within_its_levels_also_in_a_chain(dry, whiten, perturbation):
+    y = in_room(dry, 0.4)[..., :16000]
+    room = BlindRoom(longest_rt60_s=0.6)
+    problem = posed(y, Chain([Gain(), room]))
+    before = room.response().clone()
+    update = UpdateRoom(sigma_start=0.5, sigma_freeze=0.1, whiten=whiten, perturbation=perturbation)
+    for sigma in (1.0, 0.05):
+        update.update(dry[..., :16000], torch.tensor([sigma]), problem)
+        assert torch.equal(room.response(), before)
+    error = problem.residual(dry[..., :16000]).norm()
+    for _ in range(3):
+        update.update(dry[..., :16000], torch.tensor([0.2]), problem)
+    assert problem.residual(dry[..., :16000]).norm() < error
+
+
+def test_the_level_of_an_estimate_is_that_of_the_prior(dry):
+    problem = posed(3 * dry)
+    x0 = AtLevel(Proximal()).correct(3 * dry, 3 * dry, torch.tensor([0.01]), problem)
+    assert float(active_rms(x0[0], RATE_HZ)) == pytest.approx(0.05, rel=1e-4)
+    silent = posed(torch.zeros(1, 1, 4000))
+    zeros = torch.zeros(1, 1, 4000)
+    assert (AtLevel(Proximal()).correct(zeros, zeros, torch.tensor([0.01]), silent) == 0).all()
+
+
+def test_parts_that_do_not_belong_together_are_refused(dry):
+    sigma = torch.tensor([0.02])
+    for estimator, match in (
+        (UpdateRoom(), "holds no BlindRoom"),
+        (UpdatePrediction(), "nothing to predict in Mixing"),
+        (UpdateLateReverberation(), "NMFNoise has no late reverberation"),
+        (MeasureDecay(sigma_start=0.1), "nothing to predict in Mixing"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            estimator.update(dry, sigma, posed(dry, likelihood=NMFNoise()))
+    with pytest.raises(ConfigError, match="one microphone, found 2"):
+        LatePrediction().reset(torch.zeros(1, 2, 4000), 1)
+
+
+@pytest.mark.parametrize("task", ["dereverb", "denoise_dereverb"])
+def test_the_experiment_is_the_recipe(task):
+    written = load_recipe(ROOT / "experiments" / task / "default.yaml")
+    built = make_recipe(task, "default")
+    assert torch.equal(written.sampler.sigmas, built.sampler.sigmas)
+    assert written.sampler.churn == built.sampler.churn
+
+    def content(part):
+        kept = {
+            k: v for k, v in vars(part).items() if isinstance(v, (int, float, str, bool)) and k != "training"
+        }
+        return type(part), kept
+
+    pairs = [
+        (written.likelihood, built.likelihood),
+        (written.degradation, built.degradation),
+        (written.sampler.guidance, built.sampler.guidance),
+        (written.sampler.solver, built.sampler.solver),
+        (written.sampler.initialiser, built.sampler.initialiser),
+        *zip(written.sampler.estimators, built.sampler.estimators, strict=True),
+    ]
+    for one, other in pairs:
+        assert content(one) == content(other)
+    assert isinstance(built.sampler, AnnealedSampler)
