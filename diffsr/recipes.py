@@ -78,7 +78,7 @@ def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator
 
 def dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
-    estimators = [UpdatePrediction(), UpdateLateReverberation(), MeasureDecay()]
+    estimators: list[Estimator] = [UpdatePrediction(), UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
         NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
     )
@@ -95,7 +95,7 @@ def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> R
 
 def denoise_dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise and an unknown room: the room in the middle range, noise last."""
-    estimators = [
+    estimators: list[Estimator] = [
         UpdatePrediction(sigma_start=0.25),
         UpdateNoise(),
         MeasureDecay(),
