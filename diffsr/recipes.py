@@ -80,7 +80,7 @@ def dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
     estimators: list[Estimator] = [UpdatePrediction(), UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
-        NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
+        NoisePerturbed(2.0), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
     )
     return Recipe(sampler, LateReverberation(rate_hz=rate_hz), LatePrediction(rate_hz=rate_hz))
 

@@ -28,6 +28,7 @@ from diffsr.samplers import (
     UpdatePrediction,
     UpdateRoom,
 )
+from diffsr.samplers.innovation import Innovation
 from diffsr.samplers.room_estimation import AtLevel
 from diffsr.signal.filtering import fft_convolve
 from diffsr.signal.levels import active_rms
@@ -197,3 +198,11 @@ def test_the_experiment_is_the_recipe(task):
     for one, other in pairs:
         assert content(one) == content(other)
     assert isinstance(built.sampler, AnnealedSampler)
+
+
+def test_a_draw_of_the_posterior_does_not_hear_the_prediction_twice(dry):
+    problem = posed(in_room(dry, 0.5), LatePrediction(taps=10), WhiteNoise(0.02))
+    problem.degradation.fit(dry, torch.tensor(1e-4))
+    variance = problem.source_variance(dry, torch.tensor([0.05]))
+    draw = Innovation(problem, dry, variance).draw()
+    assert float(draw.std()) < 0.02 < float(problem.degradation.late.std()) * 2
