@@ -7,8 +7,8 @@
 
 `pack` renders valid items once (it alone needs pyroomacoustics); all are cut to the same length, so that they
 can run as rows of one batch. `run` needs PyTorch, SciPy and soundfile only; scores whose packages are missing
-are left out, and can be had later by `score` from the estimates. Prints for each variant the mean changes over
-the recordings of SI-SDR, ESTOI and PESQ in simulated and in measured rooms, the mean absolute error and the
+are left out, and can be had later by `score` from the estimates. Prints for each variant the mean changes
+over the recordings of SI-SDR, ESTOI and PESQ in simulated and in measured rooms, the mean absolute error and the
 bias of the reverberation time, and the seconds for a second of sound. The reference is the direct path; that
 of measured rooms is the dry talker, whose SI-SDR says little.
 """
@@ -19,6 +19,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -164,7 +165,41 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         likelihood = LateReverberation(level=level, initial=initial, n_updates=n_updates, delay=delay_tail)
         return late(likelihood=likelihood, tail=True, start=start, **more)
 
+    def near(weight=2.0, start=0.05, **more) -> Recipe:
+        return tail(start=start, guidance=NoisePerturbed(weight), fit=-1.0, **more)
+
+    around = {
+        "near: default": near,
+        "near: weight 1.7": partial(near, 1.7),
+        "near: weight 2.3": partial(near, 2.3),
+        "near: start .03": partial(near, start=0.03),
+        "near: start .08": partial(near, start=0.08),
+        "near: churn 1": partial(near, churn=1.0),
+        "near: churn 3": partial(near, churn=3.0),
+        "near: sigma .2": partial(near, sigma_max=0.2),
+        "near: sigma 1": partial(near, sigma_max=1.0),
+        "near: rho 5": partial(near, rho=5.0),
+        "near: rho 10": partial(near, rho=10.0),
+        "near: level 1e-3": partial(near, level=1e-3),
+        "near: level 6e-3": partial(near, level=6e-3),
+        "near: initial .03": partial(near, initial=0.03),
+        "near: initial .3": partial(near, initial=0.3),
+        "near: late updates 1": partial(near, n_updates=1),
+        "near: late updates 10": partial(near, n_updates=10),
+        "near: late from frame 1": partial(near, delay_tail=1),
+        "near: late from frame 3": partial(near, delay_tail=3),
+        "near: taps 20": partial(near, taps=20),
+        "near: taps 60": partial(near, taps=60),
+        "near: delay 1": partial(near, delay=1),
+        "near: delay 3": partial(near, delay=3),
+        "near: every level": partial(near, every=1),
+        "near: prediction to .002": partial(near, freeze=0.002),
+        "near: prediction to .03": partial(near, freeze=0.03),
+        "near: from y": lambda: near(init=FromObservation()),
+        "near: from long wpe": lambda: near(init=FromWPE()),
+    }
     return {
+        **around,
         "tail": tail,
         "tail fit .01": lambda: tail(fit=0.01),
         "buddy": lambda: load_recipe("experiments/dereverb/buddy.yaml"),
