@@ -9,8 +9,8 @@
 can run as rows of one batch. `run` needs PyTorch, SciPy and soundfile only; scores whose packages are missing
 are left out, and can be had later by `score` from the estimates. Prints for each variant the mean changes
 over the recordings of SI-SDR, ESTOI and PESQ in simulated and in measured rooms, the mean absolute error and
-the bias of the reverberation time, and the seconds for a second of sound. The reference is the direct path; that
-of measured rooms is the dry talker, whose SI-SDR says little.
+the bias of the reverberation time, and the seconds for a second of sound. The reference is the direct path;
+that of measured rooms is the dry talker, whose SI-SDR says little.
 """
 
 from __future__ import annotations
