@@ -32,7 +32,7 @@ from diffsr.degradations.prediction import LatePrediction
 from diffsr.diffusion import Prior
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import DiffsrError
-from diffsr.likelihoods import NMFNoise, WhiteNoise
+from diffsr.likelihoods import DriftingNoise, NMFNoise, WhiteNoise
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.likelihoods.spectral import SpectralCompression
 from diffsr.recipe_file import load_recipe
@@ -65,13 +65,13 @@ def pack(options: argparse.Namespace) -> None:
         observations.append(scene.observation[0, :n_samples])
         references.append(dry[:n_samples])
         rt60.append(float(rt60_s(full[0], RATE_HZ)))
-        responses.append(full)
+        responses.append(full.half())
     torch.save(
         {
             "ids": [item.id for item in items],
             "kind": [item.response for item in items],
-            "y": torch.stack(observations),
-            "x": torch.stack(references),
+            "y": torch.stack(observations).half(),
+            "x": torch.stack(references).half(),
             "rt60_s": rt60,
             "responses": responses,
         },
@@ -140,11 +140,12 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         init=None,
         rho=7.0,
         tail=False,
+        drift=0.0,
         fit=0.0,
     ) -> Recipe:
         estimators = [UpdatePrediction(10.0, freeze, every)] + ([UpdateNoise(start)] if noise else [])
         if tail:
-            estimators[1:] = [UpdateLateReverberation(start)]
+            estimators[1:] = [*([UpdateNoise(drift, n_updates=2)] if drift else []), UpdateLateReverberation(start)]
         if fit:
             estimators.append(UpdateRoom(sigma_start=fit) if fit > 0 else MeasureDecay())
         sampler = AnnealedSampler(
@@ -161,8 +162,10 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
 
     dps, prox, spectral = DPS, Proximal, SpectralCompression
 
-    def tail(initial=0.1, start=0.1, level=3e-3, n_updates=3, delay_tail=2, **more) -> Recipe:
-        likelihood = LateReverberation(level=level, initial=initial, n_updates=n_updates, delay=delay_tail)
+    def tail(initial=0.1, start=0.1, level=3e-3, n_updates=3, delay_tail=2, noise=None, **more) -> Recipe:
+        likelihood = LateReverberation(
+            noise or WhiteNoise(level), initial=initial, n_updates=n_updates, delay=delay_tail
+        )
         return late(likelihood=likelihood, tail=True, start=start, **more)
 
     def near(weight=2.0, start=0.05, **more) -> Recipe:
@@ -197,6 +200,19 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
         "near: prediction to .03": partial(near, freeze=0.03),
         "near: from y": lambda: near(init=FromObservation()),
         "near: from long wpe": lambda: near(init=FromWPE()),
+        "noisy: late nmf": late,
+        "noisy: drift .2": lambda: near(1.5, noise=DriftingNoise(), drift=0.2),
+        "noisy: drift .1": lambda: near(1.5, noise=DriftingNoise(), drift=0.1),
+        "noisy: drift .5": lambda: near(1.5, noise=DriftingNoise(), drift=0.5),
+        "noisy: drift .2 weight 2": lambda: near(2.0, noise=DriftingNoise(), drift=0.2),
+        "noisy: drift .2 weight 2.5": lambda: near(2.5, noise=DriftingNoise(), drift=0.2),
+        "noisy: drift .05": lambda: near(2.0, noise=DriftingNoise(), drift=0.05),
+        "noisy: drift .2 long": lambda: near(1.5, noise=DriftingNoise(401), drift=0.2),
+        "noisy: drift .2 start .02": lambda: near(1.5, start=0.02, noise=DriftingNoise(), drift=0.2),
+        "noisy: drift .2 start .1": lambda: near(1.5, start=0.1, noise=DriftingNoise(), drift=0.2),
+        "noisy: drift .2 no prediction": lambda: near(1.5, noise=DriftingNoise(), drift=0.2, freeze=10.0),
+        "noisy: nmf": lambda: near(2.0, noise=NMFNoise(), drift=0.05),
+        "noisy: floor": lambda: near(2.0, noise=DriftingNoise()),
     }
     return {
         **around,
@@ -318,7 +334,7 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
 
 def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    data = torch.load(options.file, weights_only=True)
+    data = load(options.file)
     count = min(options.count, len(data["ids"]))
     prior = Prior.from_pretrained(options.prior)
     saved: dict[str, dict] = {}
@@ -344,6 +360,12 @@ def run(options: argparse.Namespace) -> None:
                 torch.save(kept, options.out)
 
 
+def load(file: str) -> dict:
+    """What `pack` wrote, in single precision."""
+    data: dict = torch.load(file, weights_only=True)
+    return {**data, "y": data["y"].float(), "x": data["x"].float()}
+
+
 def restore(
     name: str, make: Callable[[], Recipe], prior: Prior, data: dict, count: int, options: argparse.Namespace
 ) -> dict:
@@ -352,7 +374,7 @@ def restore(
         recipe = make()
         rows = range(start, min(start + options.rows, count))
         if name.startswith("informed"):
-            recipe.degradation = true_room([data["responses"][k] for k in rows])
+            recipe.degradation = true_room([data["responses"][k].float() for k in rows])
         restorer = Restorer(prior, recipe=recipe, device=options.device, batch=options.rows)
         recordings = [data["y"][k][None] for k in rows]
         done = restorer.restore_many(recordings, [RATE_HZ] * len(rows), [data["ids"][k] for k in rows])
@@ -428,7 +450,7 @@ def mean_change(score: Callable[[Tensor, Tensor], Tensor], x: Tensor, data: dict
 
 
 def score(options: argparse.Namespace) -> None:
-    data = torch.load(options.file, weights_only=True)
+    data = load(options.file)
     estimates = torch.load(options.estimates, weights_only=True)
     count = len(next(iter(estimates.values()))["x"])
     options.steps = "?"

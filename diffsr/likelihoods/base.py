@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from diffsr.signal.stft import STFT
+
+FLOOR = 1e-10
+"""Least variance of a bin, about 120 dB below full scale, so that digital silence divides safely."""
 
 
 class Likelihood(nn.Module):
@@ -41,3 +45,22 @@ class Likelihood(nn.Module):
         variance = self.variance + extra_variance
         residual = self.stft((y - y_hat)[:, 0]).abs().square()
         return -(residual / variance + variance.log()).sum((-2, -1))
+
+
+def noise_posterior_power(residual: Tensor, variance: Tensor, extra_variance: Tensor) -> Tensor:
+    """`E|N|^2` in each bin, given what an estimate leaves over (explicit noise posterior, arXiv 2601.09931).
+
+    Args:
+        residual: `Y - A(X0)` of the uncorrected estimate, complex `[rows, F, N]`.
+        variance: Noise power v before `[rows, F, N]`.
+        extra_variance: Variance of `A(x0)` in bins, broadcastable to `[rows, F, N]`.
+    """
+    share = variance / (variance + extra_variance)
+    return (share * residual.abs()).square() + share * extra_variance
+
+
+def mean_over_restarts(per_row: Tensor, item_of_row: Tensor) -> Tensor:
+    """Average rows of the same item: `[rows, ...] -> [B, ...]`."""
+    counts = torch.bincount(item_of_row)
+    total = per_row.new_zeros(len(counts), *per_row.shape[1:]).index_add_(0, item_of_row, per_row)
+    return total / counts.reshape(-1, *[1] * (per_row.ndim - 1))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError, DataError
 from diffsr.likelihoods.base import Likelihood
-from diffsr.likelihoods.nmf import FLOOR
+from diffsr.likelihoods.base import FLOOR
 
 TINY = 1e-30
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffsr.likelihoods.base import Likelihood
+from diffsr.likelihoods.base import Likelihood, noise_posterior_power
+from diffsr.likelihoods.gaussian import WhiteNoise
 from diffsr.signal.decays import decay_kernels, decayed, n_bands, updated_weights, weighted_sum
 
-FLOOR = 1e-10
-"""Least variance of a bin."""
+WHITE_LEVEL = 3e-3
+"""24 dB below active speech at the level that priors expect."""
 TIMES_S = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)
 """Reverberation times whose mixture stands for the room."""
 
 
 class LateReverberation(Likelihood):
-    """`Y - A(X) ~ CN(0, v)` with white noise and decaying power of the talker in v, see `signal.decays`.
+    """`Y - A(X) ~ CN(0, v)`, v the decaying power of the talker (see `signal.decays`) plus that of noise.
 
     Args:
-        level: Standard deviation of a sample of the white noise.
+        noise: Model of the noise, as `DriftingNoise`; None for white noise of level 0.003.
         delay: Frames until reverberation counts as late.
         initial: Energy of the decays at the start, over that of the recording that decays.
         n_updates: Updates of the weights in each `fit`.
@@ -29,7 +30,7 @@ class LateReverberation(Likelihood):
 
     def __init__(
         self,
-        level: float = 3e-3,
+        noise: Likelihood | None = None,
         delay: int = 2,
         initial: float = 0.1,
         n_updates: int = 3,
@@ -38,30 +39,32 @@ class LateReverberation(Likelihood):
         rate_hz: int = 16000,
     ) -> None:
         super().__init__(n_fft, hop_samples)
-        self.level, self.delay, self.initial, self.n_updates = level, delay, initial, n_updates
-        self.rate_hz = rate_hz
+        self.noise = WhiteNoise(WHITE_LEVEL, n_fft, hop_samples) if noise is None else noise
+        self.delay, self.initial, self.n_updates, self.rate_hz = delay, initial, n_updates, rate_hz
         self.weights = torch.empty(0)  # [rows, times, bands]
-        self._variance = torch.empty(0)
+        self.late = torch.empty(0)  # power [rows, F, N]
 
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
         """Start from the decayed power of `y [rows, 1, T]` itself, all decays with the same energy."""
+        self.noise.reset(y, item_of_row)
         power = self.stft(y[:, 0]).abs().square()
         energy = self._kernels(power).sum(-1)
         shape = (len(power), -1, n_bands(power.shape[-2]))
         self.weights = (self.initial / len(energy) / energy)[None, :, None].expand(shape).clone()
-        self._render(decayed(power, self._kernels(power)))
+        self.late = weighted_sum(self.weights, decayed(power, self._kernels(power)))
 
     @property
     def variance(self) -> Tensor:
-        """Noise power v of each row, `[rows, F, N]`."""
-        return self._variance
+        """Power of late reverberation and noise of each row, `[rows, F, N]`."""
+        return self.late + self.noise.variance
 
     def describe(self) -> dict[str, Tensor]:
-        """Nothing: what is left is reverberation, and no noise."""
-        return {}
+        """What the noise model tells; the late reverberation is no noise."""
+        return self.noise.describe()
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
-        """Nothing: the power depends on the sources, see `fit`."""
+        """M-step of the noise, to which late reverberation is one more uncertainty; for the latter see `fit`."""
+        self.noise.update(residual, extra_variance + self.late)
 
     def fit(self, x0: Tensor, residual: Tensor, extra_variance: Tensor) -> None:
         """M-step on the expected noise power given the residual, as that of `NMFNoise.update`.
@@ -73,17 +76,13 @@ class LateReverberation(Likelihood):
         """
         dry = self.stft(x0).abs().square().sum(1) + extra_variance
         parts = decayed(dry, self._kernels(dry))
-        left = self.stft(residual[:, 0]).abs().square()
-        self._render(parts)
+        left = self.stft(residual[:, 0])
+        self.late = weighted_sum(self.weights, parts)
         for _ in range(self.n_updates):
-            share = self._variance / (self._variance + extra_variance)
-            target = share.square() * left + share * extra_variance
-            self.weights = updated_weights(self.weights, parts, target, self._variance)
-            self._render(parts)
-
-    def _render(self, parts: Tensor) -> None:
-        white = self.stft.bin_variance(torch.full((1,), self.level**2, device=parts.device))
-        self._variance = weighted_sum(self.weights, parts) + white.clamp_min(FLOOR)
+            total = self.variance
+            target = noise_posterior_power(left, total, extra_variance)
+            self.weights = updated_weights(self.weights, parts, target, total)
+            self.late = weighted_sum(self.weights, parts)
 
     def _kernels(self, power: Tensor) -> Tensor:
         times_s = torch.tensor(TIMES_S, device=power.device)

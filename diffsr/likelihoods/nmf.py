@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffsr.likelihoods.base import Likelihood
+from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
 from diffsr.signal.noise_floor import noise_floor
-
-FLOOR = 1e-10
-"""Least variance of a bin, about 120 dB below full scale, so that digital silence divides safely."""
 
 LONG_FRAMES = 1000
 """8 s at 16 kHz and a hop of 128."""
@@ -51,7 +48,7 @@ class NMFNoise(Likelihood):
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
         """Start W and H from the noise floor of `y [rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
         self.item_of_row = item_of_row
-        power = self._mean_over_restarts(self.stft(y[:, 0]).abs().square())
+        power = mean_over_restarts(self.stft(y[:, 0]).abs().square(), item_of_row)
         floor = noise_floor(power, quantile=self.quantile, bias=self.bias).clamp_min(FLOOR)
         n_frames = floor.shape[-1]
         rank = self.rank if n_frames <= LONG_FRAMES else 2 * self.rank
@@ -70,16 +67,9 @@ class NMFNoise(Likelihood):
         return (self.spectra @ self.activations).clamp_min(FLOOR)[self.item_of_row]
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
-        """One M-step on the noise (explicit noise posterior of DiffUSEEN, arXiv 2601.09931).
-
-        Args:
-            residual: `y - A(x0)` of the uncorrected estimate, `[rows, 1, T]`.
-            extra_variance: Variance of `A(x0)` in bins, broadcastable to `[rows, F, N]`.
-        """
-        v = self.variance
-        share = v / (v + extra_variance)
-        noise_power = (share * self.stft(residual[:, 0]).abs()).square() + share * extra_variance
-        self._multiplicative_update(self._mean_over_restarts(noise_power).clamp_min(FLOOR))
+        """One M-step on the noise, see `noise_posterior_power`."""
+        found = noise_posterior_power(self.stft(residual[:, 0]), self.variance, extra_variance)
+        self._multiplicative_update(mean_over_restarts(found, self.item_of_row).clamp_min(FLOOR))
 
     def _multiplicative_update(self, target: Tensor) -> None:
         """Itakura-Saito updates of H, then W (Févotte et al., Neural Computation 21(3), 2009)."""
@@ -90,9 +80,3 @@ class NMFNoise(Likelihood):
         w = w * (((target / v.square()) @ h.mT) / (v.reciprocal() @ h.mT)) ** self.exponent
         scale = w.mean(1, keepdim=True).clamp_min(FLOOR)
         self.spectra, self.activations = w / scale, h * scale.mT
-
-    def _mean_over_restarts(self, per_row: Tensor) -> Tensor:
-        """Average rows of the same item: `[rows, ...] -> [B, ...]`."""
-        counts = torch.bincount(self.item_of_row)
-        total = per_row.new_zeros(len(counts), *per_row.shape[1:]).index_add_(0, self.item_of_row, per_row)
-        return total / counts.reshape(-1, *[1] * (per_row.ndim - 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffsr.likelihoods import NMFNoise
-from diffsr.likelihoods.nmf import FLOOR
+from diffsr.likelihoods.base import FLOOR
 
 
 def is_divergence(target, v):

@@ -94,7 +94,7 @@ def test_a_room_longer_than_the_model_is_flagged(dry):
 
 def test_late_power_explains_what_the_talker_does_not(dry):
     y = in_room(dry, 0.5)
-    model = LateReverberation(level=1e-4, initial=1e-3)
+    model = LateReverberation(WhiteNoise(1e-4), initial=1e-3)
     model.reset(y, torch.zeros(1, dtype=torch.long))
     before = float(model.log_prob(y, dry))
     found = [before]

@@ -1,0 +1,63 @@
+"""Noise whose spectrum changes slowly, estimated from the recording itself."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
+from diffsr.signal.noise_floor import noise_floor
+
+
+class DriftingNoise(Likelihood):
+    """`Y - A(X) ~ CN(0, v)`, v the mean noise power of the bins and frames around each one.
+
+    The M-step of noise whose power is constant over a rectangle of bins and frames, for every rectangle: it has
+    no memory of its place in time, so it follows wind and traffic, and too many frames for a word to pass for
+    noise. One spectrum for each item; its restarts share it. It starts from the noise floor of the observation.
+
+    Args:
+        n_frames: Frames of a rectangle; 101 are 0.8 s at 16 kHz and a hop of 128.
+        n_bins: Its bins.
+        n_fft: STFT window in samples.
+        hop_samples: STFT hop in samples.
+        quantile: Of the power over time that it starts from.
+        bias: By what the quantile of white noise lies below its mean.
+    """
+
+    def __init__(
+        self,
+        n_frames: int = 101,
+        n_bins: int = 3,
+        n_fft: int = 512,
+        hop_samples: int = 128,
+        quantile: float = 0.25,
+        bias: float = 1.3,
+    ) -> None:
+        super().__init__(n_fft, hop_samples)
+        self.n_frames, self.n_bins = n_frames, n_bins
+        self.quantile, self.bias = quantile, bias
+        self.power = torch.empty(0)  # [B, F, N]
+        self.item_of_row = torch.empty(0, dtype=torch.long)
+
+    def reset(self, y: Tensor, item_of_row: Tensor) -> None:
+        """Start from the noise floor of `y [rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
+        self.item_of_row = item_of_row
+        power = mean_over_restarts(self.stft(y[:, 0]).abs().square(), item_of_row)
+        self.power = noise_floor(power, quantile=self.quantile, bias=self.bias).clamp_min(FLOOR)
+
+    @property
+    def variance(self) -> Tensor:
+        """Noise power v of each row, `[rows, F, N]`."""
+        return self.power[self.item_of_row]
+
+    def update(self, residual: Tensor, extra_variance: Tensor) -> None:
+        """One M-step on the noise, see `noise_posterior_power`."""
+        found = noise_posterior_power(self.stft(residual[:, 0]), self.variance, extra_variance)
+        self.power = self._smooth(mean_over_restarts(found, self.item_of_row)).clamp_min(FLOOR)
+
+    def _smooth(self, power: Tensor) -> Tensor:
+        size = (self.n_bins, self.n_frames)
+        pad = (self.n_bins // 2, self.n_frames // 2)
+        return F.avg_pool2d(power[:, None], size, stride=1, padding=pad, count_include_pad=False)[:, 0]
