@@ -145,7 +145,10 @@ def variants(n: int) -> dict[str, Callable[[], Recipe]]:
     ) -> Recipe:
         estimators = [UpdatePrediction(10.0, freeze, every)] + ([UpdateNoise(start)] if noise else [])
         if tail:
-            estimators[1:] = [*([UpdateNoise(drift, n_updates=2)] if drift else []), UpdateLateReverberation(start)]
+            estimators[1:] = [
+                *([UpdateNoise(drift, n_updates=2)] if drift else []),
+                UpdateLateReverberation(start),
+            ]
         if fit:
             estimators.append(UpdateRoom(sigma_start=fit) if fit > 0 else MeasureDecay())
         sampler = AnnealedSampler(

@@ -41,8 +41,8 @@ class Restorer:
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
         recipe: Own sampler and models in place of task and preset.
         cutoff_hz: Where the frequencies of the recordings end, of `bandwidth` alone; None to estimate it.
-        n_samples: Posterior samples R of each recording. The result is their mean; the random numbers of the
-            first are those of a single one.
+        n_samples: Posterior samples R of each recording, whose mean is the result; None leaves it to the
+            recipe. The random numbers of the first are those of a single one.
         rir: File with the room response from talker to microphone, where it is known; of `dereverb` alone.
         batch: Recordings of equal length that are restored at once; None is 8 on CUDA and 1 elsewhere, where
             it makes nothing faster. Without enough memory for so many there are fewer.
@@ -62,7 +62,7 @@ class Restorer:
         channels: str | int = "each",
         recipe: Recipe | None = None,
         cutoff_hz: float | None = None,
-        n_samples: int = 1,
+        n_samples: int | None = None,
         rir: str | Path | None = None,
         batch: int | None = None,
     ) -> None:
@@ -74,7 +74,8 @@ class Restorer:
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir)
         self.seed, self.channels = seed, str(channels)
-        self.n_samples, self.batch = n_samples, batch
+        self.n_samples, self.batch = n_samples or self.recipe.n_samples, batch
+        self.keeps_samples = n_samples is not None and n_samples > 1
         self.to(device)
 
     def to(self, device: str | torch.device) -> Restorer:
@@ -183,7 +184,7 @@ def restore(
     preset: str | Path = "default",
     seed: int = 0,
     cutoff_hz: float | None = None,
-    n_samples: int = 1,
+    n_samples: int | None = None,
     rir: str | Path | None = None,
 ) -> Restoration:
     """Restore a file or an array.
@@ -196,7 +197,8 @@ def restore(
         preset: `fast`, `default`, `quality`, or the path of an experiment.
         seed: Seed of the posterior samples.
         cutoff_hz: Where its frequencies end, of the task `bandwidth` alone; None to estimate it.
-        n_samples: Posterior samples; the result is their mean, and has their spread as `.std`.
+        n_samples: Posterior samples, whose mean is the result, with their spread as `.std`; None leaves it
+            to the task and the preset.
         rir: File with the room response, where it is known; of the task `dereverb` alone.
 
     Returns:

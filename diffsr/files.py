@@ -140,7 +140,7 @@ def restore_together(
         on_step,
     )
     for place, result in zip(heard, results, strict=True):
-        reports[place] = _written(*pairs[place], result, *heard[place], restorer.channels, physics)
+        reports[place] = _written(*pairs[place], result, *heard[place], restorer, physics)
     seconds = (time.perf_counter() - started) / max(len(heard), 1)
     timed = {place: replace(reports[place], seconds=seconds) for place in heard}
     return [(reports | timed)[place] for place in range(len(pairs))]
@@ -152,7 +152,7 @@ def _written(
     result: Restoration | DiffsrError,
     wave: Tensor,
     info: AudioInfo,
-    channels: str,
+    restorer: Restorer,
     physics: bool,
 ) -> FileReport:
     """Write a result with what belongs beside it; the audio comes last, as it says that all is there."""
@@ -165,9 +165,10 @@ def _written(
             return FileReport(recording.path, output, "failed", message)
         if isinstance(result, DiffsrError):
             return _failed(recording, output, type(result)(f"{recording.path}: {result}"))
-        result.save_samples(sides.samples, output.suffix, subtype)
+        if restorer.keeps_samples:
+            result.save_samples(sides.samples, output.suffix, subtype)
         if physics:
-            chosen, _ = choose_channels(wave, channels)
+            chosen, _ = choose_channels(wave, restorer.channels)
             write_physics(result, chosen, info.rate_hz, recording.path.name, sides)
         result.save(output, subtype)
     except (DiffsrError, OSError) as error:

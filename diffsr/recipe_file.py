@@ -24,6 +24,8 @@ from diffsr.samplers.solvers import Solver
 
 SUFFIXES = (".yaml", ".yml")
 PARTS = ("sampler", "likelihood", "degradation")
+N_SAMPLES = "n_samples"
+"""A number beside the parts."""
 EXAMPLE = "See experiments/enhance/default.yaml for one that works."
 SAMPLER_EXAMPLE = "See experiments/sampler/dps.yaml for one that works."
 
@@ -34,7 +36,7 @@ def is_recipe_file(preset: str | Path) -> bool:
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of an experiment: `sampler`, `likelihood` and `degradation` of `model.init_args`.
+    """The recipe of an experiment: `sampler`, `likelihood`, `degradation`, `n_samples` of `model.init_args`.
 
     Everything else in the file (prior, data, trainer) is left alone. Without a degradation nothing happens
     to the talker but noise (`Mixing`).
@@ -55,11 +57,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         sampler=_build(AnnealedSampler, parts["sampler"], path),
         likelihood=_build(Likelihood, parts["likelihood"], path),
         degradation=_build(Degradation, degradation, path) if degradation else Mixing(),
+        n_samples=_count(parts.get(N_SAMPLES, 1), path),
     )
 
 
-def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """What `load_recipe` builds from, with the names of `PARTS`: files read in, `${...}` resolved.
+def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What `load_recipe` builds from, by `PARTS` and `N_SAMPLES`: files read in, `${...}` resolved.
 
     Raises:
         ConfigError: See `load_recipe`; options are not checked yet.
@@ -74,6 +77,7 @@ def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, d
                 f"{path}: found no model.init_args.{name}; expected an experiment with a sampler and a "
                 f"likelihood. {EXAMPLE}"
             )
+    parts[N_SAMPLES] = given.get(N_SAMPLES, 1)
     return _resolved(content, parts, overrides, path)
 
 
@@ -146,7 +150,7 @@ def _inline(section: object, path: Path, example: str) -> dict[str, Any]:
 
 def _resolved(
     content: dict[str, Any], parts: dict[str, Any], overrides: Sequence[str], path: Path
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """The parts with overrides, and `${...}` taken from the whole file."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -159,12 +163,23 @@ def _resolved(
         given = whole["model"]["init_args"]
         given.merge_with_dotlist(list(overrides))
         found: dict[str, Any] = {
-            name: OmegaConf.to_container(given[name], resolve=True, throw_on_missing=True) for name in parts
+            name: OmegaConf.to_container(given[name], resolve=True, throw_on_missing=True)
+            for name in parts
+            if name != N_SAMPLES
         }
+        if N_SAMPLES in parts:
+            found[N_SAMPLES] = given[N_SAMPLES]
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: {reason}. Give every option of the recipe a value.") from error
     return found
+
+
+def _count(value: object, path: Path) -> int:
+    """A number of samples."""
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{path}: n_samples is {value!r}; expected a whole number of 1 or more.")
+    return value
 
 
 def _check_overrides(overrides: Sequence[str], names: Sequence[str], path: Path) -> None:

@@ -18,7 +18,7 @@ from diffsr.degradations import (
     Room,
 )
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import LateReverberation, Likelihood, NMFNoise, WhiteNoise
+from diffsr.likelihoods import DriftingNoise, LateReverberation, Likelihood, NMFNoise, WhiteNoise
 from diffsr.samplers import (
     AnnealedSampler,
     Euler,
@@ -36,7 +36,11 @@ from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWPE
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
-"""Name of a preset -> noise levels, which is also calls of the network."""
+"""Name of a preset -> calls of the network for each recording."""
+
+LEVELS = 30
+"""Noise levels of a posterior sample, beyond which calls are better spent on a second one (docs/results.md)."""
+MOST_SAMPLES = 4
 
 
 @dataclass
@@ -47,16 +51,32 @@ class Recipe:
         sampler: The loop with its schedule, guidance, solver and M-steps.
         likelihood: Noise model.
         degradation: From sources to observation.
+        n_samples: Posterior samples, whose mean is the result.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
     likelihood: Likelihood = field(default_factory=NMFNoise)
     degradation: Degradation = field(default_factory=Mixing)
+    n_samples: int = 1
 
 
-def enhance(n_steps: int, rate_hz: int = 16000) -> Recipe:
-    """One talker in noise, no room. Guidance, solver and churn chosen in docs/results.md."""
-    return Recipe(sampler=AnnealedSampler(NoisePerturbed(), n_steps=n_steps, churn=2.0))
+def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
+    """One talker in noise, no room. Everything chosen in docs/results.md."""
+    n_steps, n_samples = split(n_calls)
+    estimators = [UpdateNoise(sigma_start=0.2, n_updates=2)]
+    sampler = AnnealedSampler(NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=churn(n_steps))
+    return Recipe(sampler, DriftingNoise(), n_samples=n_samples)
+
+
+def split(n_calls: int) -> tuple[int, int]:
+    """Calls -> noise levels and posterior samples."""
+    n_samples = min(max(n_calls // LEVELS, 1), MOST_SAMPLES)
+    return n_calls // n_samples, n_samples
+
+
+def churn(n_steps: int) -> float:
+    """Fresh noise at each level: so that one forgets the same share of the state, however many there are."""
+    return n_steps / 10 - 1
 
 
 def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float) -> Recipe:

@@ -16,7 +16,7 @@ from diffsr.benchmark.scenes import Rendered
 from diffsr.benchmark.tracks import Track
 from diffsr.degradations import Chain, Degradation, Room
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import KnownNoise, Likelihood, WhiteNoise
+from diffsr.likelihoods import KnownNoise, Likelihood
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler, EMPasses
@@ -125,10 +125,7 @@ def _without(sampler: AnnealedSampler, kinds: tuple[type, ...]) -> AnnealedSampl
 
 def _without_reverberation(likelihood: Likelihood) -> Likelihood:
     """What is noise where the room is known."""
-    if not isinstance(likelihood, LateReverberation):
-        return likelihood
-    stft = likelihood.stft
-    return WhiteNoise(likelihood.level, stft.n_fft, stft.hop_samples)
+    return likelihood.noise if isinstance(likelihood, LateReverberation) else likelihood
 
 
 def _with_room(degradation: Degradation, room: Room) -> Degradation:

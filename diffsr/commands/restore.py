@@ -52,9 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples",
         type=int,
-        default=1,
         metavar="R",
-        help="posterior samples: OUT is their mean, each is in OUT.samples",
+        help="posterior samples: OUT is their mean, each is in OUT.samples (the task's own number is not kept)",
     )
     parser.add_argument(
         "--physics",

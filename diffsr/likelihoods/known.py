@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.errors import ConfigError, DataError
-from diffsr.likelihoods.base import Likelihood
-from diffsr.likelihoods.base import FLOOR
+from diffsr.likelihoods.base import FLOOR, Likelihood
 
 TINY = 1e-30
 

@@ -63,7 +63,7 @@ class LateReverberation(Likelihood):
         return self.noise.describe()
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
-        """M-step of the noise, to which late reverberation is one more uncertainty; for the latter see `fit`."""
+        """M-step of the noise, to which late reverberation is one more uncertainty; see `fit` for that."""
         self.noise.update(residual, extra_variance + self.late)
 
     def fit(self, x0: Tensor, residual: Tensor, extra_variance: Tensor) -> None:

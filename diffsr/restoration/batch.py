@@ -33,7 +33,7 @@ class Solved:
 
     Attributes:
         x: The samples `[K, R, T]`; of channels that failed, the last estimates that were of use.
-        n_calls: Calls of the prior for each channel.
+        n_calls: Calls of the prior for each channel, all samples together.
         described: The physics of each channel and sample: name -> `[K, R, ...]`.
         failed: Channels whose sampler diverged twice, with the message.
     """
@@ -181,7 +181,7 @@ def _solve(
     rows = (len(waves), n_samples)
     x = samples.x[:, 0].unflatten(0, rows)
     described = {name: value.unflatten(0, rows) for name, value in _described(problem).items()}
-    return Solved(x, [samples.n_calls] * len(waves), described, failed)
+    return Solved(x, [samples.n_calls * n_samples] * len(waves), described, failed)
 
 
 def _described(problem: Problem) -> dict[str, Tensor]:

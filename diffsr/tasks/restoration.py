@@ -39,6 +39,7 @@ class RestorationModule(LightningModule):
         overwrite: Whether to restore again what is there already.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
         n_samples: Posterior samples of each recording; the result is their mean.
+        keep_samples: Whether to write each of them beside it.
         physics: Whether to write noise, room and spread beside the audio.
         batch: Recordings of equal length that are restored at once, out of `batch_size` of the data.
     """
@@ -54,17 +55,18 @@ class RestorationModule(LightningModule):
         overwrite: bool = False,
         channels: str | int = "each",
         n_samples: int = 1,
+        keep_samples: bool = False,
         physics: bool = False,
         batch: int | None = None,
     ) -> None:
         super().__init__()
         self.restorer = Restorer(
             prior,
-            recipe=Recipe(sampler, likelihood, degradation or Mixing()),
+            recipe=Recipe(sampler, likelihood, degradation or Mixing(), n_samples),
             seed=seed,
             device="cpu",
             channels=channels,
-            n_samples=n_samples,
+            n_samples=n_samples if keep_samples else None,
             batch=batch,
         )
         self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights

@@ -10,7 +10,6 @@ import torch
 from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import NMFNoise
 from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
 from diffsr.recipes import TASKS, make_recipe
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
@@ -34,7 +33,7 @@ LIKELIHOOD = "    likelihood: {class_path: diffsr.likelihoods.NMFNoise, init_arg
 def test_an_experiment_is_a_recipe():
     recipe = load_recipe(DEFAULT)
     assert isinstance(recipe.sampler.guidance, NoisePerturbed)
-    assert isinstance(recipe.likelihood, NMFNoise)
+    assert isinstance(recipe.likelihood, DriftingNoise)
     assert isinstance(recipe.degradation, Mixing)
     repair = load_recipe(str(EXPERIMENTS / "repair" / "declip.yaml"))
     assert isinstance(repair.degradation, Clipping)
@@ -142,12 +141,19 @@ def test_the_default_experiment_is_the_default_recipe(task):
     written, coded = load_recipe(EXPERIMENTS / task / "default.yaml"), make_recipe(task)
     for part in ("sampler", "likelihood", "degradation"):
         assert settings(getattr(written, part)) == settings(getattr(coded, part))
+    assert written.n_samples == coded.n_samples
+
+
+def test_the_number_of_samples_is_read_and_overridden():
+    assert load_recipe(DEFAULT, ["n_samples=5"]).n_samples == 5
+    with pytest.raises(ConfigError, match="n_samples is 0"):
+        load_recipe(DEFAULT, ["n_samples=0"])
 
 
 @pytest.mark.parametrize(
     ("name", "n_calls"),
     [
-        ("default", 60),
+        ("default", 30),
         ("udiffse", 295),
         ("udiffse_plus", 59),
         ("depse_il", 30),

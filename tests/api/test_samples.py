@@ -50,7 +50,7 @@ def test_the_result_is_the_mean_of_the_samples_and_has_their_spread(tiny_prior, 
     torch.testing.assert_close(done.std, done.samples.std(0))
     for a, b in ((0, 1), (1, 2)):
         assert not torch.allclose(done.samples[a], done.samples[b], atol=1e-3)
-    assert done.n_calls == N_STEPS
+    assert done.n_calls == 3 * N_STEPS
     one = Restorer(tiny_prior, recipe=enhance()).restore(speech, 16000)
     assert one.samples is None
     assert one.std is None
@@ -232,7 +232,7 @@ def test_samples_lie_beside_the_result(tiny_prior_folder, make_speech, tmp_path,
     command = ["restore", str(tmp_path / "a.wav"), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]
     assert main([*command, "--preset=fast", "--samples=3"]) == 0
     told = capsys.readouterr().out
-    for words in ("restored 1 of 1 (0.3 s of audio", "real-time factor ", "30 network calls each", " MiB): "):
+    for words in ("restored 1 of 1 (0.3 s of audio", "real-time factor ", "90 network calls each", " MiB): "):
         assert words in told
     samples = [read_audio(tmp_path / "out" / "a.samples" / f"{k}.wav")[0] for k in (1, 2, 3)]
     mean = read_audio(tmp_path / "out" / "a.wav")[0]

@@ -10,8 +10,8 @@ import yaml
 
 from diffsr.cli import main
 from diffsr.commands import check_sampler
-from diffsr.recipe_file import load_sampler
 from diffsr.errors import ConfigError
+from diffsr.recipe_file import load_sampler
 from diffsr.samplers import AnnealedSampler, NoisePerturbed, Renoise
 from diffsr.samplers.oracle import ORACLES
 

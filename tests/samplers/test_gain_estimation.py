@@ -49,9 +49,7 @@ def test_gains_of_talkers_in_a_mixture_are_found_row_by_row():
     together = gain.gain_db
     for row in range(ROWS):
         alone = Gain(fit=True)
-        UpdateGain().update(
-            x[row : row + 1], SIGMA[:1], posed(Chain([alone, Mixing()]), y[row : row + 1])
-        )
+        UpdateGain().update(x[row : row + 1], SIGMA[:1], posed(Chain([alone, Mixing()]), y[row : row + 1]))
         torch.testing.assert_close(alone.gain_db[0], together[row], atol=1e-3, rtol=0)
 
 

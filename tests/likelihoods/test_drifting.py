@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffsr.likelihoods import DriftingNoise
+
+
+def noise(n_items=1, n_samples=64_000, seed=0):
+    return 0.05 * torch.randn(n_items, 1, n_samples, generator=torch.Generator().manual_seed(seed))
+
+
+def started(y, **options):
+    model = DriftingNoise(**options)
+    model.reset(y, torch.arange(len(y)))
+    return model
+
+
+def test_it_starts_at_the_level_of_stationary_noise():
+    model = started(noise(2))
+    expected = model.stft.window_energy * 0.05**2
+    assert model.variance.mean((-2, -1)) == pytest.approx(torch.full((2,), expected), rel=0.25)
+
+
+def test_the_power_of_noise_alone_is_found_where_it_changes():
+    y = noise()
+    y[..., 32_000:] *= 3
+    model = started(y)
+    for _ in range(10):
+        model.update(y, torch.zeros(1))
+    level = model.variance.mean(1)[0] / model.stft.window_energy
+    far = model.n_frames
+    assert float(level[far : 250 - far].mean()) == pytest.approx(0.05**2, rel=0.05)
+    assert float(level[250 + far : -far].mean()) == pytest.approx(9 * 0.05**2, rel=0.05)
+
+
+def test_the_likelihood_of_stationary_noise_never_falls():
+    # A rectangle over everything is the maximum-likelihood step of stationary noise.
+    y = noise(n_samples=16_000)
+    model = started(y, n_frames=2001, n_bins=1)
+    extra = torch.rand(1, 257, 1, generator=torch.Generator().manual_seed(1)) * 0.05**2 * 256
+    residual = y + 0.02 * noise(n_samples=16_000, seed=1)
+    before = model.log_prob(residual, torch.zeros_like(y), extra)
+    for _ in range(10):
+        model.update(residual, extra)
+        after = model.log_prob(residual, torch.zeros_like(y), extra)
+        assert float(after) >= float(before) - 1e-2
+        before = after
+
+
+def test_a_word_is_too_short_to_pass_for_noise():
+    y = noise()
+    word = torch.zeros_like(y)
+    word[..., 30_000:33_000] = 1.0 * torch.randn(1, 1, 3_000, generator=torch.Generator().manual_seed(2))
+    model = started(y)
+    for _ in range(3):
+        model.update(y + word, torch.zeros(1))
+    inside = model.variance.mean(1)[0, 240:250].mean() / model.stft.window_energy
+    assert float(inside) < 0.5 * float(word[..., 30_000:33_000].square().mean())
+
+
+def test_an_item_does_not_depend_on_its_company_and_restarts_share_one_spectrum():
+    y = noise(2, 16_000)
+    alone, together = started(y[:1]), started(y)
+    for model, rows in ((alone, y[:1]), (together, y)):
+        model.update(rows, torch.zeros(1))
+    torch.testing.assert_close(alone.variance[0], together.variance[0])
+    shared = DriftingNoise()
+    shared.reset(y[[0, 0]], torch.tensor([0, 0]))
+    shared.update(torch.cat([y[:1], 2 * y[:1]]), torch.zeros(1))
+    assert torch.equal(shared.variance[0], shared.variance[1])
+
+
+def test_digital_silence_keeps_a_floor():
+    model = started(torch.zeros(1, 1, 8_000))
+    model.update(torch.zeros(1, 1, 8_000), torch.zeros(1))
+    assert bool((model.variance > 0).all())
