@@ -30,11 +30,16 @@ def load_tensors(path: Path, what: str = "prior") -> dict[str, Tensor]:
     """Read a safetensors file; messages call its content `what`.
 
     Raises:
-        CheckpointError: It is not one, it is cut short, or it may not be read.
+        CheckpointError: It is missing, not one, cut short, or it may not be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if not os.path.isfile(path):
+        raise CheckpointError(
+            f"No weights at {path}, or not for this user. Expected a safetensors file; copy or export the "
+            f"{what} again."
+        )
     if not os.access(path, os.R_OK):  # safetensors would say that it does not exist
         raise CheckpointError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
     try:
