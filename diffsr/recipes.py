@@ -39,7 +39,7 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> calls of the network for each recording."""
 
 LEVELS = 30
-"""Noise levels of a posterior sample, beyond which calls are better spent on a second one (docs/results.md)."""
+"""Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/results.md)."""
 MOST_SAMPLES = 4
 
 
@@ -76,7 +76,7 @@ def split(n_calls: int) -> tuple[int, int]:
 
 def churn(n_steps: int) -> float:
     """Fresh noise at each level: so that one forgets the same share of the state, however many there are."""
-    return n_steps / 10 - 1
+    return max(n_steps / 10 - 1, 0.0)
 
 
 def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float) -> Recipe:

@@ -10,6 +10,7 @@ import torch
 from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
+from diffsr.likelihoods import DriftingNoise
 from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
 from diffsr.recipes import TASKS, make_recipe
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
