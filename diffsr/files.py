@@ -165,8 +165,8 @@ def _written(
             return FileReport(recording.path, output, "failed", message)
         if isinstance(result, DiffsrError):
             return _failed(recording, output, type(result)(f"{recording.path}: {result}"))
-        if restorer.keeps_samples:
-            result.save_samples(sides.samples, output.suffix, subtype)
+        kept = result if restorer.keeps_samples else replace(result, samples=None)
+        kept.save_samples(sides.samples, output.suffix, subtype)  # without any, earlier ones go
         if physics:
             chosen, _ = choose_channels(wave, restorer.channels)
             write_physics(result, chosen, info.rate_hz, recording.path.name, sides)
