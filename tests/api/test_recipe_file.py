@@ -145,6 +145,17 @@ def test_the_default_experiment_is_the_default_recipe(task):
     assert written.n_samples == coded.n_samples
 
 
+@pytest.mark.parametrize(
+    ("n_calls", "n_steps", "n_samples", "fresh"),
+    [(4, 4, 1, 0.0), (30, 30, 1, 2.0), (60, 30, 2, 2.0), (200, 50, 4, 4.0)],
+)
+def test_calls_are_split_into_levels_and_samples(n_calls, n_steps, n_samples, fresh):
+    recipe = TASKS["enhance"](n_calls, 16000)
+    assert len(recipe.sampler.sigmas) - 1 == n_steps
+    assert recipe.n_samples == n_samples
+    assert recipe.sampler.churn == pytest.approx(fresh)
+
+
 def test_the_number_of_samples_is_read_and_overridden():
     assert load_recipe(DEFAULT, ["n_samples=5"]).n_samples == 5
     with pytest.raises(ConfigError, match="n_samples is 0"):

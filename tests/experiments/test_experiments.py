@@ -197,12 +197,18 @@ def speech(tmp_path: Path) -> Path:
     return tmp_path / "speech"
 
 
-def damage(speech: Path) -> None:
-    """Clipped recordings with a gap: something to do for every repair."""
+def damage(speech: Path, is_low_pass: bool) -> None:
+    """Recordings without upper frequencies, or clipped and with a gap: something to do for every repair."""
     for file in speech.rglob("*.wav"):
         wave, rate_hz = soundfile.read(file)
-        wave[7000:7400] = 0.0
-        soundfile.write(file, wave.clip(-0.1, 0.1), rate_hz)
+        if is_low_pass:
+            spectrum = np.fft.rfft(wave)
+            spectrum[np.fft.rfftfreq(len(wave), 1 / rate_hz) > 3500] = 0.0
+            wave = np.fft.irfft(spectrum, len(wave))
+        else:
+            wave[7000:7400] = 0.0
+            wave = wave.clip(-0.1, 0.1)
+        soundfile.write(file, wave, rate_hz)
 
 
 def few_steps(model: dict) -> str:
@@ -242,7 +248,10 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         assert len(scores.read_text(encoding="utf-8").splitlines()) == 3
         return
     if path.parent.name == "repair":
-        damage(speech)
+        damage(speech, is_low_pass="bandwidth" in path.name)
     files = [f"--model.init_args.prior={prior}", f"--model.init_args.output={tmp_path / 'out'}"]
+    if model.get("degradation", {}).get("init_args", {}).get("path"):
+        soundfile.write(tmp_path / "response.wav", 0.9 ** np.arange(400), 16000)
+        files.append(f"--model.init_args.degradation.init_args.path={tmp_path / 'response.wav'}")
     assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.input={speech}"]) == 0
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 4

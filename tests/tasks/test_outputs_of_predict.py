@@ -26,7 +26,8 @@ def test_predict_writes_what_restore_writes(tiny_prior_folder, make_speech, tmp_
     prior = str(tiny_prior_folder)
     options = ["--samples=2", "--physics", "--batch=2"]
     assert main(["restore", "in", "one", "--prior", prior, *options]) == 0
-    init = {"prior": prior, "output": "two", "n_samples": "2", "physics": "true", "batch": "2"}
+    init = {"prior": prior, "output": "two", "physics": "true", "batch": "2"}
+    init |= {"n_samples": "2", "keep_samples": "true"}
     command = ["predict", f"--config={EXPERIMENT}", "--data.init_args.input=in", "--trainer.accelerator=cpu"]
     command += [f"--model.init_args.{name}={value}" for name, value in init.items()]
     assert main([*command, "--data.init_args.batch_size=4"]) == 0
