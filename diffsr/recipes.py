@@ -41,6 +41,8 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 LEVELS = 30
 """Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/results.md)."""
 MOST_SAMPLES = 4
+ROOM_NOISE = 3e-3
+"""Of recordings that are only reverberant, 24 dB below active speech."""
 
 
 @dataclass
@@ -96,13 +98,9 @@ def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator
     return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
 
 
-def dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
+def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
-    estimators: list[Estimator] = [UpdatePrediction(), UpdateLateReverberation(), MeasureDecay()]
-    sampler = AnnealedSampler(
-        NoisePerturbed(2.0), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
-    )
-    return Recipe(sampler, LateReverberation(rate_hz=rate_hz), LatePrediction(rate_hz=rate_hz))
+    return _in_a_room(n_calls, rate_hz, WhiteNoise(ROOM_NOISE), [])
 
 
 def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> Recipe:
@@ -113,17 +111,24 @@ def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> R
     return Recipe(sampler, WhiteNoise(level=1e-3), Room(response, rate_hz))
 
 
-def denoise_dereverb(n_steps: int, rate_hz: int = 16000) -> Recipe:
-    """One talker in noise and an unknown room: the room in the middle range, noise last."""
-    estimators: list[Estimator] = [
-        UpdatePrediction(sigma_start=0.25),
-        UpdateNoise(),
-        MeasureDecay(),
-    ]
+def denoise_dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
+    """One talker in noise and an unknown room, both estimated at once: see docs/rooms.md."""
+    return _in_a_room(n_calls, rate_hz, DriftingNoise(), [UpdateNoise(sigma_start=0.1, n_updates=2)])
+
+
+def _in_a_room(n_calls: int, rate_hz: int, noise: Likelihood, noise_steps: Sequence[Estimator]) -> Recipe:
+    """Late reverberation that is predicted, and the rest of it as noise that follows the talker."""
+    n_steps, n_samples = split(n_calls)
+    estimators = [UpdatePrediction(), *noise_steps, UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
-        NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=2.0, initialiser=FromWPE(10, 3, 3)
+        NoisePerturbed(),
+        estimators=estimators,
+        n_steps=n_steps,
+        churn=churn(n_steps),
+        initialiser=FromWPE(10, 3, 3),
     )
-    return Recipe(sampler, NMFNoise(), LatePrediction(rate_hz=rate_hz))
+    likelihood = LateReverberation(noise, rate_hz=rate_hz)
+    return Recipe(sampler, likelihood, LatePrediction(rate_hz=rate_hz), n_samples)
 
 
 TASKS: dict[str, Callable[[int, int], Recipe]] = {

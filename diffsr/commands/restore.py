@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=int,
         metavar="R",
-        help="posterior samples: OUT is their mean, each is in OUT.samples (the task's own number is not kept)",
+        help="posterior samples: OUT is their mean, each is in OUT.samples (default: the task's own)",
     )
     parser.add_argument(
         "--physics",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.signal.decays import decay_kernels, decayed, n_bands, updated_weights, weighted_sum
@@ -15,8 +16,8 @@ EARLY_FRAMES = 4
 """Frames with a weight of their own, before the decays: as long as a window."""
 FLOOR = 1e-5
 """Of the mean power of the recording, that every bin is taken to have."""
-FIT_DB = (-5.0, -25.0)
-"""Of the energy decay, as for T20 of ISO 3382-1."""
+FIT_DB = (-5.0, -15.0)
+"""Of the energy decay: further down, what the estimate lacks passes for reverberation."""
 
 
 class DecayFit:
@@ -43,11 +44,24 @@ class DecayFit:
         shape = (len(y), len(self.kernels), n_bands(self.power.shape[-2]))
         self.weights = torch.full(shape, 0.03, device=y.device)
 
-    def update(self, x0: Tensor, n_updates: int) -> None:
-        """Updates of the weights on dry speech `[rows, S, T]`."""
+    def update(self, x0: Tensor, n_updates: int, noise: Tensor | None = None) -> None:
+        """Updates of the weights on dry speech `[rows, S, T]`.
+
+        Args:
+            x0: The dry speech.
+            n_updates: Updates.
+            noise: Power of what is neither speech nor reverberation, of a sample: `[rows, K, M]` for any bins
+                K from 0 Hz to half the rate and any frames M; None where there is none.
+        """
         parts = decayed(self.stft(x0).abs().square().sum(1), self.kernels)
+        floor = self.floor
+        if noise is not None:
+            size = self.power.shape[-2:]
+            floor = (
+                floor + self.stft.window_energy * F.interpolate(noise[:, None], size, mode="nearest")[:, 0]
+            )
         for _ in range(n_updates):
-            power = weighted_sum(self.weights, parts) + self.floor
+            power = weighted_sum(self.weights, parts) + floor
             self.weights = updated_weights(self.weights, parts, self.power, power)
 
     def of_bands(self) -> tuple[Tensor, Tensor]:

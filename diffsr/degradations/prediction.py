@@ -61,9 +61,12 @@ class LatePrediction(Mixing):
         """`[rows, S, T] -> [rows, 1, T]`: the talkers and the late reverberation."""
         return super().forward(x) + self.late
 
-    def measure(self, x0: Tensor, n_updates: int) -> None:
-        """Measure the decays on an estimate `[rows, S, T]`; the updates go on from those before."""
-        self.decays.update(x0, n_updates)
+    def measure(self, x0: Tensor, n_updates: int, noise: Tensor | None = None) -> None:
+        """Measure the decays on an estimate `[rows, S, T]`; the updates go on from those before.
+
+        `noise` is the power of a sample in the bins and frames of any STFT, see `DecayFit.update`.
+        """
+        self.decays.update(x0, n_updates, noise)
         self.room.set_decays(*self.decays.of_bands())
 
     def describe(self) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ class DriftingNoise(Likelihood):
     """`Y - A(X) ~ CN(0, v)`, v the mean noise power of the bins and frames around each one.
 
     The M-step of noise whose power is constant over a rectangle of bins and frames, for every rectangle: it
-    follows wind and traffic, and has too many frames for a word to pass for noise. One spectrum for each item;
-    its restarts share it. It starts from the noise floor of the observation.
+    follows wind and traffic, and has too many frames for a word to pass for noise. One spectrum for each
+    item; its restarts share it. It starts from the noise floor of the observation.
 
     Args:
         n_frames: Frames of a rectangle; 101 are 0.8 s at 16 kHz and a hop of 128.

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 
 from diffsr.likelihoods.base import Likelihood, noise_posterior_power
-from diffsr.likelihoods.gaussian import WhiteNoise
 from diffsr.signal.decays import decay_kernels, decayed, n_bands, updated_weights, weighted_sum
 
-WHITE_LEVEL = 3e-3
-"""24 dB below active speech at the level that priors expect."""
 TIMES_S = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)
 """Reverberation times whose mixture stands for the room."""
 
@@ -19,27 +16,23 @@ class LateReverberation(Likelihood):
     """`Y - A(X) ~ CN(0, v)`, v the decaying power of the talker (see `signal.decays`) plus that of noise.
 
     Args:
-        noise: Model of the noise, as `DriftingNoise`; None for white noise of level 0.003.
+        noise: Model of the noise, with the same STFT.
         delay: Frames until reverberation counts as late.
         initial: Energy of the decays at the start, over that of the recording that decays.
         n_updates: Updates of the weights in each `fit`.
-        n_fft: STFT window in samples.
-        hop_samples: STFT hop in samples.
         rate_hz: Sample rate.
     """
 
     def __init__(
         self,
-        noise: Likelihood | None = None,
+        noise: Likelihood,
         delay: int = 2,
         initial: float = 0.1,
         n_updates: int = 3,
-        n_fft: int = 512,
-        hop_samples: int = 128,
         rate_hz: int = 16000,
     ) -> None:
-        super().__init__(n_fft, hop_samples)
-        self.noise = WhiteNoise(WHITE_LEVEL, n_fft, hop_samples) if noise is None else noise
+        super().__init__(noise.stft.n_fft, noise.stft.hop_samples)
+        self.noise = noise
         self.delay, self.initial, self.n_updates, self.rate_hz = delay, initial, n_updates, rate_hz
         self.weights = torch.empty(0)  # [rows, times, bands]
         self.late = torch.empty(0)  # power [rows, F, N]

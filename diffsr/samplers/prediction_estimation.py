@@ -82,7 +82,10 @@ class MeasureDecay:
     def update(self, x0: Sources, sigma: Tensor, problem: Problem) -> None:
         """See class."""
         if float(sigma.max()) <= self.sigma_start:
-            prediction_of(problem.degradation).measure(x0, self.n_updates)
+            likelihood = problem.likelihood
+            noise = likelihood.noise if isinstance(likelihood, LateReverberation) else likelihood
+            power = noise.variance / noise.stft.window_energy
+            prediction_of(problem.degradation).measure(x0, self.n_updates, power.expand(len(x0), -1, -1))
 
 
 def prediction_of(degradation: Degradation) -> LatePrediction:
