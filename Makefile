@@ -184,16 +184,13 @@ sweep: $(STAMP)  ## Register the sweep SWEEP with Weights & Biases (needs an acc
 
 ##@ Checks
 
-# Small tensors gain nothing from many threads and lose much on a machine with many cores.
-few_threads = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2}
-
 .PHONY: test
 test: $(STAMP)  ## Run the tests, without the slow ones
-	$(few_threads) $(BIN)/python -m pytest -q -m 'not slow' --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -q -m 'not slow' --durations=10 $(ARGS)
 
 .PHONY: test-all
 test-all: $(STAMP)  ## Run all tests, the slow ones included
-	$(few_threads) $(BIN)/python -m pytest -q --durations=20 $(ARGS)
+	$(BIN)/python -m pytest -q --durations=20 $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style and formatting
