@@ -41,8 +41,8 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 LEVELS = 30
 """Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/results.md)."""
 MOST_SAMPLES = 4
-ROOM_NOISE = 3e-3
-"""Of recordings that are only reverberant, 24 dB below active speech."""
+ROOM_NOISE = 1e-3
+"""Of recordings that are only reverberant, 34 dB below active speech."""
 
 
 @dataclass
@@ -100,7 +100,7 @@ def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator
 
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
-    return _in_a_room(n_calls, rate_hz, WhiteNoise(ROOM_NOISE), [])
+    return _in_a_room(n_calls, rate_hz, 1.75, WhiteNoise(ROOM_NOISE), [])
 
 
 def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> Recipe:
@@ -113,15 +113,17 @@ def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> R
 
 def denoise_dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise and an unknown room, both estimated at once: see docs/rooms.md."""
-    return _in_a_room(n_calls, rate_hz, DriftingNoise(), [UpdateNoise(sigma_start=0.1, n_updates=2)])
+    return _in_a_room(n_calls, rate_hz, 1.5, DriftingNoise(), [UpdateNoise(sigma_start=0.1, n_updates=2)])
 
 
-def _in_a_room(n_calls: int, rate_hz: int, noise: Likelihood, noise_steps: Sequence[Estimator]) -> Recipe:
+def _in_a_room(
+    n_calls: int, rate_hz: int, weight: float, noise: Likelihood, noise_steps: Sequence[Estimator]
+) -> Recipe:
     """Late reverberation that is predicted, and the rest of it as noise that follows the talker."""
     n_steps, n_samples = split(n_calls)
     estimators = [UpdatePrediction(), *noise_steps, UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
-        NoisePerturbed(),
+        NoisePerturbed(weight),
         estimators=estimators,
         n_steps=n_steps,
         churn=churn(n_steps),

@@ -165,7 +165,7 @@ ENCODER = "--model.init_args.encoder.init_args"
 REFERENCE = "--data.init_args.reference_s=0.512"
 SMALL_NETWORK = {
     "diffsr.networks.TFTransformer": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1"),
-    "diffsr.networks.NCSNpp": (f"{NETWORK}.nf=8",),
+    "diffsr.networks.NCSNpp": (f"{NETWORK}.nf=8", f"{NETWORK}.n_fft=126", f"{NETWORK}.hop_samples=63"),
     "diffsr.networks.TFDualPath": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1", f"{NETWORK}.heads=1"),
     "diffsr.speakers.SpeakerEncoder": (f"{ENCODER}.width=16", f"{ENCODER}.depth=1", REFERENCE),
 }
