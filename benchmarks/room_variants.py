@@ -59,7 +59,7 @@ def near(n: int) -> dict[str, Callable[[], Recipe]]:
     """Each setting of dereverberation below and above its default."""
     of = partial(changed, dereverb, n)
     found = {
-        "weight 1": lambda: of(guidance=NoisePerturbed(1.0)),
+        "weight 1.5": lambda: of(guidance=NoisePerturbed(1.5)),
         "weight 2": lambda: of(guidance=NoisePerturbed(2.0)),
         "churn 1": lambda: of(churn=1.0),
         "churn 3": lambda: of(churn=3.0),
@@ -67,8 +67,8 @@ def near(n: int) -> dict[str, Callable[[], Recipe]]:
         "sigma 1": lambda: of(sigmas=(1.0, 7.0)),
         "rho 5": lambda: of(sigmas=(0.5, 5.0)),
         "rho 10": lambda: of(sigmas=(0.5, 10.0)),
-        "level 1e-3": lambda: of(noise=WhiteNoise(1e-3)),
-        "level 6e-3": lambda: of(noise=WhiteNoise(6e-3)),
+        "level 3e-4": lambda: of(noise=WhiteNoise(3e-4)),
+        "level 3e-3": lambda: of(noise=WhiteNoise(3e-3)),
         "initial .03": lambda: of(late={"initial": 0.03}),
         "initial .3": lambda: of(late={"initial": 0.3}),
         "late updates 1": lambda: of(late={"n_updates": 1}),
