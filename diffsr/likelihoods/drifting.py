@@ -1,4 +1,4 @@
-"""Noise whose spectrum changes slowly, estimated from the recording itself."""
+"""Noise whose spectrum changes slowly, and clicks: estimated from the recording itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
+from diffsr.signal.clicks import click_power
 from diffsr.signal.noise_floor import noise_floor
 
 
@@ -15,7 +16,8 @@ class DriftingNoise(Likelihood):
 
     The M-step of noise whose power is constant over a rectangle of bins and frames, for every rectangle: it
     follows wind and traffic, and has too many frames for a word to pass for noise. One spectrum for each
-    item; its restarts share it. It starts from the noise floor of the observation.
+    item; its restarts share it. It starts from the noise floor of the observation. Clicks, which are faster
+    than any such rectangle, are found in the recording beforehand (`signal.clicks`) and added.
 
     Args:
         n_frames: Frames of a rectangle; 101 are 0.8 s at 16 kHz and a hop of 128.
@@ -24,6 +26,7 @@ class DriftingNoise(Likelihood):
         hop_samples: STFT hop in samples.
         quantile: Of the power over time that it starts from.
         bias: By what the quantile of white noise lies below its mean.
+        clicks: Whether there are clicks in v.
     """
 
     def __init__(
@@ -34,11 +37,13 @@ class DriftingNoise(Likelihood):
         hop_samples: int = 128,
         quantile: float = 0.25,
         bias: float = 1.3,
+        clicks: bool = True,
     ) -> None:
         super().__init__(n_fft, hop_samples)
         self.n_frames, self.n_bins = n_frames, n_bins
-        self.quantile, self.bias = quantile, bias
-        self.power = torch.empty(0)  # [B, F, N]
+        self.quantile, self.bias, self.clicks = quantile, bias, clicks
+        self.power = torch.empty(0)  # of what drifts [B, F, N]
+        self.click_power: Tensor | float = 0.0  # [B, F, N]
         self.item_of_row = torch.empty(0, dtype=torch.long)
 
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
@@ -46,15 +51,18 @@ class DriftingNoise(Likelihood):
         self.item_of_row = item_of_row
         power = mean_over_restarts(self.stft(y[:, 0]).abs().square(), item_of_row)
         self.power = noise_floor(power, quantile=self.quantile, bias=self.bias).clamp_min(FLOOR)
+        self.click_power = click_power(power) if self.clicks else 0.0
 
     @property
     def variance(self) -> Tensor:
         """Noise power v of each row, `[rows, F, N]`."""
-        return self.power[self.item_of_row]
+        return (self.power + self.click_power)[self.item_of_row]
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
-        """One M-step on the noise, see `noise_posterior_power`."""
-        found = noise_posterior_power(self.stft(residual[:, 0]), self.variance, extra_variance)
+        """One M-step on what drifts, to which clicks are one more uncertainty; see the base."""
+        power = self.power[self.item_of_row]
+        extra = self.variance - power + extra_variance
+        found = noise_posterior_power(self.stft(residual[:, 0]), power, extra)
         self.power = self._smooth(mean_over_restarts(found, self.item_of_row)).clamp_min(FLOOR)
 
     def _smooth(self, power: Tensor) -> Tensor:
