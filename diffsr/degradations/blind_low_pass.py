@@ -1,10 +1,10 @@
 """A low-pass whose cut-off and slope are not known.
 
     L(f) = slope max(0, log2(f / cutoff))          attenuation in dB
-    H(f) = 10^(-L(f) / 20) where L(f) < 30, else 0
+    H(f) = 10^(-L(f) / 20) where L(f) < 6, else 0
 
 The piecewise linear filter of BABE (arXiv 2306.01433, Sec. 3) with one breakpoint. Different here: what is
-attenuated by 30 dB counts as lost, so that the projection onto the sources that explain a recording is exact
+attenuated by 6 dB counts as lost, so that the projection onto the sources that explain a recording is exact
 and lifts no noise by more than that; and the parameters are fitted to long-term levels, not to waveforms.
 """
 
@@ -21,7 +21,8 @@ from diffsr.errors import ConfigError, DataError
 from diffsr.signal.damage import LOWEST_EDGE_HZ, find_cutoff_hz
 from diffsr.signal.filtering import irfft, rfft
 
-LOST_DB = 30.0
+LOST_DB = 6.0
+"""30 dB cost 6 dB of SI-SDR: slopes are found too shallow, and undoing them lifts the top of the band."""
 SLOPES_DB = (12.0, 2000.0)
 """Lowest and highest, in dB per octave."""
 INITIAL_SLOPE_DB = 200.0
