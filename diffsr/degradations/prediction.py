@@ -8,7 +8,6 @@ from torch import Tensor
 from diffsr.degradations.blind_room import BlindRoom
 from diffsr.degradations.decay_fit import DecayFit
 from diffsr.degradations.mixing import Mixing
-from diffsr.errors import ConfigError
 from diffsr.signal.stft import STFT
 from diffsr.signal.wpe import predict, stack_past
 
@@ -45,13 +44,9 @@ class LatePrediction(Mixing):
         """No late reverberation.
 
         Raises:
-            ConfigError: There is more than one microphone.
+            ConfigError: There is more than one microphone, see `BlindRoom`.
         """
         super().reset(y, n_sources)
-        if y.shape[1] != 1:
-            raise ConfigError(
-                f"LatePrediction has one microphone, found {y.shape[1]} channels. Restore each by itself."
-            )
         self.room.reset(y, n_sources)
         self.decays = DecayFit(y[:, 0], self.stft.to(y.device), self.rate_hz)
         self.late = torch.zeros_like(y)

@@ -19,6 +19,8 @@ from diffsr.signal.resampling import resample
 
 SHORTEST_S = 0.1
 CLIPPED_SHARE = 0.5
+HIGHEST_PEAK = 1e9
+"""Of samples as floating point: far above integers that were not scaled, far below where squares overflow."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,15 @@ def _check_content(wave: Tensor, rate_hz: int) -> None:
     """Refuse what cannot be restored, saying why."""
     if not bool(torch.isfinite(wave).all()):
         raise AudioError("The recording holds NaN or infinite samples; expected numbers. Export it again.")
+    peak = float(wave.abs().max())
+    if peak > HIGHEST_PEAK:
+        raise AudioError(
+            f"The recording reaches {peak:.1e}; expected samples of about 1, at most {HIGHEST_PEAK:.0e}. "
+            "Scale it down."
+        )
     if not bool(active_rms(wave - wave.mean(-1, keepdim=True), rate_hz).any()):
         raise AudioError("The recording is silent; expected speech. Leave it out or record it again.")
-    share = float((wave.abs() >= 0.999 * wave.abs().max()).float().mean())
+    share = float((wave.abs() >= 0.999 * peak).float().mean())
     if share > CLIPPED_SHARE:
         raise AudioError(
             f"The recording is clipped in {share:.0%} of its samples; expected less than "

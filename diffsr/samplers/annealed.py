@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffsr.diffusion.schedule import rho_schedule
+from diffsr.errors import ConfigError
 from diffsr.samplers.divergence import FiniteRows, refuse_diverged
 from diffsr.samplers.estimation import Estimator, UpdateNoise
 from diffsr.samplers.guidance import Guidance, Proximal
@@ -76,8 +77,11 @@ class AnnealedSampler:
         rho: Curvature of the schedule; larger means more steps at small noise.
         churn: Fresh noise before each step, in units of the step: the level is raised by the factor
             `(sigma / sigma_next) ** churn`, so that its total does not depend on the number of steps; 0 is
-            the ODE.
+            the ODE. How much is best does depend on it, see `recipes.churn`.
         initialiser: What the state starts from, plus noise of the first level; None is the observation.
+
+    Raises:
+        ConfigError: A negative churn.
     """
 
     def __init__(
@@ -96,6 +100,8 @@ class AnnealedSampler:
         self.solver = solver or Euler()
         self.estimators = [UpdateNoise()] if estimators is None else list(estimators)
         self.sigmas = rho_schedule(sigma_max, sigma_min, n_steps, rho)
+        if not churn >= 0:
+            raise ConfigError(f"churn is {churn:g}; expected 0 (the ODE) or more.")
         self.churn = churn
         self.initialiser = initialiser or FromObservation()
 

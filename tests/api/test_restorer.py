@@ -25,7 +25,7 @@ def short_presets(monkeypatch):
     monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 4, "fast": 3})
 
 
-@pytest.mark.parametrize("gain", [0.1, 1e-3, 20.0])
+@pytest.mark.parametrize("gain", [0.1, 1e-3, 20.0, 32768.0, 1e8])
 def test_level_comes_back(restorer, make_speech, gain):
     y = torch.from_numpy(make_speech())
     one = restorer.restore(y, 16000).wave
@@ -195,6 +195,7 @@ def test_an_array_needs_its_rate(tiny_prior, make_speech):
         (torch.zeros(8000), 16000, "shape \\(8000,\\)"),
         (torch.zeros(1, 1, 8000), 16000, "expected \\[channels, T\\]"),
         (torch.randn(8000, 2), 16000, "8000 channels of 2 samples.* Transpose"),
+        (1e20 * torch.randn(1, 8000), 16000, "at most 1e\\+09. Scale it down"),
         (torch.zeros(2, 8000), 16000, "is silent"),
         (torch.full((1, 8000), 0.3), 16000, "is silent"),
         (torch.zeros(1, 8000).index_fill(1, torch.tensor(7), 1e-7), 16000, "is silent"),

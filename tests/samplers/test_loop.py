@@ -8,6 +8,7 @@ import torch
 from data_modules.clean_speech import STARTER
 from diffsr.degradations import Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
+from diffsr.errors import ConfigError
 from diffsr.io.audio import read_audio
 from diffsr.likelihoods import WhiteNoise
 from diffsr.samplers import (
@@ -184,3 +185,9 @@ def test_the_level_is_proportional_and_zero_for_silence():
         speech_level(0.01 * y, 16_000), 0.01 * speech_level(y, 16_000), rtol=1e-3, atol=0
     )
     assert (speech_level(torch.zeros(1, 16_000), 16_000) == 0).all()
+
+
+@pytest.mark.parametrize("churn", [-0.5, float("nan")])
+def test_a_negative_churn_is_refused(churn):
+    with pytest.raises(ConfigError, match="churn is .*expected 0"):
+        AnnealedSampler(churn=churn)
