@@ -6,4 +6,4 @@ from diffsr.tasks.restoration import RestorationModule
 
 
 class EnhanceModule(RestorationModule):
-    """Removes noise of low rank, estimated from each recording itself. Arguments: `RestorationModule`."""
+    """Removes noise, whose power is estimated from each recording itself. Arguments: `RestorationModule`."""
