@@ -54,12 +54,14 @@ class Recipe:
         likelihood: Noise model.
         degradation: From sources to observation.
         n_samples: Posterior samples, whose mean is the result.
+        n_sources: Talkers S.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
     likelihood: Likelihood = field(default_factory=NMFNoise)
     degradation: Degradation = field(default_factory=Mixing)
     n_samples: int = 1
+    n_sources: int = 1
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
