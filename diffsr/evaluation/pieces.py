@@ -5,15 +5,15 @@ holds the wrong talker (identity). The *piecewise oracle* cuts the estimates int
 those of each piece to the talkers in the order that suits best, joins them, and scores the joined tracks:
 what is left are local errors. The difference from the score as separated is what identity errors cost.
 
-For references s at their own levels, and estimates e with one gain g_i each for the whole recording, the
-order of piece p is
+For references s and estimates e, with a gain g_i for each estimate and a_k for each joined track over the
+whole recording, the order pi_p of the pieces p is the one with the smallest
 
-    pi_p = argmin sum_k | s_k^p - g_pi(k) e_pi(k)^p |^2 / E_k,    E_k = sum_p | s_k^p - g_pi(k) e_pi(k)^p |^2
+    sum_k log E_k,    E_k = min_a_k sum_p | s_k^p - a_k g_i e_i^p |^2    with i = pi_p(k),
 
-which is the order with the smallest sum of log E_k, as the mean of SI-SDR is one of logarithms: a quiet
-talker counts like a loud one. It is found by repetition, from E_k = 1. A gain for each piece would praise a
-track that fits at no single level. The gains are the least-squares fit of the *sum* of the references, which
-no swap changes: 1 for estimates that add up to the mixture, at any level of the tracks.
+found piece by piece, E_k and a_k from the orders before, from 1 on. The score is a mean of logarithms, so a
+quiet talker counts like a loud one, and a_k is the scale that SI-SDR leaves free. A gain for each piece would
+praise a track that fits at no single level. The g_i are the least-squares fit of the *sum* of the references,
+which no swap changes: 1 for estimates that add up to the mixture, whatever the levels of the tracks.
 
 References: Yu et al. 2017, arXiv:1607.00325 (optimal against default assignment of short segments); Liu and
 Wang 2019, arXiv:1904.11148 (frames in their optimal order). Both order spectra, not waves.
@@ -22,6 +22,7 @@ Wang 2019, arXiv:1904.11148 (frames in their optimal order). Both order spectra,
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,9 +34,13 @@ from diffsr.evaluation.distortion import si_sdr_db
 from diffsr.evaluation.guards import double, undefined
 from diffsr.evaluation.permutation import best_assignment
 
+PIECES_S = (1.0, 0.25, 0.064)
+"""Lengths of the pieces that are reported."""
 _MAX_ROUNDS = 20
 _ALIKE = 0.01
 """Estimates that are copies of one wave (of two: correlation above 0.98) get equal parts of the sum."""
+
+Array = NDArray[np.float64]
 
 
 def piecewise_si_sdr_db(est: Tensor, ref: Tensor, rate_hz: int, piece_s: float) -> float:
@@ -58,78 +63,69 @@ def piecewise_si_sdr_db(est: Tensor, ref: Tensor, rate_hz: int, piece_s: float) 
 
 
 def piecewise_scores_db(est: Tensor, ref: Tensor, rate_hz: int, piece_s: float) -> Tensor:
-    """The same talker by talker, [S, T] each -> float32 [S]; the whole item is NaN if one track is.
+    """The same talker by talker, [S, T] each -> float32 [S]; all NaN if one track is.
 
     Raises:
         DataError: As `piecewise_si_sdr_db`.
     """
-    n_piece = _piece_samples(est, ref, rate_hz, piece_s)
+    n_piece = piece_samples(est, ref, rate_hz, piece_s)
     if bool(undefined(est, ref).any()):
         return torch.full((len(ref),), math.nan)
     whole = si_sdr_db(est[list(best_assignment(est, ref))], ref)
     joined = si_sdr_db(_joined(est, ref, n_piece), ref)
-    return joined if float(joined.mean()) > float(whole.mean()) else whole
+    return (joined if float(joined.mean()) > float(whole.mean()) else whole).cpu()
 
 
-def _joined(est: Tensor, ref: Tensor, n_piece: int) -> Tensor:
-    """Estimates with gains, their pieces in the best order, [S, T] float64."""
-    r = _centred(ref)
-    e = _with_gains(_centred(est), r)
-    orders = torch.from_numpy(_best_orders(_errors(e, r, n_piece))).to(e.device)
-    pieces = _pieces(e, n_piece)
-    chosen = pieces[orders, torch.arange(pieces.shape[1], device=e.device)[:, None]]
-    return chosen.transpose(0, 1).reshape(len(e), -1)[:, : e.shape[-1]]
+@dataclass(frozen=True)
+class Pieces:
+    """Estimates with their gains, cut beside the references.
 
-
-def _best_orders(errors: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Orders [P, S] with the smallest sum over talkers of log E_k, from errors [P, S, S].
-
-    The tangent of the logarithm is above it: with the weights 1 / E_k of the last orders it cannot rise.
+    Attributes:
+        est: [S, P, N] float64, zeros after the end.
+        products: Inner products of talkers and estimates, [P, S, S].
+        est_energy: [P, S].
+        ref_energy: [P, S].
     """
-    orders = _orders(errors)
-    for _ in range(_MAX_ROUNDS):
-        totals = np.take_along_axis(errors, orders[..., None], -1)[..., 0].sum(0)
-        weights = 1.0 / np.maximum(totals, np.finfo(np.float64).tiny)
-        before, orders = orders, _orders(errors * (weights / weights.max())[:, None])
-        if np.array_equal(before, orders):
-            break
-    return orders
+
+    est: Tensor
+    products: Array
+    est_energy: Array
+    ref_energy: Array
+
+    def errors(self, scales: Array | float = 1.0) -> Array:
+        """Squared error of each estimate times the scale [S] of each talker, [P, S, S]."""
+        scales = np.broadcast_to(scales, self.products.shape[1])[:, None]
+        cross = 2.0 * scales * self.products
+        return np.asarray(self.ref_energy[:, :, None] - cross + scales**2 * self.est_energy[:, None])
 
 
-def _orders(costs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The cheapest assignment of each piece, [P, S, S] of talkers and estimates -> [P, S]."""
+def cut(est: Tensor, ref: Tensor, n_piece: int) -> Pieces:
+    """Pieces of `n_piece` samples of tracks [S, T] that are not silent, means removed."""
+    r = _centred(ref)
+    e, r = (_cut(wave, n_piece) for wave in (_with_gains(_centred(est), r), r))
+    products = r.transpose(0, 1) @ e.permute(1, 2, 0)
+    energies = (wave.square().sum(-1).T.cpu().numpy() for wave in (e, r))
+    return Pieces(e, products.cpu().numpy(), *energies)
+
+
+def cheapest(costs: Array) -> NDArray[np.int64]:
+    """The assignment with the smallest sum, piece by piece, [P, S, S] of talkers and estimates -> [P, S]."""
     from scipy.optimize import linear_sum_assignment
 
     return np.stack([linear_sum_assignment(piece)[1] for piece in costs])
 
 
-def _errors(est: Tensor, ref: Tensor, n_piece: int) -> NDArray[np.float64]:
-    """Squared error of each estimate as each talker in each piece, [S, T] each -> [P, S, S]."""
-    e, r = (_pieces(wave, n_piece).transpose(0, 1) for wave in (est, ref))
-    energies = r.square().sum(-1)[:, :, None] + e.square().sum(-1)[:, None]
-    return np.asarray((energies - 2.0 * r @ e.mT).clamp_min(0.0).cpu().numpy())
+def of_orders(values: Array, orders: NDArray[np.int64]) -> Array:
+    """Values [P, S, S] of the estimates that orders [P, S] give to the talkers, [P, S]."""
+    return np.asarray(np.take_along_axis(values, orders[..., None], -1)[..., 0])
 
 
-def _with_gains(est: Tensor, ref: Tensor) -> Tensor:
-    """Estimates [S, T] times the gains with which their sum fits the sum of the references best."""
-    unit = (est / est.square().mean(-1, keepdim=True).sqrt()).cpu().numpy()
-    gains = np.linalg.lstsq(unit @ unit.T, unit @ ref.sum(0).cpu().numpy(), rcond=_ALIKE)[0]
-    return torch.from_numpy(unit * gains[:, None]).to(est)
+def piece_samples(est: Tensor, ref: Tensor, rate_hz: int, piece_s: float) -> int:
+    """Samples of a piece.
 
-
-def _pieces(wave: Tensor, n_piece: int) -> Tensor:
-    """Cut [S, T] into [S, P, n_piece], zeros after the end."""
-    n_pieces = math.ceil(wave.shape[-1] / n_piece)
-    padded = torch.nn.functional.pad(wave, (0, n_pieces * n_piece - wave.shape[-1]))
-    return padded.reshape(len(wave), n_pieces, n_piece)
-
-
-def _centred(wave: Tensor) -> Tensor:
-    wave = double(wave)
-    return wave - wave.mean(-1, keepdim=True)
-
-
-def _piece_samples(est: Tensor, ref: Tensor, rate_hz: int, piece_s: float) -> int:
+    Raises:
+        DataError: The shapes are not [S, T] each, or a piece is shorter than a sample.
+    """
     if est.ndim != 2 or est.shape != ref.shape or est.numel() == 0:
         raise DataError(
             f"The estimates have shape {list(est.shape)} and the references {list(ref.shape)}, expected "
@@ -141,3 +137,49 @@ def _piece_samples(est: Tensor, ref: Tensor, rate_hz: int, piece_s: float) -> in
             "Give the length of a piece in seconds, such as 0.064."
         )
     return round(piece_s * rate_hz)
+
+
+def _joined(est: Tensor, ref: Tensor, n_piece: int) -> Tensor:
+    """Estimates with gains, their pieces in the best order, [S, T] float64."""
+    pieces = cut(est, ref, n_piece)
+    orders = torch.from_numpy(_best_orders(pieces)).to(pieces.est.device)
+    chosen = pieces.est[orders, torch.arange(len(orders), device=orders.device)[:, None]]
+    return chosen.transpose(0, 1).reshape(len(est), -1)[:, : est.shape[-1]]
+
+
+def _best_orders(pieces: Pieces) -> NDArray[np.int64]:
+    """Orders [P, S] with the smallest sum over talkers of log E_k.
+
+    The logarithm lies below its tangent: with 1 / E_k of the last orders as weights the sum cannot rise.
+    """
+    orders = cheapest(pieces.errors())
+    energy = pieces.ref_energy.sum(0)
+    copies = np.broadcast_to(pieces.est_energy[:, None], pieces.products.shape)
+    for _ in range(_MAX_ROUNDS):
+        product, copy = (of_orders(values, orders).sum(0) for values in (pieces.products, copies))
+        scales = product / np.maximum(copy, np.finfo(np.float64).tiny)
+        errors = np.maximum(
+            energy - scales * product, 1e-12 * energy
+        )  # a perfect track is no ground for 1 / 0
+        before, orders = orders, cheapest(pieces.errors(scales) / errors[:, None])
+        if np.array_equal(before, orders):
+            break
+    return orders
+
+
+def _with_gains(est: Tensor, ref: Tensor) -> Tensor:
+    """Estimates [S, T] times the gains with which their sum fits the sum of the references best."""
+    unit = (est / est.square().mean(-1, keepdim=True).sqrt()).cpu().numpy()
+    gains = np.linalg.lstsq(unit @ unit.T, unit @ ref.sum(0).cpu().numpy(), rcond=_ALIKE)[0]
+    return torch.from_numpy(unit * gains[:, None]).to(est)
+
+
+def _cut(wave: Tensor, n_piece: int) -> Tensor:
+    """[S, T] -> [S, P, N], zeros after the end."""
+    n_missing = -wave.shape[-1] % n_piece
+    return torch.nn.functional.pad(wave, (0, n_missing)).unflatten(-1, (-1, n_piece))
+
+
+def _centred(wave: Tensor) -> Tensor:
+    wave = double(wave)
+    return wave - wave.mean(-1, keepdim=True)
