@@ -32,20 +32,24 @@ class Restorer:
     Args:
         prior: A loaded prior, or what `load_prior` takes.
         task: What is wrong with the recordings: `enhance` (noise), `dereverb` (a room), `denoise_dereverb`
-            (both), `declip` (peaks cut off), `packet_loss` (gaps of zeros), `bandwidth` (no frequencies above
-            a cut-off).
+            (both), `separate` (several talkers), `joint` (several talkers in a room with noise), `declip`
+            (peaks cut off), `packet_loss` (gaps of zeros), `bandwidth` (no frequencies above a cut-off).
         preset: `fast` (30 network calls), `default` (60) or `quality` (200); or the path of an experiment
             (`experiments/enhance/default.yaml`), whose sampler and models are taken in place of the task's.
         seed: Seed of the posterior samples; a recording gets the same result in any company.
         device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
-        channels: `each` restores every channel, `mean` their average, a number that channel alone.
+        channels: `each` restores every channel, `mean` their average, a number that channel alone. Several
+            talkers come out of one channel: of their average, where `each` is asked for.
         recipe: Own sampler and models in place of task and preset.
         cutoff_hz: Where the frequencies of the recordings end, of `bandwidth` alone; None to estimate it.
-        n_samples: Posterior samples R of each recording, whose mean is the result; None leaves it to the
-            recipe. The random numbers of the first are those of a single one.
+        n_samples: Posterior samples R of each recording, whose mean is the result; of several talkers the
+            restarts, of which one is chosen. None leaves it to the recipe. The random numbers of the first
+            are those of a single one.
         rir: File with the room response from talker to microphone, where it is known; of `dereverb` alone.
         batch: Recordings of equal length that are restored at once; None is 8 on CUDA and 1 elsewhere, where
             it makes nothing faster. Without enough memory for so many there are fewer.
+        talkers: How many talkers there are, of `separate` and `joint` and their experiments, 2 to 8; None is
+            two, or what the experiment says.
 
     Raises:
         ConfigError: No such task or preset, or an argument that does not fit.
@@ -65,14 +69,15 @@ class Restorer:
         n_samples: int | None = None,
         rir: str | Path | None = None,
         batch: int | None = None,
+        talkers: int | None = None,
     ) -> None:
         for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; expected 1 or more (--{option} on the command line).")
         if recipe is None:
-            check_choice(task, preset, cutoff_hz, rir)  # before the prior, which takes longer
+            check_choice(task, preset, cutoff_hz, rir, talkers)  # before the prior, which takes longer
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
-        self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir)
+        self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
         self.seed, self.channels = seed, str(channels)
         self.n_samples, self.batch = n_samples or self.recipe.n_samples, batch
         self.keeps_samples = n_samples is not None and n_samples > 1
@@ -186,6 +191,7 @@ def restore(
     cutoff_hz: float | None = None,
     n_samples: int | None = None,
     rir: str | Path | None = None,
+    talkers: int | None = None,
 ) -> Restoration:
     """Restore a file or an array.
 
@@ -200,15 +206,24 @@ def restore(
         n_samples: Posterior samples, whose mean is the result, with their spread as `.std`; None leaves it
             to the task and the preset.
         rir: File with the room response, where it is known; of the task `dereverb` alone.
+        talkers: How many there are, of the tasks `separate` and `joint` alone; None is two.
 
     Returns:
-        The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`.
+        The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`; of several talkers
+        `.wave` is `[S, T]`, and `.talkers` has the residual, the ranking and a confidence.
 
     Example:
         >>> restore("noisy.wav", prior="runs/prior/starter/1a2b3c4d").save("out.wav")  # doctest: +SKIP
     """
     restorer = Restorer(
-        prior, task=task, preset=preset, seed=seed, cutoff_hz=cutoff_hz, n_samples=n_samples, rir=rir
+        prior,
+        task=task,
+        preset=preset,
+        seed=seed,
+        cutoff_hz=cutoff_hz,
+        n_samples=n_samples,
+        rir=rir,
+        talkers=talkers,
     )
     if isinstance(audio, (str, Path)):
         return restorer.restore_file(audio)
@@ -224,7 +239,8 @@ def restore(
     kind = wave.dtype if wave.is_floating_point() else torch.float32
 
     def as_given(out: Tensor) -> Tensor | np.ndarray:
-        shaped = out.reshape(*out.shape[:-2], *wave.shape[:-1], -1) if wave.ndim == 1 else out
+        is_plain = wave.ndim == 1 and result.talkers is None
+        shaped = out.reshape(*out.shape[:-2], -1) if is_plain else out
         shaped = shaped.to(wave.device, kind)
         return shaped if isinstance(audio, Tensor) else shaped.numpy()
 

@@ -34,6 +34,7 @@ from diffsr.samplers import (
 )
 from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWPE
+from diffsr.samplers.ranking import Agreement, Ranker
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> calls of the network for each recording."""
@@ -43,6 +44,12 @@ LEVELS = 30
 MOST_SAMPLES = 4
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
+TALKER_SIGMA = 1.5
+"""First noise level where there are several talkers: who is who is decided early."""
+MIXTURE_NOISE = 1e-4
+"""Of mixtures without noise, 54 dB below active speech."""
+RESTARTS = 4
+"""Of which one is chosen, where there are several talkers."""
 
 
 @dataclass
@@ -53,8 +60,9 @@ class Recipe:
         sampler: The loop with its schedule, guidance, solver and M-steps.
         likelihood: Noise model.
         degradation: From sources to observation.
-        n_samples: Posterior samples, whose mean is the result.
+        n_samples: Posterior samples R, whose mean is the result; of several talkers, restarts.
         n_sources: Talkers S.
+        ranker: Chooses the restart that is the result, where there are several talkers.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
@@ -62,6 +70,7 @@ class Recipe:
     degradation: Degradation = field(default_factory=Mixing)
     n_samples: int = 1
     n_sources: int = 1
+    ranker: Ranker = field(default_factory=Agreement)
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
@@ -135,23 +144,59 @@ def _in_a_room(
     return Recipe(sampler, likelihood, LatePrediction(rate_hz=rate_hz), n_samples)
 
 
+def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
+    """Several talkers, no room and no noise but a little: see docs/separation.md.
+
+    Every call is one of each restart, as more levels do not make up for a single try.
+    """
+    sampler = AnnealedSampler(Proximal(), Renoise(sampled=True), [], n_calls, TALKER_SIGMA, churn=0.0)
+    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), n_samples=RESTARTS, n_sources=n_talkers)
+
+
+def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
+    """Several talkers in noise and an unknown room, all at once; calls as in `separate`."""
+    estimators = [
+        UpdatePrediction(),
+        UpdateNoise(sigma_start=0.1, n_updates=2),
+        UpdateLateReverberation(),
+        MeasureDecay(),
+    ]
+    sampler = AnnealedSampler(
+        Proximal(),
+        Renoise(sampled=True),
+        estimators,
+        n_calls,
+        TALKER_SIGMA,
+        churn=0.0,
+        initialiser=FromWPE(10, 3, 3),
+    )
+    likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)
+    return Recipe(sampler, likelihood, LatePrediction(rate_hz=rate_hz), RESTARTS, n_talkers)
+
+
 TASKS: dict[str, Callable[[int, int], Recipe]] = {
     "enhance": enhance,
     "dereverb": dereverb,
     "denoise_dereverb": denoise_dereverb,
 }
 """Name of a task -> its recipe for a number of calls and the rate of the prior."""
+TALKER_TASKS: dict[str, Callable[[int, int, int], Recipe]] = {"separate": separate, "joint": joint}
+"""Name of a task for several talkers -> its recipe for a number of calls, the rate of the prior, and S."""
+MIN_TALKERS, MAX_TALKERS, DEFAULT_TALKERS = 2, 8, 2
 REPAIRS = ("declip", "packet_loss", "bandwidth")
 """Tasks for recordings with one known kind of damage, which the benchmark's recordings do not have."""
 
 
-def check_choice(task: str, preset: str, cutoff_hz: float | None = None) -> None:
+def check_choice(task: str, preset: str, cutoff_hz: float | None = None, talkers: int | None = None) -> None:
     """Refuse what no recipe is there for.
 
     Raises:
-        ConfigError: No such task or preset; a cut-off for another task than `bandwidth`.
+        ConfigError: No such task or preset; a cut-off for another task than `bandwidth`; see `check_talkers`.
     """
-    for kind, name, known in (("task", task, (*TASKS, *REPAIRS)), ("preset", preset, tuple(PRESETS))):
+    for kind, name, known in (
+        ("task", task, (*TASKS, *TALKER_TASKS, *REPAIRS)),
+        ("preset", preset, tuple(PRESETS)),
+    ):
         if name not in known:
             raise ConfigError(f"There is no {kind} {name!r}; choose one of: {', '.join(known)}.")
     if cutoff_hz is not None and task != "bandwidth":
@@ -159,24 +204,54 @@ def check_choice(task: str, preset: str, cutoff_hz: float | None = None) -> None
             f"cutoff_hz: the task {task} has none, found {cutoff_hz:g} Hz. Leave it out (--cutoff_hz on the "
             "command line), or choose the task bandwidth."
         )
+    check_talkers(task, talkers)
+
+
+def check_talkers(task: str, talkers: int | None, of_experiment: bool = False) -> None:
+    """Refuse numbers of talkers that cannot be restored; None is right for all tasks.
+
+    Raises:
+        ConfigError: The task is for one talker (unless an experiment is taken in its place), or the number
+            is no whole one within the limits.
+    """
+    if talkers is None:
+        return
+    if task not in TALKER_TASKS and not of_experiment:
+        raise ConfigError(
+            f"talkers: the task {task} restores one talker, found talkers {talkers}. Leave it out (--talkers "
+            f"on the command line), or choose the task {' or '.join(TALKER_TASKS)}."
+        )
+    is_number = isinstance(talkers, int) and not isinstance(talkers, bool)
+    if not is_number or not MIN_TALKERS <= talkers <= MAX_TALKERS:
+        raise ConfigError(
+            f"talkers is {talkers}; expected a whole number from {MIN_TALKERS} to {MAX_TALKERS} (--talkers on "
+            "the command line). For one talker choose the task enhance, dereverb or denoise_dereverb."
+        )
 
 
 def make_recipe(
-    task: str = "enhance", preset: str = "default", rate_hz: int = 16000, cutoff_hz: float | None = None
+    task: str = "enhance",
+    preset: str = "default",
+    rate_hz: int = 16000,
+    cutoff_hz: float | None = None,
+    talkers: int | None = None,
 ) -> Recipe:
     """The recipe of a task at a preset.
 
     Args:
-        task: One of `TASKS` or `REPAIRS`.
+        task: One of `TASKS`, `TALKER_TASKS` or `REPAIRS`.
         preset: One of `PRESETS`.
         rate_hz: Rate of the prior.
         cutoff_hz: Where the recordings of `bandwidth` end; None to estimate it, and for all other tasks.
+        talkers: How many there are, of `TALKER_TASKS`; None is two there, and right for all other tasks.
 
     Raises:
         ConfigError: See `check_choice`, or the cut-off does not fit the rate.
     """
-    check_choice(task, preset, cutoff_hz)
+    check_choice(task, preset, cutoff_hz, talkers)
     n_steps = PRESETS[preset]
+    if task in TALKER_TASKS:
+        return TALKER_TASKS[task](n_steps, rate_hz, talkers or DEFAULT_TALKERS)
     if task == "declip":
         return fill_in(Clipping(), n_steps, sigma_min=3e-3, rho=3.0)
     if task == "packet_loss":

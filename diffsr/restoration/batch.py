@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
 from diffsr.restoration.result import Restoration, UnfinishedError
+from diffsr.restoration.talkers import Talkers
 from diffsr.samplers import AnnealedSampler, Problem, RowNoise
 from diffsr.samplers.annealed import OnStep
 from diffsr.samplers.divergence import DivergedError
@@ -32,16 +34,18 @@ class Solved:
     """What became of K channels with R posterior samples each.
 
     Attributes:
-        x: The samples `[K, R, T]`; of channels that failed, the last estimates that were of use.
+        x: The samples `[K, R, S, T]`; of channels that failed, the last estimates that were of use.
         n_calls: Calls of the prior for each channel, all samples together.
         described: The physics of each channel and sample: name -> `[K, R, ...]`.
         failed: Channels whose sampler diverged twice, with the message.
+        scores: Of each sample by the ranker of the recipe `[K, R]`, NaN where there is none.
     """
 
     x: Tensor
     n_calls: list[int]
     described: dict[str, Tensor]
     failed: dict[int, str]
+    scores: Tensor
 
     def of(self, channels: slice) -> Solved:
         """Some of the channels."""
@@ -49,7 +53,7 @@ class Solved:
         failed = {
             k - channels.start: text for k, text in self.failed.items() if channels.start <= k < channels.stop
         }
-        return Solved(self.x[channels], self.n_calls[channels], described, failed)
+        return Solved(self.x[channels], self.n_calls[channels], described, failed, self.scores[channels])
 
 
 def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
@@ -100,28 +104,53 @@ def restore_batch(
     first = 0
     for one in posed:
         rows = slice(first, first + len(one.rows))
-        results.append(_finished(one, solved.of(rows), recipe, n_samples, started, len(posed)))
+        seconds = one.seconds + (time.perf_counter() - started) / len(posed)
+        finish = _separated if recipe.n_sources > 1 else _finished
+        results.append(_told(finish(one, solved.of(rows), recipe, n_samples, seconds), solved.of(rows)))
         first = rows.stop
     return results
 
 
-def _finished(
-    posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, started: float, n_shared: int
-) -> Restoration | UnfinishedError:
-    """One recording, back at its rate and level."""
-    samples, out_hz = posed.put_back(solved.x, recipe.degradation.extends_band)
+def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
+    """One recording of one talker, back at its rate and level."""
+    samples, out_hz = posed.put_back(solved.x[:, :, 0], recipe.degradation.extends_band)
     places = posed.rows.tolist()
     numbers = [posed.numbers[place] for place in places]
     stft = recipe.likelihood.stft
-    restoration = Restoration(
+    return Restoration(
         mean_of(samples),
         out_hz,
         max(solved.n_calls, default=0),
-        posed.seconds + (time.perf_counter() - started) / n_shared,
+        seconds,
         recipe.degradation.raises_peaks,
         samples if n_samples > 1 else None,
         Physics.of(numbers, places, posed.prior_hz, stft, solved.described, posed.scale) if places else None,
     )
+
+
+def _separated(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
+    """The talkers of one recording, back at its rate and level: of the restart that ranks first."""
+    restarts = posed.put_back_talkers(solved.x, recipe.n_sources)
+    is_heard = len(posed.rows) > 0
+    scores = solved.scores[0].tolist() if is_heard else [math.nan] * n_samples
+    talkers, restarts = Talkers.of(restarts, scores, posed.wave[0], posed.rate_hz)
+    chosen = {name: value[:, [talkers.chosen]] for name, value in solved.described.items()}
+    stft = recipe.likelihood.stft
+    return Restoration(
+        restarts[talkers.chosen],
+        posed.rate_hz,
+        max(solved.n_calls, default=0),
+        seconds,
+        samples=restarts if n_samples > 1 else None,
+        physics=Physics.of(posed.numbers, [0], posed.prior_hz, stft, chosen, posed.scale)
+        if is_heard
+        else None,
+        talkers=talkers,
+    )
+
+
+def _told(restoration: Restoration, solved: Solved) -> Restoration | UnfinishedError:
+    """As it is, or as an error where the sampler diverged twice."""
     if not solved.failed:
         return restoration
     message = next(iter(solved.failed.values()))
@@ -142,7 +171,8 @@ def solve(
     Channels in which the sampler diverges are tried once more with smaller steps (`gentler`).
     """
     if not ids:
-        return Solved(waves.new_zeros(0, n_samples, waves.shape[-1]), [], {}, {})
+        nothing = waves.new_zeros(0, n_samples, recipe.n_sources, waves.shape[-1])
+        return Solved(nothing, [], {}, {}, torch.empty(0, n_samples))
     solved = _solve(recipe.sampler, waves, ids, prior, recipe, seed, n_samples, on_step)
     if not solved.failed:
         return solved
@@ -151,13 +181,12 @@ def solve(
     again = _solve(gentler, waves[lost], [ids[k] for k in lost], prior, recipe, seed, n_samples, None)
     for name, value in again.described.items():
         solved.described[name][lost] = value
-    solved.x[lost] = again.x
+    solved.x[lost], solved.scores[lost] = again.x, again.scores
     calls = list(solved.n_calls)
     for place, k in enumerate(lost):
         calls[k] += again.n_calls[place]
-    return Solved(
-        solved.x, calls, solved.described, {lost[k]: message for k, message in again.failed.items()}
-    )
+    failed = {lost[k]: message for k, message in again.failed.items()}
+    return Solved(solved.x, calls, solved.described, failed, solved.scores)
 
 
 def _solve(
@@ -171,17 +200,27 @@ def _solve(
     on_step: OnStep | None,
 ) -> Solved:
     noise = RowNoise(seed, ids, n_samples)
-    problem = Problem.pose(waves[:, None], prior, recipe.degradation, recipe.likelihood, noise, n_samples)
-    failed: dict[int, str] = {}
+    problem = Problem.pose(
+        waves[:, None], prior, recipe.degradation, recipe.likelihood, noise, n_samples, recipe.n_sources
+    )
+    message, lost = "", torch.zeros(len(problem.y), dtype=torch.bool)
     try:
         samples = sampler.sample(problem, sampler.start(problem), on_step)
     except DivergedError as error:
-        samples = error.samples
-        failed = dict.fromkeys(problem.item_of_row[error.rows].tolist(), str(error))
+        samples, message = error.samples, str(error)
+        lost[error.rows] = True
     rows = (len(waves), n_samples)
-    x = samples.x[:, 0].unflatten(0, rows)
+    # One lost sample spoils a mean, and is only left out where one of them is chosen.
+    spoilt = lost.unflatten(0, rows)
+    spoilt = spoilt.all(1) if recipe.n_sources > 1 else spoilt.any(1)
+    failed = dict.fromkeys(spoilt.nonzero()[:, 0].tolist(), message)
+    scores = torch.full(lost.shape, math.nan)
+    if recipe.n_sources > 1:
+        scores = recipe.ranker(problem, samples.x).float().cpu()
+    scores = scores.masked_fill(lost, -math.inf).unflatten(0, rows)
+    x = samples.x.unflatten(0, rows)
     described = {name: value.unflatten(0, rows) for name, value in _described(problem).items()}
-    return Solved(x, [samples.n_calls * n_samples] * len(waves), described, failed)
+    return Solved(x, [samples.n_calls * n_samples] * len(waves), described, failed, scores)
 
 
 def _described(problem: Problem) -> dict[str, Tensor]:

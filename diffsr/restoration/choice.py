@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from diffsr import recipes
@@ -15,12 +16,17 @@ INFORMED_TASK = "dereverb"
 
 
 def check_choice(
-    task: str, preset: str | Path, cutoff_hz: float | None = None, rir: str | Path | None = None
+    task: str,
+    preset: str | Path,
+    cutoff_hz: float | None = None,
+    rir: str | Path | None = None,
+    talkers: int | None = None,
 ) -> None:
     """Refuse what there is no recipe for, before anything is loaded.
 
     Raises:
-        ConfigError: No such task, preset or experiment; a cut-off or a room response that does not fit.
+        ConfigError: No such task, preset or experiment; a cut-off, a room response or a number of talkers
+            that does not fit.
         AudioError: The room response is missing or no audio.
         DataError: It has several channels.
     """
@@ -36,8 +42,9 @@ def check_choice(
                     f"{name} is {value} and the preset is the experiment {preset}, which says everything "
                     f"about the damage itself. Leave {name} out, or write it into the experiment."
                 )
+        recipes.check_talkers(task, talkers, of_experiment=True)
         return
-    recipes.check_choice(task, str(preset), cutoff_hz)
+    recipes.check_choice(task, str(preset), cutoff_hz, talkers)
     if rir is None:
         return
     if task != INFORMED_TASK:
@@ -60,15 +67,30 @@ def choose_recipe(
     rate_hz: int,
     cutoff_hz: float | None = None,
     rir: str | Path | None = None,
+    talkers: int | None = None,
 ) -> Recipe:
     """The recipe for what `check_choice` has found to be right.
 
     Raises:
-        ConfigError: An experiment without a sampler, or with options that do not fit.
+        ConfigError: An experiment without a sampler, or with options that do not fit, or for one talker
+            where there are several.
         DataError: The room response is silent or has a lower rate than the prior.
     """
     if is_recipe_file(preset):
-        return load_recipe(preset)
+        return _of_talkers(load_recipe(preset), preset, talkers)
     if rir is None:
-        return recipes.make_recipe(task, str(preset), rate_hz, cutoff_hz)
+        return recipes.make_recipe(task, str(preset), rate_hz, cutoff_hz, talkers)
     return recipes.informed_dereverb(read_response(rir, rate_hz), recipes.PRESETS[str(preset)], rate_hz)
+
+
+def _of_talkers(recipe: Recipe, preset: str | Path, talkers: int | None) -> Recipe:
+    """The recipe of an experiment for as many talkers as were asked for, where a number was given."""
+    if talkers is None:
+        return recipe
+    if recipe.n_sources == 1:
+        raise ConfigError(
+            f"talkers is {talkers} and the experiment {preset} is for one. Leave talkers out (--talkers on the "
+            "command line), or choose an experiment with model.init_args.talkers, such as "
+            "experiments/separate/default.yaml."
+        )
+    return replace(recipe, n_sources=talkers)

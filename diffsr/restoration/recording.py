@@ -32,6 +32,7 @@ class Posed:
         rate_hz: Its sampling rate.
         prior_hz: That of the prior.
         n_samples: Its length at its own rate.
+        wave: The chosen channels as they were recorded `[C, T]`.
         y: The chosen channels at the rate of the prior `[C, T]`; silent ones are zero.
         numbers: Their numbers in the recording.
         rows: Those of them that are to be restored, K of C.
@@ -43,6 +44,7 @@ class Posed:
     rate_hz: int
     prior_hz: int
     n_samples: int
+    wave: Tensor
     y: Tensor
     numbers: Sequence[int]
     rows: Tensor
@@ -71,17 +73,17 @@ class Posed:
         _check_shape(wave, rate_hz)
         degradation, prior_hz = recipe.degradation, prior.rate_hz
         degradation.check_rates(rate_hz, prior_hz)
-        wave, numbers = choose_channels(wave.float(), channels)
+        wave, numbers = choose_channels(wave.float(), channels, recipe.n_sources)
         _check_content(wave, rate_hz)
         y = resample(wave, rate_hz, prior_hz).to(device)
         level = speech_level(recipe.sampler.initialiser.reference(y, prior_hz), prior_hz)
         y = torch.where(level[:, None] > 0, y, 0.0)
         rows = (level > 0).nonzero()[:, 0]  # none, where the little that was there lies above the band
-        scale = prior.sigma_data / level[rows, None]
+        scale = recipe.n_sources**0.5 * prior.sigma_data / level[rows, None]
         if len(rows):
             rows, scale = _damaged(degradation, rows, y[rows] * scale, scale)
         seconds = time.perf_counter() - started
-        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], y, numbers, rows, scale, seconds)
+        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, numbers, rows, scale, seconds)
 
     @property
     def waves(self) -> Tensor:
@@ -109,6 +111,16 @@ class Posed:
         out_hz = max(self.rate_hz, self.prior_hz) if extends_band else self.rate_hz
         n_samples = self.n_samples if out_hz == self.rate_hz else None
         return resample(samples.cpu(), self.prior_hz, out_hz, n_samples), out_hz
+
+    def put_back_talkers(self, found: Tensor, n_sources: int) -> Tensor:
+        """Restarts `[K, R, S, T]` at the prior's level -> `[R, S, T]` at level and rate of the recording.
+
+        Where there was nothing to restore (K = 0) the talkers are silent.
+        """
+        if not len(self.rows):
+            return torch.zeros(found.shape[1], n_sources, self.n_samples)
+        restarts = found[0] / self.scale[0]
+        return resample(restarts.cpu(), self.prior_hz, self.rate_hz, self.n_samples)
 
 
 def _damaged(degradation: Degradation, rows: Tensor, waves: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,15 +173,17 @@ def _check_content(wave: Tensor, rate_hz: int) -> None:
         )
 
 
-def choose_channels(wave: Tensor, channels: str) -> tuple[Tensor, Sequence[int]]:
+def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Tensor, Sequence[int]]:
     """The channels to restore and their numbers in the recording; the mean counts as channel 0.
+
+    Several talkers come out of one channel: where `each` was asked for, of their mean.
 
     Raises:
         ConfigError: There is no such channel.
     """
-    if channels == "each":
+    if channels == "each" and n_sources == 1:
         return wave, range(wave.shape[0])
-    if channels == "mean":
+    if channels in ("each", "mean"):
         return wave.mean(0, keepdim=True), [0]
     if channels.isdecimal() and int(channels) < wave.shape[0]:
         return wave[[int(channels)]], [int(channels)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffsr.errors import AudioError, DiffsrError
 from diffsr.io.audio import can_hold, write_audio
 from diffsr.restoration.physics import Physics
+from diffsr.restoration.talkers import Talkers
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,14 @@ class Restoration:
 
     Attributes:
         wave: Restored speech: of the kind, shape and level of the input; `[C, T]` for a file. Of several
-            posterior samples their mean.
+            posterior samples their mean. Of several talkers `[S, T]`, from the restart that ranks first.
         rate_hz: Sampling rate, that of the input; for a wider band at least that of the prior.
         n_calls: Calls of the prior, those of all samples together.
         seconds: Wall time; of recordings that shared a batch, an equal share.
         raises_peaks: Whether peaks above full scale are part of the repair and must not be cut off.
         samples: The posterior samples `[R, ...]`, each like `wave`; None where one was drawn.
         physics: What was found out about noise, room and device; None where nothing was restored.
+        talkers: Residual, ranking and levels of several talkers; None for one.
     """
 
     wave: Any
@@ -37,6 +39,7 @@ class Restoration:
     raises_peaks: bool = False
     samples: Any = None
     physics: Physics | None = None
+    talkers: Talkers | None = None
 
     @property
     def std(self) -> Any:  # noqa: ANN401 - of the kind of `wave`
@@ -49,7 +52,8 @@ class Restoration:
     def converted(self, convert: Callable[[Tensor], Any]) -> Restoration:
         """With wave and samples as `convert` makes them."""
         samples = None if self.samples is None else convert(self.samples)
-        return replace(self, wave=convert(self.wave), samples=samples)
+        talkers = None if self.talkers is None else self.talkers.converted(convert)
+        return replace(self, wave=convert(self.wave), samples=samples, talkers=talkers)
 
     def save(self, path: str | Path, subtype: str | None = None) -> Path:
         """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`).

@@ -11,11 +11,13 @@ from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverb
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.published import EMPasses, Every, NoiseLatent, ResidualNoise
 from diffsr.samplers.randomness import RowNoise
+from diffsr.samplers.ranking import Agreement
 from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
 
 __all__ = [
+    "Agreement",
     "UpdateRoom",
     "AtLevel",
     "UpdatePrediction",

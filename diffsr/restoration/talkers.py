@@ -1,0 +1,79 @@
+"""How the talkers of a recording were told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from diffsr.samplers.ranking import best_restart, confidence, in_order_of
+from diffsr.signal.levels import active_rms, db
+
+
+@dataclass(frozen=True)
+class Talkers:
+    """What is known of several talkers beside their speech.
+
+    Attributes:
+        residual: The recording less the sum of the talkers `[T]`, of the kind of the recording: noise, room,
+            and what lies above the band of the prior.
+        scores: Of each restart by the ranker of the recipe; larger is better, None where there is none.
+        chosen: Place of the restart that is the result.
+        confidence: How much the restarts agree on who is who, 0 to 1, see `samplers.ranking.confidence`;
+            None for a single one.
+        levels_db: Active RMS of each talker in dB re full scale; None for silence.
+        gains_db: The same over that of the recording.
+    """
+
+    residual: Any
+    scores: Sequence[float | None]
+    chosen: int
+    confidence: float | None
+    levels_db: Sequence[float | None]
+    gains_db: Sequence[float | None]
+
+    @classmethod
+    def of(
+        cls, restarts: Tensor, scores: Sequence[float], wave: Tensor, rate_hz: int
+    ) -> tuple[Talkers, Tensor]:
+        """Choose among restarts `[R, S, T]` of the recording `wave [T]`.
+
+        Returns:
+            What is known, and the restarts with the talkers of all in the order of the chosen one.
+        """
+        chosen = best_restart(scores)
+        ordered = in_order_of(restarts, chosen)
+        levels = db(active_rms(ordered[chosen], rate_hz))
+        recorded = db(active_rms(wave, rate_hz))
+        found = cls(
+            wave - ordered[chosen].sum(0),
+            [_number(score) for score in scores],
+            chosen,
+            _number(confidence(ordered, chosen)),
+            [_number(float(level)) for level in levels],
+            [_number(float(level - recorded)) for level in levels],
+        )
+        return found, ordered
+
+    def converted(self, convert: Callable[[Tensor], Any]) -> Talkers:
+        """With the residual as `convert` makes it."""
+        return replace(self, residual=convert(self.residual))
+
+    def summary(self) -> dict[str, Any]:
+        """For JSON; restarts count from 1, as their files do."""
+        return {
+            "talkers": len(self.levels_db),
+            "confidence": self.confidence,
+            "chosen_restart": self.chosen + 1,
+            "scores": list(self.scores),
+            "level_db": list(self.levels_db),
+            "gain_db": list(self.gains_db),
+        }
+
+
+def _number(value: float | None) -> float | None:
+    """Four digits; None for what is not finite."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
