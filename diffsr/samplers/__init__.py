@@ -1,19 +1,25 @@
 """Posterior samplers: schedule x solver x guidance x M-steps, all independent of each other."""
 
 from diffsr.samplers.annealed import AnnealedSampler, Samples
+from diffsr.samplers.constraint import EvenShare, Remainder
 from diffsr.samplers.dps import DPS
 from diffsr.samplers.estimation import UpdateNoise
 from diffsr.samplers.filter_estimation import UpdateLowPass
 from diffsr.samplers.gain_estimation import UpdateGain
 from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
+from diffsr.samplers.hybrid_gradient import HybridGradient
 from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
+from diffsr.samplers.noised_mixture import FromNoisedMixture
 from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.published import EMPasses, Every, NoiseLatent, ResidualNoise
 from diffsr.samplers.randomness import RowNoise
 from diffsr.samplers.ranking import Agreement
+from diffsr.samplers.resample import Resample
 from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
+from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
+from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
 
 __all__ = [
@@ -26,6 +32,14 @@ __all__ = [
     "FromObservation",
     "FromNoise",
     "DPS",
+    "Dirac",
+    "EvenShare",
+    "FromNoisedMixture",
+    "HybridGradient",
+    "Remainder",
+    "Resample",
+    "SpeakerGuidance",
+    "StateLikelihood",
     "Ancestral",
     "AnnealedSampler",
     "EMPasses",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffsr.diffusion.schedule import rho_schedule
 from diffsr.errors import ConfigError
+from diffsr.samplers.constraint import Constraint
 from diffsr.samplers.divergence import FiniteRows, refuse_diverged
 from diffsr.samplers.estimation import Estimator, UpdateNoise
 from diffsr.samplers.guidance import Guidance, Proximal
@@ -41,10 +42,11 @@ class Posterior:
     Args:
         guidance: How the observation enters.
         problem: What is to be explained.
+        constraint: What states fulfil before the prior sees them; None is nothing.
     """
 
-    def __init__(self, guidance: Guidance, problem: Problem) -> None:
-        self.guidance, self.problem = guidance, problem
+    def __init__(self, guidance: Guidance, problem: Problem, constraint: Constraint | None = None) -> None:
+        self.guidance, self.problem, self.constraint = guidance, problem, constraint
         self.n_calls = 0
 
     def __call__(self, z: Sources, sigma: Tensor, estimators: Sequence[Estimator] = ()) -> Sources:
@@ -53,12 +55,17 @@ class Posterior:
         M-steps, where given, see the prior's estimate before guidance corrects it.
         """
         self.n_calls += 1
+        z = self.constrain(z)
         with torch.set_grad_enabled(self.guidance.needs_gradient):
             z = z.detach().requires_grad_(self.guidance.needs_gradient)
             x0 = self.problem.prior.denoise(z, sigma[:, None].expand(z.shape[:2]))
             for estimator in estimators:
                 estimator.update(x0.detach(), sigma, self.problem)
             return self.guidance.correct(z, x0, sigma, self.problem).detach()
+
+    def constrain(self, z: Sources) -> Sources:
+        """The state that fulfils the constraint, `[rows, S, T]`."""
+        return z if self.constraint is None else self.constraint(z, self.problem)
 
 
 class AnnealedSampler:
@@ -79,6 +86,7 @@ class AnnealedSampler:
             `(sigma / sigma_next) ** churn`, so that its total does not depend on the number of steps; 0 is
             the ODE. How much is best does depend on it, see `recipes.churn`.
         initialiser: What the state starts from, plus noise of the first level; None is the observation.
+        constraint: What every state and the result fulfil; None is nothing.
 
     Raises:
         ConfigError: A negative churn.
@@ -95,6 +103,7 @@ class AnnealedSampler:
         rho: float = 7.0,
         churn: float = 1.0,
         initialiser: Initialiser | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self.guidance = guidance or Proximal()
         self.solver = solver or Euler()
@@ -104,6 +113,7 @@ class AnnealedSampler:
             raise ConfigError(f"churn is {churn:g}; expected 0 (the ODE) or more.")
         self.churn = churn
         self.initialiser = initialiser or FromObservation()
+        self.constraint = constraint
 
     @torch.no_grad()
     def start(self, problem: Problem) -> Sources:
@@ -122,7 +132,7 @@ class AnnealedSampler:
         Raises:
             DivergedError: Rows are not finite any more; the message names the level where it happened.
         """
-        posterior = Posterior(self.guidance, problem)
+        posterior = Posterior(self.guidance, problem, self.constraint)
         problem.memory.clear()
         n_steps = len(self.sigmas) - 1
         watch = FiniteRows(problem, z)
@@ -131,8 +141,9 @@ class AnnealedSampler:
             is_last = index + 1 == n_steps
             if not is_last:
                 z, sigma = self._churn(z, sigma, sigma_next, problem)
+            z = posterior.constrain(z)
             x0 = posterior(z, sigma, self.estimators)
-            z = self.solver.step(z, x0, sigma, sigma_next, posterior, problem)
+            z = posterior.constrain(self.solver.step(z, x0, sigma, sigma_next, posterior, problem))
             goes_on = watch.look(x0, z)
             if on_step is not None:
                 on_step(index + 1, n_steps)
