@@ -17,15 +17,17 @@ from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import ConfigError, DiffsrError
 from diffsr.likelihoods import Likelihood
 from diffsr.parse_errors import explain, suggestion
-from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler
+from diffsr.recipes import MAX_TALKERS, Recipe
+from diffsr.samplers import Agreement, AnnealedSampler
 from diffsr.samplers.guidance import Guidance
+from diffsr.samplers.ranking import Ranker
 from diffsr.samplers.solvers import Solver
 
 SUFFIXES = (".yaml", ".yml")
-PARTS = ("sampler", "likelihood", "degradation")
+PARTS = ("sampler", "likelihood", "degradation", "ranker")
 N_SAMPLES = "n_samples"
-"""A number beside the parts."""
+TALKERS = "talkers"
+"""Numbers beside the parts, 1 where nothing is said."""
 EXAMPLE = "See experiments/enhance/default.yaml for one that works."
 SAMPLER_EXAMPLE = "See experiments/sampler/dps.yaml for one that works."
 
@@ -36,7 +38,7 @@ def is_recipe_file(preset: str | Path) -> bool:
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of an experiment: `sampler`, `likelihood`, `degradation`, `n_samples` of `model.init_args`.
+    """The recipe of an experiment: of `model.init_args` all `PARTS`, `n_samples` and `talkers`.
 
     Everything else in the file (prior, data, trainer) is left alone. Without a degradation nothing happens
     to the talker but noise (`Mixing`).
@@ -52,17 +54,19 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path).expanduser()
     parts = recipe_parts(path, overrides)
-    degradation = parts.get("degradation")
+    degradation, ranker = parts.get("degradation"), parts.get("ranker")
     return Recipe(
         sampler=_build(AnnealedSampler, parts["sampler"], path),
         likelihood=_build(Likelihood, parts["likelihood"], path),
         degradation=_build(Degradation, degradation, path) if degradation else Mixing(),
-        n_samples=_count(parts.get(N_SAMPLES, 1), path),
+        n_samples=_count(parts, N_SAMPLES, path),
+        n_sources=_count(parts, TALKERS, path, MAX_TALKERS),
+        ranker=_build(Ranker, ranker, path) if ranker else Agreement(),
     )
 
 
 def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """What `load_recipe` builds from, by `PARTS` and `N_SAMPLES`: files read in, `${...}` resolved.
+    """What `load_recipe` builds from, by `PARTS` and the names of numbers: files read in, `${...}` resolved.
 
     Raises:
         ConfigError: See `load_recipe`; options are not checked yet.
@@ -77,7 +81,8 @@ def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
                 f"{path}: found no model.init_args.{name}; expected an experiment with a sampler and a "
                 f"likelihood. {EXAMPLE}"
             )
-    parts[N_SAMPLES] = given.get(N_SAMPLES, 1)
+    parts |= {name: given[name] for name in (N_SAMPLES, TALKERS) if given.get(name) is not None}
+    parts.setdefault(N_SAMPLES, 1)
     return _resolved(content, parts, overrides, path)
 
 
@@ -165,20 +170,21 @@ def _resolved(
         found: dict[str, Any] = {
             name: OmegaConf.to_container(given[name], resolve=True, throw_on_missing=True)
             for name in parts
-            if name != N_SAMPLES
+            if name in PARTS
         }
-        if N_SAMPLES in parts:
-            found[N_SAMPLES] = given[N_SAMPLES]
+        found |= {name: given[name] for name in (N_SAMPLES, TALKERS) if name in parts}
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: {reason}. Give every option of the recipe a value.") from error
     return found
 
 
-def _count(value: object, path: Path) -> int:
-    """A number of samples."""
-    if not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{path}: n_samples is {value!r}; expected a whole number of 1 or more.")
+def _count(parts: dict[str, Any], name: str, path: Path, most: int | None = None) -> int:
+    """A number of samples or talkers."""
+    value = parts.get(name, 1)
+    if not isinstance(value, int) or value < 1 or (most is not None and value > most):
+        limits = "of 1 or more" if most is None else f"from 1 to {most}"
+        raise ConfigError(f"{path}: {name} is {value!r}; expected a whole number {limits}.")
     return value
 
 

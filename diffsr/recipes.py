@@ -224,8 +224,8 @@ def check_talkers(task: str, talkers: int | None, of_experiment: bool = False) -
     is_number = isinstance(talkers, int) and not isinstance(talkers, bool)
     if not is_number or not MIN_TALKERS <= talkers <= MAX_TALKERS:
         raise ConfigError(
-            f"talkers is {talkers}; expected a whole number from {MIN_TALKERS} to {MAX_TALKERS} (--talkers on "
-            "the command line). For one talker choose the task enhance, dereverb or denoise_dereverb."
+            f"talkers is {talkers}; expected a whole number from {MIN_TALKERS} to {MAX_TALKERS} (--talkers "
+            "on the command line). For one talker choose the task enhance, dereverb or denoise_dereverb."
         )
 
 

@@ -77,20 +77,19 @@ def choose_recipe(
         DataError: The room response is silent or has a lower rate than the prior.
     """
     if is_recipe_file(preset):
-        return _of_talkers(load_recipe(preset), preset, talkers)
+        return _of_talkers(load_recipe(preset), task, preset, talkers)
     if rir is None:
         return recipes.make_recipe(task, str(preset), rate_hz, cutoff_hz, talkers)
     return recipes.informed_dereverb(read_response(rir, rate_hz), recipes.PRESETS[str(preset)], rate_hz)
 
 
-def _of_talkers(recipe: Recipe, preset: str | Path, talkers: int | None) -> Recipe:
+def _of_talkers(recipe: Recipe, task: str, preset: str | Path, talkers: int | None) -> Recipe:
     """The recipe of an experiment for as many talkers as were asked for, where a number was given."""
-    if talkers is None:
-        return recipe
-    if recipe.n_sources == 1:
+    if recipe.n_sources == 1 and (talkers is not None or task in recipes.TALKER_TASKS):
+        asked = f"the task is {task}" if talkers is None else f"talkers is {talkers}"
         raise ConfigError(
-            f"talkers is {talkers} and the experiment {preset} is for one. Leave talkers out (--talkers on the "
-            "command line), or choose an experiment with model.init_args.talkers, such as "
-            "experiments/separate/default.yaml."
+            f"{asked} and the experiment {preset} is for one talker. Choose one with "
+            "model.init_args.talkers, such as experiments/separate/default.yaml, or leave talkers out "
+            "(--talkers on the command line)."
         )
-    return replace(recipe, n_sources=talkers)
+    return recipe if talkers is None else replace(recipe, n_sources=talkers)

@@ -6,8 +6,8 @@ Nothing here sees a reference: a ranker knows the recording, the model and the r
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,15 +20,15 @@ LIMIT_DB = 60.0
 """SI-SDR beyond which two restarts are the same, or have nothing in common; silence has nothing in common."""
 
 
-class Ranker(Protocol):
+class Ranker(ABC):
     """A score for each restart; the restart of an item with the largest is its result."""
 
+    @abstractmethod
     def __call__(self, problem: Problem, x: Sources) -> Tensor:
-        """Sources `[rows, S, T]` -> scores `[rows]`, NaN where there is none; rows are those of the problem."""
-        ...
+        """Sources `[rows, S, T]` of a problem -> scores `[rows]`, NaN where there is none."""
 
 
-class Agreement:
+class Agreement(Ranker):
     """The restart that agrees most with the others of its item.
 
     Mean SI-SDR in dB over the other restarts, each after the best order of its talkers. Wrong solutions are

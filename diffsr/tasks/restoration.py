@@ -16,8 +16,9 @@ from diffsr.files import FileReport, account, restore_together
 from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
-from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler
+from diffsr.recipes import Recipe, check_talkers
+from diffsr.samplers import Agreement, AnnealedSampler
+from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
 
 
@@ -38,11 +39,20 @@ class RestorationModule(LightningModule):
         seed: Seed of the posterior samples.
         overwrite: Whether to restore again what is there already.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
-        n_samples: Posterior samples of each recording; the result is their mean.
+        n_samples: Posterior samples of each recording; the result is their mean, of several talkers one of
+            them.
         keep_samples: Whether to write each of them beside it.
         physics: Whether to write noise, room and spread beside the audio.
         batch: Recordings of equal length that are restored at once, out of `batch_size` of the data.
+        talkers: How many there are, 2 to 8, of tasks for several, which need it; else None.
+        ranker: Chooses among the samples of several talkers; None is `diffsr.samplers.Agreement`.
+
+    Raises:
+        ConfigError: A number of talkers for a task that restores one, or one that does not fit.
     """
+
+    separates = False
+    """Whether a task is for several talkers."""
 
     def __init__(
         self,
@@ -58,11 +68,16 @@ class RestorationModule(LightningModule):
         keep_samples: bool = False,
         physics: bool = False,
         batch: int | None = None,
+        talkers: int | None = None,
+        ranker: Ranker | None = None,
     ) -> None:
         super().__init__()
+        self._check_talkers(talkers)
         self.restorer = Restorer(
             prior,
-            recipe=Recipe(sampler, likelihood, degradation or Mixing(), n_samples),
+            recipe=Recipe(
+                sampler, likelihood, degradation or Mixing(), n_samples, talkers or 1, ranker or Agreement()
+            ),
             seed=seed,
             device="cpu",
             channels=channels,
@@ -73,6 +88,17 @@ class RestorationModule(LightningModule):
         self.output, self.overwrite, self.physics = Path(output).expanduser(), overwrite, physics
         self._recordings: set[Recording] = set()
         self._reports: list[FileReport] = []
+
+    def _check_talkers(self, talkers: int | None) -> None:
+        name = type(self).__name__
+        if talkers is not None and not self.separates:
+            raise ConfigError(
+                f"talkers is {talkers} and {name} restores one talker. Leave talkers out, or take "
+                "diffsr.tasks.SeparateModule or JointModule."
+            )
+        if talkers is None and self.separates:
+            raise ConfigError(f"{name} has to know how many talkers there are. Set talkers, such as to 2.")
+        check_talkers(name, talkers, of_experiment=True)
 
     def on_predict_start(self) -> None:
         """Find out what there is to do, and bring the models to where Lightning has put the prior.

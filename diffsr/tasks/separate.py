@@ -1,0 +1,14 @@
+"""Several talkers at one microphone."""
+
+from __future__ import annotations
+
+from diffsr.tasks.restoration import RestorationModule
+
+
+class SeparateModule(RestorationModule):
+    """Tells talkers apart, one file for each and one for the rest. Arguments: `RestorationModule`.
+
+    `n_samples` are restarts, of which the `ranker` chooses one.
+    """
+
+    separates = True
