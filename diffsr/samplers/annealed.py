@@ -65,7 +65,7 @@ class Posterior:
 
     def constrain(self, z: Sources) -> Sources:
         """The state that fulfils the constraint, `[rows, S, T]`."""
-        return z if self.constraint is None else self.constraint(z, self.problem)
+        return z if self.constraint is None else self.constraint.apply(z, self.problem)
 
 
 class AnnealedSampler:

@@ -15,7 +15,7 @@ from diffsr.typing import Sources
 class Constraint(Protocol):
     """A projection of the state; twice is the same as once."""
 
-    def __call__(self, z: Sources, problem: Problem) -> Sources:
+    def apply(self, z: Sources, problem: Problem) -> Sources:
         """`z [rows, S, T]` -> the state that fulfils it, `[rows, S, T]`."""
         ...
 
@@ -28,7 +28,7 @@ class EvenShare:
     with the level sigma, knows nothing.
     """
 
-    def __call__(self, z: Sources, problem: Problem) -> Sources:
+    def apply(self, z: Sources, problem: Problem) -> Sources:
         """See class.
 
         Raises:
@@ -50,7 +50,7 @@ class Remainder:
     def __init__(self, talker: int = 0) -> None:
         self.talker = talker
 
-    def __call__(self, z: Sources, problem: Problem) -> Sources:
+    def apply(self, z: Sources, problem: Problem) -> Sources:
         """See class.
 
         Raises:
