@@ -50,6 +50,18 @@ def read_source(folder: Path, split: str, kind: str) -> list[Utterance]:
     )
 
 
+def sexes_of_files(folder: Path, split: str) -> dict[str, str]:
+    """Path of a file of speech, as the lists spell it -> F or M; those that the manifest tells.
+
+    The lists do not hold it: what is not there, the manifest itself included, is unknown.
+    """
+    try:
+        utterances = read_source(folder, split, "speech")
+    except DataError:
+        return {}
+    return {relative(item.path, folder): item.sex for item in utterances if item.sex is not None}
+
+
 def relative(path: Path, folder: Path) -> str:
     """A path below the folder as the lists spell it; other paths whole."""
     absolute, home = path.absolute(), folder.absolute()

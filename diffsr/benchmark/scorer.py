@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffsr.benchmark.data import sexes_of_files
 from diffsr.benchmark.items import Item, ItemList, checksum
 from diffsr.benchmark.room_scores import FACTS as ROOM_FACTS
 from diffsr.benchmark.scenes import Rendered, render_item
@@ -17,12 +18,15 @@ from diffsr.benchmark.store import SystemPlace, TrackPlace, append_row, read_row
 from diffsr.errors import DataError, DiffsrError
 from diffsr.evaluation.item import Item as Scored
 from diffsr.evaluation.item import score_item
+from diffsr.evaluation.metrics import ALL_METRICS, TALKER_METRICS
 from diffsr.evaluation.results import Row
 from diffsr.io.audio import read_audio
 from diffsr.simulation.plan import MeasuredRoom, columns
 
 OnProgress = Callable[[int, int, str], None]
-NEED_EXACT_TARGET = frozenset({"si_sdr_db", "sdr_db", "si_sdr_aligned_db", "delay_ms", "gain_db"})
+NEED_EXACT_TARGET = frozenset(
+    {"si_sdr_db", "sdr_db", "si_sdr_aligned_db", "delay_ms", "gain_db", *TALKER_METRICS}
+)
 """Not for measured responses, whose direct path is not clean enough."""
 _FACTS = ("seconds", "rtf", "calls", "memory_mib", *ROOM_FACTS)
 
@@ -75,6 +79,7 @@ def score_system(
     """
     at = place.system(label)
     facts = {row["id"]: row for row in read_rows(at.facts) if "id" in row}
+    sexes = sexes_of_files(folder, found.split)
     work = _Work(found, folder, place, at, metrics)
     scores = SystemScores(label, len(items), [], facts=facts)
     for number, item in enumerate(items):
@@ -89,7 +94,7 @@ def score_system(
             scores.failed[item.id] = str(error)
             continue
         known = {name: facts.get(item.id, {}).get(name) for name in _FACTS}
-        parameters = {"system": label, **parameters_of(found, item), **known}
+        parameters = {"system": label, **parameters_of(found, item, sexes), **known}
         scores.rows.append(replace(row, parameters=parameters, groups=item.plan.speakers))
     if on_progress is not None:
         on_progress(len(items), len(items), label)
@@ -113,14 +118,25 @@ def choose_labels(found: ItemList, place: TrackPlace, names: Sequence[str]) -> l
     return list(dict.fromkeys(label for name in names for label in place.labels_of(name))) or there
 
 
-def parameters_of(found: ItemList, item: Item) -> dict[str, str | int | float | bool | None]:
-    """What made an item, for the columns of the file of scores."""
+def parameters_of(
+    found: ItemList, item: Item, sexes: Mapping[str, str]
+) -> dict[str, str | int | float | bool | None]:
+    """What made an item, for the columns of the file of scores.
+
+    Args:
+        found: The list.
+        item: One of its items.
+        sexes: Path of a file, as the list spells it -> F or M.
+    """
+    of_talkers = [sexes.get(talker.path) for talker in item.plan.talkers]
+    is_known = len(of_talkers) > 1 and None not in of_talkers
     return {
         "track": found.track,
         "split": found.split,
         "pair": item.pair,
         "response": item.response,
         "subset": item.subset,
+        "sexes": "+".join(sorted(filter(None, of_talkers))) if is_known else None,
         **columns(item.plan),
     }
 
@@ -157,11 +173,12 @@ class _Work:
         kept = self._outputs.get(item.id)
         output = kept[1] if kept is not None and kept[0] == key else None
         before = self._inputs[item.id][1] if item.id in self._inputs else None
-        if _lacking(output, names) or _lacking(before, names):
+        of_input = [name for name in names if ALL_METRICS[name].of_input] or ["si_sdr_db"]
+        if _lacking(output, names) or _lacking(before, of_input):
             rendered = render_item(item, self.folder, self.found)
             est = self._read(item)
             mixture = rendered.observation[:1].expand_as(rendered.reference)
-            before = self._complete(before, mixture, rendered, names, self._inputs_file, "")
+            before = self._complete(before, mixture, rendered, of_input, self._inputs_file, "")
             output = self._complete(output, est, rendered, names, self.at.scores, key)
         assert output is not None  # both are complete now
         assert before is not None
@@ -226,7 +243,7 @@ def _joined(output: Row, before: Row, names: Sequence[str]) -> Row:
     """Scores of the estimate and of the observation in one row, those that were asked for."""
 
     def chosen(scores: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: scores[name] for name in names}
+        return {name: scores[name] for name in names if name in scores}
 
     return replace(
         output,

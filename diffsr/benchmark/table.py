@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diffsr.benchmark.items import ItemList, count_strata
+from diffsr.benchmark.items import ItemList
 from diffsr.benchmark.room_scores import RoomErrors, room_errors
 from diffsr.benchmark.scorer import SystemScores
+from diffsr.benchmark.talker_table import of_speech, only, strata_of, talker_table
 from diffsr.benchmark.tracks import TRACKS
 from diffsr.evaluation.metrics import Metric
 from diffsr.evaluation.results import Evaluation
@@ -23,10 +24,13 @@ def tables(found: ItemList, scores: Sequence[SystemScores]) -> str:
     parts = [_title(found, scores)]
     evaluations = {system.label: Evaluation(system.rows) for system in scores}
     with_rows = {label: evaluation for label, evaluation in evaluations.items() if evaluation.rows}
+    strata = strata_of(found, with_rows.values())
     if with_rows:
         parts.append(text_table(*_scores(with_rows)))
-    if count_strata(found) and with_rows:
-        parts.append(text_table(*_by_stratum(found, with_rows)))
+    if strata and with_rows:
+        parts.append(text_table(*_by_stratum(strata, with_rows)))
+    if talkers := talker_table(strata, with_rows):
+        parts.append(text_table(*talkers))
     if rooms := _rooms(found, scores):
         parts.append(text_table(*rooms))
     parts.append(text_table(*_cost(scores)))
@@ -62,7 +66,7 @@ def _scores(evaluations: dict[str, Evaluation]) -> tuple[list[str], list[list[st
     rows = [
         [label, metric.label, *_scores_of(evaluation, metric)]
         for label, evaluation in evaluations.items()
-        for metric in evaluation.metrics
+        for metric in of_speech(evaluation)
     ]
     return header, rows
 
@@ -82,26 +86,24 @@ def _scores_of(evaluation: Evaluation, metric: Metric) -> list[str]:
     ]
 
 
-def _by_stratum(found: ItemList, evaluations: dict[str, Evaluation]) -> tuple[list[str], list[list[str]]]:
+def _by_stratum(
+    strata: Sequence[str], evaluations: dict[str, Evaluation]
+) -> tuple[list[str], list[list[str]]]:
     """Improvements of the kinds of items that are reported apart, below the scores of their inputs."""
     first = max(evaluations.values(), key=lambda evaluation: len(evaluation.rows))
-    header = ["improvement", "items", "n", *(metric.label for metric in first.metrics)]
+    metrics = of_speech(first)
+    header = ["improvement", "items", "n", *(metric.label for metric in metrics)]
     rows = []
-    for name in count_strata(found):
-        part = _only(first, name)
-        inputs = [number(part.summary(metric.name, "input").mean, metric.digits) for metric in first.metrics]
+    for name in strata:
+        part = only(first, name)
+        inputs = [number(part.summary(metric.name, "input").mean, metric.digits) for metric in metrics]
         rows.append(["(score of the input)", name, str(len(part.rows)), *inputs])
     for label, evaluation in evaluations.items():
-        for name in count_strata(found):
-            part = _only(evaluation, name)
-            cells = [_gain(part, metric) for metric in first.metrics]
+        for name in strata:
+            part = only(evaluation, name)
+            cells = [_gain(part, metric) for metric in metrics]
             rows.append([label, name, str(len(part.rows)), *cells])
     return header, rows
-
-
-def _only(evaluation: Evaluation, stratum: str) -> Evaluation:
-    """The items of a kind."""
-    return evaluation.where(lambda row: stratum in (row.parameters["pair"], row.parameters["response"]))
 
 
 def _gain(evaluation: Evaluation, metric: Metric) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffsr.errors import ConfigError
+from diffsr.evaluation.metrics import TALKER_METRICS
 
 RATE_HZ = 16000
 N_ITEMS = 50
@@ -19,8 +20,12 @@ SPREAD_DB = (0.0, 5.0)
 
 METRICS = ("si_sdr_db", "pesq_wb", "estoi")
 """Scores of every table."""
-EXTRA_METRICS = {"denoise_dereverb": ("dnsmos_ovrl",)}
-"""Further scores of a track, where their packages are installed: published results have them."""
+EXTRA_METRICS = {
+    "denoise_dereverb": ("dnsmos_ovrl",),
+    "separate": tuple(TALKER_METRICS),
+    "joint": tuple(TALKER_METRICS),
+}
+"""Further scores of a track, where their packages are installed."""
 
 
 @dataclass(frozen=True)

@@ -141,12 +141,13 @@ def _metrics(options: argparse.Namespace) -> list[str]:
     from diffsr.errors import ConfigError
     from diffsr.evaluation.metrics import select_metrics
 
-    extra = EXTRA_METRICS.get(find_track(options.track).name, ())
+    track = find_track(options.track)
+    extra = EXTRA_METRICS.get(track.name, ())
     asked = [*METRICS, *options.metrics]
     try:
-        return [metric.name for metric in select_metrics(list(dict.fromkeys([*asked, *extra])))]
+        return [metric.name for metric in select_metrics([*asked, *extra], track.n_talkers)]
     except ConfigError as error:
-        found = [metric.name for metric in select_metrics(asked)]  # fails where it was these
+        found = [metric.name for metric in select_metrics(asked, track.n_talkers)]  # fails where it was these
         note(f"{', '.join(extra)} left out: {error}")
         return found
 

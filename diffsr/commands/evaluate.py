@@ -43,9 +43,8 @@ def run(options: argparse.Namespace) -> int:
     if output is not None and output.suffix not in (".csv", ".md"):
         raise DataError(f"--output {output}: expected a name ending in .csv (items) or .md (tables).")
     from diffsr.evaluation.evaluate import evaluate
-    from diffsr.evaluation.metrics import DEFAULT_METRICS
 
-    metrics = DEFAULT_METRICS if options.metrics is None else _names(options.metrics)
+    metrics = None if options.metrics is None else _names(options.metrics)
     talkers = None if options.talkers is None else _names(options.talkers)
     with Progress("scoring", "items") as progress:
         found = evaluate(options.estimate, options.reference, options.input, progress, metrics, talkers)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError, DataError, DiffsrError
 from diffsr.evaluation.item import Item, score_item, score_waves
-from diffsr.evaluation.metrics import DEFAULT_METRICS, select_metrics
+from diffsr.evaluation.metrics import DEFAULT_METRICS, default_metrics, select_metrics
 from diffsr.evaluation.pairing import LENGTH_TOLERANCE_S, Pair, pair_files
 from diffsr.evaluation.results import Evaluation
 from diffsr.evaluation.row import Row
@@ -24,7 +24,7 @@ def evaluate(
     ref: str | Path | None,
     inputs: str | Path | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     talkers: Sequence[str] | None = None,
 ) -> Evaluation:
     """Score a file or a folder of estimates.
@@ -39,7 +39,8 @@ def evaluate(
         ref: Clean references: the same kind; None where no metric needs them.
         inputs: Noisy inputs: the same kind, to score beside the estimates.
         on_progress: Called after every item with the number done, the number of all, and the id.
-        metrics: Names of `diffsr.evaluation.metrics.METRICS`.
+        metrics: Names of `diffsr.evaluation.metrics.METRICS`, and of `TALKER_METRICS` for several talkers;
+            None for the default ones.
         talkers: Names of the sub-folders of the talkers; None to look for s1, s2 ...
 
     Returns:
@@ -47,11 +48,14 @@ def evaluate(
 
     Raises:
         AudioError: A single file cannot be read.
-        ConfigError: A metric is unknown, needs a reference, or needs a package that is missing.
+        ConfigError: A metric is unknown, needs a reference, several talkers, or a package that is missing.
         DataError: Nothing matches, nothing could be scored, or the files of a single item do not fit.
     """
-    _check_metrics(metrics, ref)
+    _check_metrics(DEFAULT_METRICS if metrics is None else metrics, ref)
     pairing = pair_files(est, est if ref is None else ref, inputs, talkers)
+    n_talkers = len(pairing.pairs[0].ref)
+    metrics = default_metrics(n_talkers) if metrics is None else metrics
+    select_metrics(metrics, n_talkers)  # complain once, not for every item
     rows: list[Row] = []
     failed: dict[str, str] = {}
     for done, pair in enumerate(pairing.pairs, start=1):
@@ -119,7 +123,8 @@ def score_files(pair: Pair, metrics: Sequence[str] = DEFAULT_METRICS) -> Row:
 
 
 def _check_metrics(metrics: Sequence[str], ref: str | Path | None) -> None:
-    needy = [metric.name for metric in select_metrics(metrics) if metric.needs_reference]
+    several = 2  # how many there are is not known before the files are
+    needy = [metric.name for metric in select_metrics(metrics, several) if metric.needs_reference]
     if ref is None and needy:
         raise ConfigError(
             f"No clean references are given, but {', '.join(needy)} cannot do without. Give them, or "

@@ -10,7 +10,14 @@ from typing import TypeAlias
 from torch import Tensor
 
 from diffsr.errors import DataError
-from diffsr.evaluation.metrics import DEFAULT_METRICS, RESPONSE_METRICS, Metric, remarks, select_metrics
+from diffsr.evaluation.metrics import (
+    DEFAULT_METRICS,
+    RESPONSE_METRICS,
+    Metric,
+    default_metrics,
+    remarks,
+    select_metrics,
+)
 from diffsr.evaluation.permutation import best_assignment
 from diffsr.evaluation.row import Parameter, Row
 
@@ -39,7 +46,7 @@ def score_item(
     ref: Tensor,
     rate_hz: int,
     mixture: Tensor | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     item: Item | None = None,
 ) -> Row:
     """Score the estimates of all talkers, each against the reference that suits it best.
@@ -53,7 +60,7 @@ def score_item(
         ref: References [S, T].
         rate_hz: Sample rate.
         mixture: The recording [T], to score beside the estimates.
-        metrics: Names of `METRICS`.
+        metrics: Names of `METRICS`, and of `TALKER_METRICS` for S > 1; None for the default ones.
         item: Its name, parameters, groups and notes.
 
     Raises:
@@ -64,8 +71,10 @@ def score_item(
     _check_shapes(est, ref, mixture, item.id)
     assignment = best_assignment(est, ref)
     before = None if mixture is None else mixture[None]
-    output, input_ = _both(est[list(assignment)], ref, rate_hz, before, metrics)
-    row = _row(output, input_, ref.shape[-1], rate_hz, metrics, item)
+    names = default_metrics(len(ref)) if metrics is None else metrics
+    chosen = select_metrics(names, len(ref))
+    output, input_ = _both(est[list(assignment)], ref, rate_hz, before, chosen)
+    row = _row(output, input_, ref.shape[-1], rate_hz, names, item)
     return replace(row, assignment=assignment, output_by_talker=output, input_by_talker=input_)
 
 
@@ -91,7 +100,7 @@ def score_waves(
         ConfigError: A metric is unknown or needs a package that is missing.
         ValueError: The shapes differ or there are no samples.
     """
-    output, input_ = _both(est, ref, rate_hz, before, metrics)
+    output, input_ = _both(est, ref, rate_hz, before, select_metrics(metrics))
     return _row(output, input_, ref.shape[-1], rate_hz, metrics, item or Item())
 
 
@@ -105,10 +114,11 @@ def score_response(est: Tensor, true: Tensor, rate_hz: int) -> dict[str, float]:
 
 
 def _both(
-    est: Tensor, ref: Tensor, rate_hz: int, before: Tensor | None, metrics: Sequence[str]
+    est: Tensor, ref: Tensor, rate_hz: int, before: Tensor | None, metrics: Sequence[Metric]
 ) -> tuple[Scores, Scores]:
-    chosen = select_metrics(metrics)
-    return _scores(chosen, est, ref, rate_hz), {} if before is None else _scores(chosen, before, ref, rate_hz)
+    output = _scores(metrics, est, ref, rate_hz)
+    of_input = [metric for metric in metrics if metric.of_input]
+    return output, {} if before is None else _scores(of_input, before, ref, rate_hz)
 
 
 def _scores(metrics: Sequence[Metric], wave: Tensor, ref: Tensor, rate_hz: int) -> Scores:

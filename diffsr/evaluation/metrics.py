@@ -1,7 +1,8 @@
 """The scores by name, and what is known of each: label, direction, need of a reference, cost.
 
 Every score is a function `(est [..., T], ref [..., T], rate_hz) -> [...]` with NaN where it is not
-defined; none depends on the level of the recording, but for DNSMOS.
+defined; none depends on the level of the recording, but for DNSMOS. Those of several talkers look at all of
+them at once: est and ref are [S, T] there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from diffsr.errors import ConfigError
@@ -17,6 +19,8 @@ from diffsr.evaluation.align import delay_ms, gain_db
 from diffsr.evaluation.blind import dnsmos, optional_module, srmr
 from diffsr.evaluation.distortion import sdr_db, si_sdr_aligned_db, si_sdr_db
 from diffsr.evaluation.perceptual import PESQ_PIECE_S, PESQ_RATE_HZ, estoi, pesq_nb, pesq_wb, stoi
+from diffsr.evaluation.pieces import PIECES_S, piecewise_scores_db
+from diffsr.evaluation.swaps import Swaps, count_swaps
 from diffsr.signal.room_acoustics import drr_db, rt60_s
 
 __all__ = [
@@ -24,7 +28,9 @@ __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "RESPONSE_METRICS",
+    "TALKER_METRICS",
     "Metric",
+    "default_metrics",
     "delay_ms",
     "dnsmos",
     "drr_error_db",
@@ -76,6 +82,7 @@ class Metric:
         needs_reference: False where `score` does not look at `ref`.
         cost_s: Seconds for 4 s of speech at 16 kHz on one core, roughly; the four of DNSMOS share theirs.
         requires: Modules of the optional extra `evaluation`.
+        of_input: False for what says nothing of a recording that was not processed.
     """
 
     name: str
@@ -86,6 +93,7 @@ class Metric:
     needs_reference: bool = True
     cost_s: float = 0.01
     requires: tuple[str, ...] = ()
+    of_input: bool = True
 
     def improvement(self, output: float, input: float) -> float:  # noqa: A002
         """By how much the output is better than the input; NaN where neither direction is better."""
@@ -99,6 +107,27 @@ def _dnsmos(part: str, label: str) -> Metric:
 
     needs = ("speechmos.dnsmos", "onnxruntime")
     return Metric(f"dnsmos_{part}", label, 2, score, needs_reference=False, cost_s=3.5, requires=needs)
+
+
+def _pieces(piece_s: float) -> Metric:
+    def score(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
+        return piecewise_scores_db(est, ref, rate_hz, piece_s)
+
+    length = f"{piece_s:g} s" if piece_s >= 1 else f"{1000 * piece_s:g} ms"
+    name = f"si_sdr_{1000 * piece_s:.0f}ms_db"
+    return Metric(name, f"SI-SDR, pieces of {length} (dB)", 2, score, cost_s=0.05)
+
+
+def _gap_db(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
+    """The oracle of the shortest pieces minus the score as separated: what identity errors cost."""
+    return piecewise_scores_db(est, ref, rate_hz, min(PIECES_S)) - si_sdr_db(est, ref).cpu()
+
+
+def _swaps(name: str, label: str, value: Callable[[Swaps], float]) -> Metric:
+    def score(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
+        return torch.full((len(ref),), value(count_swaps(est, ref, rate_hz)))
+
+    return Metric(name, label, 1, score, better="neither", of_input=False)
 
 
 def _srmr(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
@@ -133,22 +162,42 @@ RESPONSE_METRICS: Mapping[str, Metric] = _by_name(
 )
 """Scores of estimated room responses against the true ones."""
 
-ALL_METRICS: Mapping[str, Metric] = {**METRICS, **RESPONSE_METRICS}
+TALKER_METRICS: Mapping[str, Metric] = _by_name(
+    *(_pieces(piece_s) for piece_s in PIECES_S),
+    Metric("piecewise_gap_db", "piecewise gap (dB)", 2, _gap_db, better="neither", of_input=False),
+    _swaps("swaps", "swaps", lambda found: float(found.count) if found.n_decided else math.nan),
+    _swaps("swaps_per_min", "swaps per minute", lambda found: found.per_minute),
+)
+"""Scores of all talkers of an item together, est [S, T] in the order of ref [S, T] -> [S]."""
+
+ALL_METRICS: Mapping[str, Metric] = {**METRICS, **TALKER_METRICS, **RESPONSE_METRICS}
 
 DEFAULT_METRICS = ("si_sdr_db", "sdr_db", "pesq_wb", "estoi")
 
 
-def select_metrics(names: Sequence[str] = DEFAULT_METRICS) -> tuple[Metric, ...]:
+def default_metrics(n_talkers: int = 1) -> tuple[str, ...]:
+    """Names of the scores of an item of so many talkers, where none are asked for."""
+    return (*DEFAULT_METRICS, *TALKER_METRICS) if n_talkers > 1 else DEFAULT_METRICS
+
+
+def select_metrics(names: Sequence[str] = DEFAULT_METRICS, n_talkers: int = 1) -> tuple[Metric, ...]:
     """Scores of speech by their names, each once.
 
     Raises:
-        ConfigError: A name is unknown, there is none, or a package of an optional score is missing.
+        ConfigError: A name is unknown, or of several talkers where there is one; there is no name, or a
+            package of an optional score is missing.
     """
-    unknown = [name for name in names if name not in METRICS]
+    known = {**METRICS, **TALKER_METRICS}
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         found = f"Unknown metric {', '.join(map(repr, unknown))}" if unknown else "No metric is named"
-        raise ConfigError(f"{found}; expected some of {', '.join(METRICS)}.")
-    chosen = tuple(METRICS[name] for name in dict.fromkeys(names))
+        raise ConfigError(f"{found}; expected some of {', '.join(known)}.")
+    if n_talkers == 1 and (of_several := [name for name in names if name in TALKER_METRICS]):
+        raise ConfigError(
+            f"{', '.join(of_several)} tell how several talkers were separated, and there is one. Leave them "
+            "out, or give the talkers folders s1, s2 ..."
+        )
+    chosen = tuple(known[name] for name in dict.fromkeys(names))
     for metric in chosen:
         for module in metric.requires:
             optional_module(module, metric.label)

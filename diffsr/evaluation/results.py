@@ -136,7 +136,7 @@ def _remarks(result: Evaluation) -> list[str]:
     undefined = [f"{row.id}: {missing}" for row in result.rows if (missing := _undefined_scores(row))]
     notes = [f"{row.id}: {', '.join(row.notes)}" for row in result.rows if row.notes]
     blocks = {
-        "Items with undefined scores (silent, not finite or too short)": undefined,
+        "Items with undefined scores (silent, not finite, too short, or copies of one wave)": undefined,
         "Items that could not be scored": [f"{item}: {reason}" for item, reason in result.failed.items()],
         **{f"{names[role]} without partner": ids for role, ids in result.unmatched.items()},
         "Notes": notes,

@@ -2,7 +2,7 @@
 
 Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `corpus`, `category`, `room`, `split`
 (train, valid or test), `duration_s`, `speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`,
-`sha1`, `licence`; others are ignored and an empty cell means unknown, as do the speakers `unknown` and
+`sha1`, `licence`, `sex`; others are ignored and an empty cell means unknown, as do the speakers `unknown` and
 `unlabelled`. Relative paths are relative to the manifest.
 """
 
@@ -33,7 +33,7 @@ _SPLITS = {
     "testing": "test",
     "eval": "test",
 }
-
+_SEXES = {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M"}
 _NO_SPEAKER = {"unknown", "unlabelled", "unlabeled", "n/a", "none"}
 
 _Row = tuple[int, dict[str, Any]]
@@ -59,6 +59,7 @@ class Utterance:
         room: Room or building of an impulse response.
         sha1: Checksum of the file, hexadecimal.
         licence: Terms of the recording.
+        sex: Of the talker, F or M.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Utterance:
     room: str | None = None
     sha1: str | None = None
     licence: str | None = None
+    sex: str | None = None
 
     @property
     def length_s(self) -> float | None:
@@ -229,6 +231,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         room=_text(row.get("room")),
         sha1=_text(row.get("sha1")),
         licence=_text(row.get("licence") or row.get("license")),
+        sex=_SEXES.get((_text(row.get("sex")) or "").upper()),
     )
 
 
