@@ -15,11 +15,11 @@ from diffsr.api import Restorer
 from diffsr.errors import DiffsrError
 from diffsr.io.audio import AudioInfo, can_hold, probe, read_audio
 from diffsr.io.recordings import Recording, plan_outputs, refuse_same
-from diffsr.report.physics import write_physics
+from diffsr.report.physics import write_pictures, write_summary
 from diffsr.restoration import Restoration, UnfinishedError
 from diffsr.restoration.batch import batches
 from diffsr.restoration.recording import choose_channels
-from diffsr.restoration.side_files import SideFiles
+from diffsr.restoration.side_files import AudioFiles, SideFiles
 from diffsr.samplers.annealed import OnStep
 
 OnProgress = Callable[[int, int, str, int, int], None]
@@ -36,12 +36,13 @@ class FileReport:
 
     Attributes:
         path: The recording.
-        output: Where its restoration is or should be.
+        output: Where its restoration is or should be; of several talkers the file of the first.
         status: `restored`, `skipped` or `failed`.
         message: Why it failed or was skipped.
         seconds: Wall time; of files that shared a batch, an equal share.
         duration_s: Length of the recording.
         calls: Calls of the prior.
+        n_files: Audio files of the restoration: one, or of S talkers S + 1.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class FileReport:
     seconds: float = 0.0
     duration_s: float = 0.0
     calls: int = 0
+    n_files: int = 1
 
 
 def restore_path(
@@ -64,7 +66,8 @@ def restore_path(
     """Restore a file, or all recordings below a folder into another folder with the same tree.
 
     Each result is written under a temporary name and renamed, so what exists is whole, and an interrupted
-    run goes on where it stopped. `on_progress` is called after each step.
+    run goes on where it stopped. Several talkers have one file each and one for the rest (`AudioFiles`),
+    and a set of them that is not whole is done again. `on_progress` is called after each step.
 
     Args:
         source: File or folder.
@@ -98,7 +101,8 @@ def _groups(pairs: Sequence[tuple[Recording, Path]], restorer: Restorer, overwri
     lengths = {}
     for place, (recording, output) in enumerate(pairs):
         lengths[place] = -1 - place  # no length: by itself
-        if restorer.batch_size > 1 and (overwrite or not output.exists()):
+        files = AudioFiles(output, restorer.recipe.n_sources)
+        if restorer.batch_size > 1 and (overwrite or not files.are_there):
             try:
                 info = probe(recording.path)
             except (DiffsrError, OSError):
@@ -124,10 +128,12 @@ def restore_together(
     reports: dict[int, FileReport] = {}
     heard: dict[int, tuple[Tensor, AudioInfo]] = {}
     for place, (recording, output) in enumerate(pairs):
-        refuse_same(recording.path, output)
-        if output.exists() and not overwrite:
-            message = f"{output} is there already; --overwrite replaces it."
-            reports[place] = FileReport(recording.path, output, "skipped", message)
+        files = AudioFiles(output, restorer.recipe.n_sources)
+        for path in files.files:
+            refuse_same(recording.path, path)
+        if files.are_there and not overwrite:
+            message = f"{files.named} is there already; --overwrite replaces it."
+            reports[place] = FileReport(recording.path, files.files[0], "skipped", message)
             continue
         try:
             heard[place] = read_audio(recording.path)
@@ -160,20 +166,23 @@ def _written(
     sides = SideFiles.of(recording.path, output)
     try:
         if isinstance(result, UnfinishedError):
-            result.best.save(sides.failed, subtype)
-            message = f"{recording.path}: {result} The best estimate so far is in {sides.failed}."
+            failed = result.best.save(sides.failed, subtype)
+            message = f"{recording.path}: {result} The best estimate so far is in {failed}."
             return FileReport(recording.path, output, "failed", message)
         if isinstance(result, DiffsrError):
             return _failed(recording, output, type(result)(f"{recording.path}: {result}"))
         kept = result if restorer.keeps_samples else replace(result, samples=None)
         kept.save_samples(sides.samples, output.suffix, subtype)  # without any, earlier ones go
+        if physics or result.talkers is not None:
+            write_summary(result, recording.path.name, sides)
         if physics:
-            chosen, _ = choose_channels(wave, restorer.channels)
-            write_physics(result, chosen, info.rate_hz, recording.path.name, sides)
-        result.save(output, subtype)
+            chosen, _ = choose_channels(wave, restorer.channels, restorer.recipe.n_sources)
+            write_pictures(result, chosen, info.rate_hz, sides)
+        saved = result.save(output, subtype)
     except (DiffsrError, OSError) as error:
         return _failed(recording, output, error)
-    return FileReport(recording.path, output, "restored", duration_s=info.duration_s, calls=result.n_calls)
+    n_files = len(AudioFiles(output, restorer.recipe.n_sources).files)
+    return FileReport(recording.path, saved, "restored", "", 0.0, info.duration_s, result.n_calls, n_files)
 
 
 def _failed(recording: Recording, output: Path, error: DiffsrError | OSError) -> FileReport:

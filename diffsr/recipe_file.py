@@ -81,9 +81,8 @@ def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
                 f"{path}: found no model.init_args.{name}; expected an experiment with a sampler and a "
                 f"likelihood. {EXAMPLE}"
             )
-    parts |= {name: given[name] for name in (N_SAMPLES, TALKERS) if given.get(name) is not None}
-    parts.setdefault(N_SAMPLES, 1)
-    return _resolved(content, parts, overrides, path)
+    numbers = {name: given[name] for name in (N_SAMPLES, TALKERS) if given.get(name) is not None}
+    return _resolved(content, {**parts, N_SAMPLES: 1, **numbers}, overrides, path)
 
 
 def load_sampler(path: Path) -> AnnealedSampler:

@@ -155,9 +155,10 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers in noise and an unknown room, all at once; calls as in `separate`."""
-    estimators = [
+    noise_step = UpdateNoise(sigma_start=0.1, n_updates=2)
+    estimators: list[Estimator] = [
         UpdatePrediction(),
-        UpdateNoise(sigma_start=0.1, n_updates=2),
+        noise_step,
         UpdateLateReverberation(),
         MeasureDecay(),
     ]

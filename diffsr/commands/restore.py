@@ -1,5 +1,7 @@
 """Restore a recording or a folder of recordings: same rate, channels and level out as in.
 
+Several talkers (--task separate or joint) come out of one channel, of the mean of all unless --channels says
+which: OUT.talker1.wav and so on, OUT.residual.wav, which is the recording less their sum, and OUT.json.
 In a folder, a recording that cannot be restored is reported at the end and does not stop the others.
 What is there already is skipped, so an interrupted run continues where it stopped.
 """
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PRIOR = "speech-16k-fast"  # diffsr.diffusion.prior.DEFAULT, whose import takes seconds
 TASKS = (
-    "enhance (noise), dereverb (room), denoise_dereverb (both), declip (peaks cut off), packet_loss (gaps of "
-    "zeros), bandwidth (narrow band)"
+    "enhance (noise), dereverb (room), denoise_dereverb (both), separate (several talkers), joint (several "
+    "talkers in a room with noise), declip (peaks cut off), packet_loss (gaps of zeros), bandwidth (narrow "
+    "band)"
 )
 
 
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
     parser.add_argument("--task", default="enhance", help=TASKS)
+    parser.add_argument(
+        "--talkers", type=int, metavar="N", help="how many; of --task separate and joint (2, up to 8)"
+    )
     parser.add_argument(
         "--cutoff_hz", type=float, help="where the frequencies end; of --task bandwidth, else estimated"
     )
@@ -53,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=int,
         metavar="R",
-        help="posterior samples: OUT is their mean, each is in OUT.samples (default: the task's own)",
+        help="posterior samples: OUT is their mean, of several talkers one of them; each is in OUT.samples "
+        "(default: the task's own)",
     )
     parser.add_argument(
         "--physics",
@@ -65,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the posterior sample")
     parser.add_argument(
-        "--channels", default="each", help="each (default), mean, or the number of one channel"
+        "--channels",
+        default="each",
+        help="each (default; of several talkers their mean), mean, or the number of one channel",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
@@ -92,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
         n_samples=options.samples,
         rir=options.rir,
         batch=options.batch,
+        talkers=options.talkers,
     )
     memory = PeakMemory(restorer.device)
     memory.start()
@@ -108,7 +118,9 @@ def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
 
     counts = Counter(report.status for report in reports)
     if counts["restored"]:
-        where = f": {reports[0].output}" if len(reports) == 1 else ""
+        first = reports[0]
+        more = f" and {first.n_files - 1} more" if first.n_files > 1 else ""
+        where = f": {first.output}{more}" if len(reports) == 1 else ""
         say(account(reports, memory_mib) + where)
     if counts["skipped"]:
         several = f"{counts['skipped']} skipped, there already (restore again with --overwrite)"

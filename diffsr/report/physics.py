@@ -14,7 +14,7 @@ from diffsr.errors import DataError
 from diffsr.io.atomic import replacing
 from diffsr.io.audio import write_audio
 from diffsr.report.physics_picture import draw_physics
-from diffsr.report.pictures import save_png
+from diffsr.report.pictures import save_png, spectrogram_sheet
 from diffsr.restoration import Restoration
 from diffsr.restoration.physics import bin_variance, one_sided_psd
 from diffsr.restoration.side_files import SideFiles
@@ -23,30 +23,49 @@ from diffsr.signal.stft import STFT
 _LEAST = 1e-20
 
 
-def write_physics(restoration: Restoration, wave: Tensor, rate_hz: int, name: str, sides: SideFiles) -> None:
-    """Write summary and picture, and the room response where a room was part of the model.
+def write_summary(restoration: Restoration, name: str, sides: SideFiles) -> None:
+    """Write the numbers, see `summary`.
 
     Args:
         restoration: With its physics.
-        wave: The channels of the recording that were chosen `[C, T]`.
-        rate_hz: Its sampling rate.
-        name: Of the recording, for the summary.
+        name: Of the recording.
         sides: Where.
 
     Raises:
-        DataError: A file cannot be written.
-        AudioError: The room response cannot be written.
-        ConfigError: matplotlib is not installed.
+        DataError: The file cannot be written.
     """
     try:
         with replacing(sides.summary) as temporary:
             temporary.write_text(_readable(summary(restoration, name)), encoding="utf-8")
     except OSError as error:
         raise DataError(f"Cannot write {sides.summary}: {error.strerror or error}.") from error
+
+
+def write_pictures(restoration: Restoration, wave: Tensor, rate_hz: int, sides: SideFiles) -> None:
+    """Write the picture, and the room response where a room was part of the model.
+
+    Several talkers have a picture of the mixture, each of them and the residual.
+
+    Args:
+        restoration: With its physics.
+        wave: The channels of the recording that were chosen `[C, T]`.
+        rate_hz: Its sampling rate.
+        sides: Where.
+
+    Raises:
+        DataError: The picture cannot be written.
+        AudioError: The room response cannot be written.
+        ConfigError: matplotlib is not installed.
+    """
     physics = restoration.physics
     if physics is not None and physics.room_response is not None:
         write_audio(sides.response, physics.room_response, physics.rate_hz, "FLOAT")
-    save_png(draw_physics(restoration, wave, rate_hz), sides.picture)
+    if (talkers := restoration.talkers) is None:
+        save_png(draw_physics(restoration, wave, rate_hz), sides.picture)
+        return
+    apart = {f"talker {k}": one for k, one in enumerate(torch.as_tensor(restoration.wave), start=1)}
+    rows = {"recording": wave[0], **apart, "residual": torch.as_tensor(talkers.residual)}
+    spectrogram_sheet(rows, rate_hz, sides.picture)
 
 
 def summary(restoration: Restoration, name: str) -> dict[str, Any]:
@@ -65,7 +84,9 @@ def summary(restoration: Restoration, name: str) -> dict[str, Any]:
         "samples": 1 if samples is None else len(samples),
         "channels": [] if physics is None else physics.summary(),
     }
-    if samples is not None:
+    if restoration.talkers is not None:
+        found |= restoration.talkers.summary()
+    elif samples is not None:
         spread = spread_of(torch.as_tensor(samples), restoration.rate_hz)
         for channel, place in zip(found["channels"], [] if physics is None else physics.places, strict=True):
             channel["spread"] = spread[place]

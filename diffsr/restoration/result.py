@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,10 @@ from torch import Tensor
 from diffsr.errors import AudioError, DiffsrError
 from diffsr.io.audio import can_hold, write_audio
 from diffsr.restoration.physics import Physics
+from diffsr.restoration.side_files import AudioFiles
 from diffsr.restoration.talkers import Talkers
+
+_SAMPLE = re.compile(r"\d+(\.talker\d+)?")
 
 
 @dataclass(frozen=True)
@@ -58,34 +62,49 @@ class Restoration:
     def save(self, path: str | Path, subtype: str | None = None) -> Path:
         """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`).
 
-        Repaired peaks above full scale are written as 32-bit floating point instead.
+        Repaired peaks above full scale are written as 32-bit floating point instead. Several talkers become
+        one file each, `<name>.talker1.wav` and so on, and `<name>.residual.wav` what is left.
+
+        Returns:
+            The file, or that of the first talker.
 
         Raises:
             AudioError: The file cannot be written, or its format cannot hold the repaired peaks.
         """
-        return self._write(torch.as_tensor(self.wave), Path(path), subtype)
+        wave = torch.as_tensor(self.wave)
+        if self.talkers is None:
+            return self._write(wave, Path(path), subtype)
+        files = AudioFiles(Path(path), len(wave))
+        files.write_together([*wave, torch.as_tensor(self.talkers.residual)], self.rate_hz, subtype)
+        return files.files[0]
 
     def save_samples(
         self, folder: str | Path, suffix: str = ".wav", subtype: str | None = None
     ) -> list[Path]:
         """Write each posterior sample as `<folder>/<number><suffix>`, from 1; nothing where one was drawn.
 
-        Samples of an earlier run in the folder are removed.
+        Restarts of several talkers are `<number>.talker1<suffix>` and so on. Samples of an earlier run in
+        the folder are removed.
 
         Raises:
             AudioError: As `save`.
         """
         for earlier in Path(folder).glob(f"*{suffix}"):
-            if earlier.stem.isdecimal():
+            if _SAMPLE.fullmatch(earlier.stem):
                 earlier.unlink()
         if self.samples is None:
             return []
         samples = torch.as_tensor(self.samples)
         digits = len(str(len(samples)))
-        return [
-            self._write(sample, Path(folder) / f"{number:0{digits}d}{suffix}", subtype)
-            for number, sample in enumerate(samples, start=1)
-        ]
+        written = []
+        for number, sample in enumerate(samples, start=1):
+            place = Path(folder) / f"{number:0{digits}d}{suffix}"
+            if self.talkers is None:
+                written.append(self._write(sample, place, subtype))
+                continue
+            for path, wave in zip(AudioFiles(place, len(sample)).files, sample, strict=False):
+                written.append(self._write(wave, path, subtype))
+        return written
 
     def _write(self, wave: Tensor, path: Path, subtype: str | None) -> Path:
         if self.raises_peaks and float(wave.abs().max()) > 1.0:

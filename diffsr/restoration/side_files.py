@@ -1,11 +1,83 @@
-"""What lies beside a restored file."""
+"""The files of a restoration, and what lies beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from diffsr.io.audio import AUDIO_SUFFIXES
+from torch import Tensor
+
+from diffsr.errors import AudioError
+from diffsr.io.atomic import replacing
+from diffsr.io.audio import AUDIO_SUFFIXES, can_hold, write_audio
+
+
+@dataclass(frozen=True)
+class AudioFiles:
+    """The audio of a restoration: `OUT.wav`, or for several talkers one file for each and the rest.
+
+    Attributes:
+        output: `OUT.wav`.
+        n_sources: Talkers S; with several there is no `OUT.wav`.
+    """
+
+    output: Path
+    n_sources: int = 1
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """`OUT.wav`; or `OUT.talker1.wav`, `OUT.talker2.wav`, ... and `OUT.residual.wav`."""
+        if self.n_sources == 1:
+            return (self.output,)
+        talkers = [self._beside(f"talker{k}") for k in range(1, self.n_sources + 1)]
+        return (*talkers, self._beside("residual"))
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the set is whole; one of more talkers is another set."""
+        is_larger = self.n_sources > 1 and self._beside(f"talker{self.n_sources + 1}").exists()
+        return all(path.exists() for path in self.files) and not is_larger
+
+    @property
+    def named(self) -> str:
+        """For messages."""
+        n_others = len(self.files) - 1
+        return f"{self.files[0]} (and {n_others} more)" if n_others else f"{self.output}"
+
+    def write_together(self, waves: Sequence[Tensor], rate_hz: int, subtype: str | None) -> None:
+        """Write the set of several talkers, a wave `[T]` for each file: all or nothing.
+
+        All are written under temporary names. Then the last file goes, the others are replaced, and it comes
+        last: a set without it is one to do again. Files of further talkers go as well.
+
+        Raises:
+            AudioError: A file cannot be written.
+        """
+        *_, last = files = self.files
+        with ExitStack() as stack:
+            try:
+                # The stack puts them in place from its end: the last file is the first on it.
+                places = [stack.enter_context(replacing(path)) for path in reversed(files)][::-1]
+                for place, wave in zip(places, waves, strict=True):
+                    is_loud = float(wave.abs().max()) > 1.0 and can_hold(place, "FLOAT")
+                    write_audio(place, wave[None], rate_hz, "FLOAT" if is_loud else subtype)
+                last.unlink(missing_ok=True)
+                for number in count(self.n_sources + 1):
+                    if not (further := self._beside(f"talker{number}")).exists():
+                        break
+                    further.unlink()
+                stack.close()
+            except OSError as error:
+                raise AudioError(
+                    f"Cannot write {last}: {error.strerror or error}. Choose another place, or free disk "
+                    "space there."
+                ) from error
+
+    def _beside(self, name: str) -> Path:
+        return self.output.with_name(f"{self.output.stem}.{name}{self.output.suffix}")
 
 
 @dataclass(frozen=True)
@@ -19,7 +91,8 @@ class SideFiles:
         picture: `OUT.png`: the same as a picture.
         response: `OUT.response.wav`: the room response, a channel for each restored channel.
         samples: Folder `OUT.samples`: each posterior sample, where there are several.
-        failed: `OUT.failed.wav`: the best estimate of a sampler that diverged.
+        failed: `OUT.failed.wav`: the best estimate of a sampler that diverged; of several talkers as
+            `AudioFiles` has it.
     """
 
     summary: Path
