@@ -22,8 +22,9 @@ class Dirac:
         x0'_k = x0_k + z_n - x0_n,      x0'_n = y - sum_(k != n) x0'_k,
 
     so that estimates and states sum to the recording exactly. Give the sampler the constraint `Remainder` of
-    the same talker. For Gaussian priors the mean is right and the spread far too narrow: the noise of z_n is
-    minus that of the others, but is counted as another.
+    the same talker. The noise of z_n is minus that of the others, but counts as noise of its own: with an ODE
+    the spread of Gaussian posteriors vanishes and talkers of unequal power come out too equal. Fresh noise at
+    each level (`Resample`, churn) makes up for both.
 
     Args:
         talker: n; counted from 0, or from the last with -1. Published: 0.

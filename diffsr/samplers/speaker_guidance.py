@@ -29,7 +29,8 @@ class SpeakerGuidance:
     steps 75 and 175 of 200 of a variance-preserving process, thus sigma 0.58 to 1.95 at a speech RMS of 0.1,
     and with a strength of 0.09 times the deviation of the step's noise, 0.008 to 0.012. There an encoder that
     is trained for noise reads each frame of the noisy state; ours is trained for clean and denoised speech,
-    so it reads segments of the denoised estimate. No gradient goes through the prior.
+    so it reads segments of the denoised estimate. No gradient goes through the prior. Recordings below 0.5 s
+    are left as they are.
 
     Args:
         encoder: What `SpeakerEncoder.from_pretrained` takes.
@@ -76,8 +77,9 @@ class SpeakerGuidance:
         Raises:
             ConfigError: The encoder is for another rate than the prior.
         """
-        if self.sigma_low <= float(sigma.max()) <= self.sigma_high:
-            self._check_rate(problem.prior.rate_hz)
+        self._check_rate(problem.prior.rate_hz)
+        is_long = x0.shape[-1] >= round(SHORTEST_S * self.encoder.rate_hz)
+        if is_long and self.sigma_low <= float(sigma.max()) <= self.sigma_high:
             x0 = x0 - self.strength * sigma[:, None, None] * unit_rms(self.gradient(x0))
         return self.guidance.correct(z, x0, sigma, problem)
 
