@@ -77,11 +77,21 @@ class Restorer:
         if recipe is None:
             check_choice(task, preset, cutoff_hz, rir, talkers)  # before the prior, which takes longer
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
-        self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
-        self.seed, self.channels = seed, str(channels)
-        self.n_samples, self.batch = n_samples or self.recipe.n_samples, batch
+        self.seed, self.channels, self.batch = seed, str(channels), batch
         self.keeps_samples = n_samples is not None and n_samples > 1
+        self._asked = n_samples
+        self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
         self.to(device)
+
+    @property
+    def n_samples(self) -> int:
+        """Posterior samples of each recording."""
+        return self._asked or self.recipe.n_samples
+
+    def use(self, recipe: Recipe) -> Restorer:
+        """Take another recipe from now on, on the device of the one before."""
+        self.recipe = recipe
+        return self.to(self.device)
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the prior and the models."""

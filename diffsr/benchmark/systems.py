@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -80,10 +81,12 @@ class Baseline:
 
 
 class OwnTask:
-    """A task of this project. A single output is the estimate of every talker.
+    """A task of this project. What a task for one talker gives is the estimate of every talker.
+
+    Tasks for several, and experiments that say how many talkers there are, restore as many as an item has.
 
     Args:
-        task: One of `diffsr.recipes.TASKS`.
+        task: One of `diffsr.recipes.TASKS` or `TALKER_TASKS`.
         prior: A prior folder, a run folder, or a checkpoint.
         preset: fast, default or quality, or the path of an experiment, whose recipe is taken.
         device: cpu, cuda, mps or auto.
@@ -108,7 +111,7 @@ class OwnTask:
     ) -> None:
         from diffsr.api import Restorer
 
-        own = _own_recipe(preset, overrides)
+        own = _own_recipe(task, preset, overrides)
         self._restorer = Restorer(
             prior,
             task=task,
@@ -118,6 +121,8 @@ class OwnTask:
             channels=0,
             recipe=own,
         )
+        self._task, self._preset, self._is_named = task, preset, own is None
+        self._recipes: dict[int, Recipe] = {}
         self._recipe, self.oracle = self._restorer.recipe, oracle
         self.device = str(self._restorer.device)
         self.label = _label(task, preset, overrides, oracle)
@@ -140,14 +145,36 @@ class OwnTask:
     ) -> Restored:
         """See `Runnable`."""
         own_hz = self._restorer.prior.rate_hz
+        recipe = self._recipe_for(n_talkers)
         if not known.is_nothing:
-            self._restorer.recipe = informed(self._recipe, known, observation, rate_hz, own_hz)
-            self._restorer.to(self._restorer.device)
+            recipe = informed(recipe, known, observation, rate_hz, own_hz)
+        if recipe is not self._restorer.recipe:
+            self._restorer.use(recipe)
         done = self._restorer.restore(observation, rate_hz, item_id)
         wave: Tensor = done.wave
         estimate = wave.expand(n_talkers, -1) if wave.shape[0] == 1 else wave
         is_told = known.responses is not None
         return Restored(estimate, done.n_calls, None if is_told else _responses(done.physics), own_hz)
+
+    def _recipe_for(self, n_talkers: int) -> Recipe:
+        """The recipe for as many talkers as an item has; that for one talker stays as it is.
+
+        Raises:
+            ConfigError: A task for several talkers and an item of one.
+        """
+        from diffsr.recipes import check_talkers, make_recipe
+
+        if self._recipe.n_sources == 1:
+            return self._recipe
+        if n_talkers not in self._recipes:
+            check_talkers(self._task, n_talkers, of_experiment=True)
+            named = {"rate_hz": self._restorer.prior.rate_hz, "talkers": n_talkers}
+            self._recipes[n_talkers] = (
+                make_recipe(self._task, self._preset, **named)
+                if self._is_named
+                else replace(self._recipe, n_sources=n_talkers)
+            )
+        return self._recipes[n_talkers]
 
 
 def _responses(physics: Physics | None) -> Tensor | None:
@@ -156,16 +183,18 @@ def _responses(physics: Physics | None) -> Tensor | None:
     return None if found is None else found[0, 0, :, 0]
 
 
-def _own_recipe(preset: str, overrides: Sequence[str]) -> Recipe | None:
+def _own_recipe(task: str, preset: str, overrides: Sequence[str]) -> Recipe | None:
     """The recipe of a preset that is a file; None for one that has a name.
 
     Raises:
-        ConfigError: The file cannot be used, or there are overrides and no file.
+        ConfigError: The file cannot be used or is for one talker where there are several, or there are
+            overrides and no file.
     """
     from diffsr.recipe_file import is_recipe_file, load_recipe
+    from diffsr.restoration.choice import for_talkers
 
     if is_recipe_file(preset):
-        return load_recipe(preset, overrides)
+        return for_talkers(load_recipe(preset, overrides), task, preset)
     if overrides:
         raise ConfigError(
             f"--set {overrides[0]}: the preset {preset} is no file. Give an experiment, such as --preset "
@@ -191,9 +220,9 @@ def _preset_digest(preset: str, overrides: Sequence[str]) -> str:
 
 def known_systems() -> list[str]:
     """Names of all systems."""
-    from diffsr.recipes import TASKS
+    from diffsr.recipes import TALKER_TASKS, TASKS
 
-    return [*BASELINES, *(task for task in TASKS if task not in BASELINES)]
+    return [*BASELINES, *(task for task in (*TASKS, *TALKER_TASKS) if task not in BASELINES)]
 
 
 def open_system(

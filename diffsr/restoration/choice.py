@@ -77,14 +77,18 @@ def choose_recipe(
         DataError: The room response is silent or has a lower rate than the prior.
     """
     if is_recipe_file(preset):
-        return _of_talkers(load_recipe(preset), task, preset, talkers)
+        return for_talkers(load_recipe(preset), task, preset, talkers)
     if rir is None:
         return recipes.make_recipe(task, str(preset), rate_hz, cutoff_hz, talkers)
     return recipes.informed_dereverb(read_response(rir, rate_hz), recipes.PRESETS[str(preset)], rate_hz)
 
 
-def _of_talkers(recipe: Recipe, task: str, preset: str | Path, talkers: int | None) -> Recipe:
-    """The recipe of an experiment for as many talkers as were asked for, where a number was given."""
+def for_talkers(recipe: Recipe, task: str, preset: str | Path, talkers: int | None = None) -> Recipe:
+    """The recipe of an experiment for as many talkers as were asked for, where a number was given.
+
+    Raises:
+        ConfigError: It is for one talker where there are several.
+    """
     if recipe.n_sources == 1 and (talkers is not None or task in recipes.TALKER_TASKS):
         asked = f"the task is {task}" if talkers is None else f"talkers is {talkers}"
         raise ConfigError(

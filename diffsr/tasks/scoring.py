@@ -18,8 +18,6 @@ from diffsr.evaluation.results import Evaluation, Row
 from diffsr.simulation.plan import columns, from_row
 
 WAVES = ("observation", "target")
-N_TALKERS = 1
-"""Talkers that the tasks restore."""
 _T = TypeVar("_T")
 
 
@@ -34,13 +32,14 @@ def score_batch(batch: Mapping[str, Any], restorer: Restorer) -> tuple[list[Row]
         Scores, and what went wrong with the others by their ids.
 
     Raises:
-        ConfigError: The items have more talkers than are restored.
+        ConfigError: The items have another number of talkers than are restored.
     """
-    n_talkers = batch["target"].shape[1]
-    if batch["id"] and n_talkers != N_TALKERS:
+    n_talkers, n_restored = batch["target"].shape[1], restorer.recipe.n_sources
+    if batch["id"] and n_talkers != n_restored:
+        items = "one talker" if n_restored == 1 else f"{n_restored} talkers"
         raise ConfigError(
-            f"The items have {n_talkers} talkers and this task restores {N_TALKERS}. Test it on "
-            "items of one talker (of data_modules.Whamr: --data.init_args.scene.n_talkers=1)."
+            f"The items have {n_talkers} talkers and this task restores {n_restored}. Test it on "
+            f"items of {items} (of data_modules.Whamr: --data.init_args.scene.n_talkers={n_restored})."
         )
     rows, failed = [], {}
     for number, (name, n_samples) in enumerate(zip(batch["id"], batch["n_samples"].tolist(), strict=True)):
