@@ -48,11 +48,16 @@ class Problem:
         n_restarts: int = 1,
         n_sources: int = 1,
     ) -> Problem:
-        """Repeat `y [B, C, T]` for each restart and start the parameters of the model from it."""
+        """Repeat `y [B, C, T]` for each restart and start the parameters of the model from it.
+
+        Restarts share the noise of their recording; with several talkers each has its own, as one that is
+        wrong would spoil the others.
+        """
         item_of_row = torch.arange(y.shape[0], device=y.device).repeat_interleave(n_restarts)
         rows = y[item_of_row]
         degradation.reset(rows, n_sources)
-        likelihood.reset(rows, item_of_row)
+        own = torch.arange(len(rows), device=y.device)
+        likelihood.reset(rows, item_of_row if n_sources == 1 else own)
         return cls(rows, prior, degradation, likelihood, noise, item_of_row, n_sources)
 
     def residual(self, x: Sources) -> Observation:

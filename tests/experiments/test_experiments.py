@@ -240,9 +240,11 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         assert (run / "finished.json").is_file()
         return
     given.append(few_steps(model))
+    if "talkers" in model:
+        given.append("--model.init_args.n_samples=2")  # restarts to choose from
     prior = Prior(TFTransformer(width=16, depth=1, heads=2)).save_pretrained(tmp_path / "prior")
     if verb == "test":
-        files = [f"--model.init_args.prior={prior}", f"--data.init_args.speech={speech}"]
+        files = [f"--model.init_args.prior={prior}", f"--data.init_args.test_speech={speech}"]
         assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.noise={speech}"]) == 0
         [scores] = (tmp_path / "runs").rglob("scores.csv")
         assert len(scores.read_text(encoding="utf-8").splitlines()) == 3
@@ -254,4 +256,5 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         soundfile.write(tmp_path / "response.wav", 0.9 ** np.arange(400), 16000)
         files.append(f"--model.init_args.degradation.init_args.path={tmp_path / 'response.wav'}")
     assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.input={speech}"]) == 0
-    assert len(list((tmp_path / "out").rglob("*.wav"))) == 4
+    n_files = model.get("talkers", 0) + 1  # one for each, and the residual
+    assert len(list((tmp_path / "out").rglob("*.wav"))) == 4 * n_files
