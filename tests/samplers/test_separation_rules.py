@@ -21,8 +21,10 @@ from diffsr.samplers import (
     EvenShare,
     FromNoise,
     FromNoisedMixture,
+    Heun,
     HybridGradient,
     NoisePerturbed,
+    PredictorCorrector,
     Problem,
     Remainder,
     Resample,
@@ -241,6 +243,28 @@ def test_dirac_estimates_sum_to_the_recording(solver, churn):
     torch.testing.assert_close(x.sum(1, keepdim=True), problem.y, atol=3e-8, rtol=1e-6)
 
 
+class Watched(WhiteGaussianPrior):
+    """Remembers the sums of the states that it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(SD)
+        self.sums = []
+
+    def denoise(self, z, sigma):
+        self.sums.append(z.sum(1))
+        return super().denoise(z, sigma)
+
+
+@pytest.mark.parametrize("solver", [Heun(), PredictorCorrector(), Resample()])
+def test_the_prior_sees_constrained_states_whoever_asks(solver):
+    problem = noisy_problem(prior=Watched())
+    sampler = AnnealedSampler(Unguided(), solver, [], 4, churn=1.0, constraint=EvenShare())
+    done = sampler.sample(problem, sampler.start(problem))
+    assert len(problem.prior.sums) == done.n_calls > 4
+    for total in problem.prior.sums:
+        torch.testing.assert_close(total, problem.y[:, 0], atol=1e-5, rtol=0)
+
+
 # Rules ----------------------------------------------------------------------------------------
 
 
@@ -286,6 +310,16 @@ def test_exchanging_the_talkers_exchanges_the_estimates(guidance, other):
     plain = guided(guidance, z, x0, problem)
     turned = guided(other, z.flip(1), x0.flip(1), problem)
     torch.testing.assert_close(turned.flip(1), plain, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [HybridGradient(), StateLikelihood(), Dirac()])
+def test_a_row_does_not_depend_on_its_batch(guidance):
+    y = SD * torch.randn(2, 1, 4096, generator=torch.Generator().manual_seed(0))
+    y[1] *= 0.01
+    z, x0 = (state * torch.tensor([1.0, 0.01])[:, None, None] for state in states(2))
+    together = guided(guidance, z, x0, problem_of(y=y))
+    alone = guided(guidance, z[1:], x0[1:], problem_of(y=y[1:]))
+    torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=1e-3)
 
 
 def test_the_three_losses_have_the_derivative_that_is_used():
