@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="NAMES",
-        help="comma-separated scores instead of si_sdr_db,sdr_db,pesq_wb,estoi; an unknown name shows all",
+        help="comma-separated scores instead of si_sdr_db,sdr_db,pesq_wb,estoi (and those of several "
+        "talkers); an unknown name shows all",
     )
     parser.add_argument(
         "--talkers",

@@ -24,7 +24,7 @@ from diffsr.benchmark.systems import Baseline, Restored
 from diffsr.benchmark.table import tables
 from diffsr.benchmark.tracks import METRICS, TRACKS
 from diffsr.errors import DataError
-from diffsr.evaluation.metrics import si_sdr_db
+from diffsr.evaluation.metrics import TALKER_METRICS, si_sdr_db
 from diffsr.evaluation.results import Evaluation
 from diffsr.io.audio import read_audio, write_audio
 
@@ -149,6 +149,76 @@ def test_scores_are_made_once(track, monkeypatch):
     calls.clear()
     score(track, "oracle")
     assert len(calls) == 4  # the inputs are known
+
+
+def test_scores_of_before_there_were_those_of_talkers_are_kept(track):
+    found, folder, place = track
+    first = score(track)
+    both = score(track, metrics=(*QUICK, *TALKER_METRICS))
+    assert [row.output["si_sdr_db"] for row in both.rows] == [row.output["si_sdr_db"] for row in first.rows]
+    for row in both.rows:
+        assert set(row.output) == {*QUICK, *TALKER_METRICS}
+        assert set(row.input) == {"si_sdr_db", "si_sdr_1000ms_db", "si_sdr_250ms_db", "si_sdr_64ms_db"}
+        assert row.improvement("si_sdr_64ms_db") == 0
+    assert "pieces of 1 s" not in tables(found, [first])
+    again = score(track, metrics=(*QUICK, *TALKER_METRICS))
+    assert [row.to_dict() for row in again.rows] == [row.to_dict() for row in both.rows]  # None for NaN
+
+
+def test_local_errors_apart_from_those_of_identity(track, tmp_path):
+    found, folder, place = track
+    run_items(found, found.items, folder, Oracle(found, folder), place.system("oracle"))
+    for item in found.items:  # the talkers change tracks in the middle, where a piece of 250 ms ends
+        waves = render_item(item, folder, found).reference
+        middle = item.plan.n_samples // 8000 * 4000
+        waves[:, middle:] = waves[:, middle:].flip(0)
+        for path, wave in zip(place.system("oracle").estimates(item), waves, strict=True):
+            write_audio(path, wave[None], 16000, "FLOAT")
+    scores = score(track, "oracle", (*QUICK, *TALKER_METRICS))
+    for row in scores.rows:
+        assert row.output["si_sdr_250ms_db"] > row.output["si_sdr_db"] + 10
+        assert row.output["swaps"] == 1
+        assert row.output["swaps_per_min"] == pytest.approx(60 / row.duration_s)
+    lines = tables(found, [scores]).splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("SI-SDR improvement (dB)"))
+    columns = "as separated pieces of 1 s 250 ms 64 ms gap swaps per minute"
+    assert " ".join(lines[start].split()).endswith(columns)
+    cells = lines[start + 1].split()
+    assert cells[:3] == ["oracle", "all", "4"]
+    assert float(cells[5]) > float(cells[3]) + 10
+    assert float(cells[-2]) == pytest.approx(float(cells[6]) - float(cells[3]), abs=0.02)
+    assert [line.split()[1] for line in lines[start + 2 : start + 4]] == ["across", "within"]
+    Evaluation(scores.rows).write_csv(tmp_path / "scores.csv")
+    line = next(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert float(line["piecewise_gap_db_output"]) > 0
+    assert float(line["si_sdr_250ms_db_improvement"]) > 10
+    assert line["swaps_output"] == "1"
+    assert line["sexes"] == ""  # the manifest does not tell
+
+
+def test_pairs_by_sex(track, data, tmp_path):
+    found, _, place = track
+    shutil.copytree(data, told := tmp_path / "told")
+    rows = list(csv.DictReader((told / "speech_test.csv").open()))
+    talkers = sorted({row["speaker"] for row in rows})
+    words = {name: ("F", "male")[number % 2] for number, name in enumerate(talkers)}
+    with (told / "speech_test.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "sex"])
+        writer.writeheader()
+        writer.writerows({**row, "sex": words[row["speaker"]]} for row in rows)
+    scores = score_system(found, found.items, told, place, "unprocessed", QUICK)
+    for row, item in zip(scores.rows, found.items, strict=True):
+        expected = "+".join(sorted(words[name][0].upper() for name in item.plan.speakers))
+        assert row.parameters["sexes"] == expected
+    pairs = {str(row.parameters["sexes"]) for row in scores.rows}
+    assert len(pairs) > 1
+    lines = [line.split() for line in tables(found, [scores]).splitlines() if line.startswith("unprocessed")]
+    assert pairs <= {line[1] for line in lines}
+    (told / "speech_test.csv").unlink()
+    assert (
+        score_system(found, found.items, told, place, "unprocessed", QUICK).rows[0].parameters["sexes"]
+        is None
+    )
 
 
 def test_a_changed_estimate_is_scored_again(track):

@@ -8,7 +8,7 @@ import torch
 from diffsr.errors import ConfigError, DataError
 from diffsr.evaluation.evaluate import evaluate
 from diffsr.evaluation.item import Item, score_item, score_response, score_waves
-from diffsr.evaluation.metrics import METRICS, score_pair
+from diffsr.evaluation.metrics import DEFAULT_METRICS, METRICS, TALKER_METRICS, score_pair
 from diffsr.evaluation.results import Evaluation, Row
 from diffsr.io.audio import write_audio
 
@@ -235,6 +235,22 @@ def test_folders_of_talkers(corpus):
     assert [row.assignment for row in crossed.rows] == [(1, 0), (0, 1)]
     alone = evaluate(corpus / "est/s1", corpus / "ref/s1", metrics=FAST)
     assert [row.output["si_sdr_db"] > 12 for row in alone.rows] == [True, False]
+
+
+def test_talkers_are_scored_together(corpus):
+    found = evaluate(
+        corpus / "est", corpus / "ref", corpus / "mix", metrics=(*FAST, "si_sdr_64ms_db", "swaps")
+    )
+    for row in found.rows:
+        assert row.output["si_sdr_64ms_db"] >= row.output["si_sdr_db"]
+        assert row.output["swaps"] == 0
+        assert row.input["si_sdr_64ms_db"] == pytest.approx(row.input["si_sdr_db"])
+        assert "swaps" not in row.input
+    assert "swaps" in found.to_text()
+    by_default = evaluate(corpus / "est", corpus / "ref").rows[0].output
+    assert set(by_default) == {*DEFAULT_METRICS, *TALKER_METRICS}
+    with pytest.raises(ConfigError, match=r"swaps tell how several talkers were separated, and there is one"):
+        evaluate(corpus / "est/s1", corpus / "ref/s1", metrics=("swaps",))
 
 
 def test_incomplete_items_of_talkers(corpus):
