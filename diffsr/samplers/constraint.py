@@ -24,8 +24,8 @@ class EvenShare:
     """The nearest state that explains the recording as if it were clean: each talker takes an equal share.
 
     `z_k + (y - sum_j z_j) / S`, the projection of UnDiff (arXiv 2306.00721, source separation), in general
-    `Degradation.consistent`. It also takes the noise of the state out of the sum, of which the prior, called
-    with the level sigma, knows nothing.
+    `Degradation.consistent`. It takes the noise out of the sum of the states: each is left with the level
+    `sigma sqrt(1 - 1 / S)`, of which the prior, told sigma, knows nothing.
     """
 
     def apply(self, z: Sources, problem: Problem) -> Sources:
@@ -40,8 +40,9 @@ class EvenShare:
 class Remainder:
     """One talker is what the others leave of the recording: `z_n = y - sum_(k != n) z_k`.
 
-    The Dirac likelihood of MSDM (arXiv 2302.02257): the state of one source follows from the others. Not
-    symmetric: noise and everything that the others do not explain end up in one talker.
+    The Dirac likelihood of MSDM (arXiv 2302.02257): the state of one source follows from the others. Two
+    talkers are treated alike, and each state holds as much noise as the prior is told, the one minus that of
+    the other. Of three or more the remainder is noisier, and gets whatever the others do not explain.
 
     Args:
         talker: n; counted from 0, or from the last with -1.

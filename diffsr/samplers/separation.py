@@ -23,8 +23,8 @@ class Dirac:
 
     so that estimates and states sum to the recording exactly. Give the sampler the constraint `Remainder` of
     the same talker. The noise of z_n is minus that of the others, but counts as noise of its own: with an ODE
-    the spread of Gaussian posteriors vanishes and talkers of unequal power come out too equal. Fresh noise at
-    each level (`Resample`, churn) makes up for both.
+    the spread of Gaussian posteriors vanishes, and talkers of unequal power come out too equal. Fresh noise
+    at each level (`Resample`, churn) makes up for both.
 
     Args:
         talker: n; counted from 0, or from the last with -1. Published: 0.

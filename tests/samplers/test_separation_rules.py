@@ -293,6 +293,22 @@ def test_the_state_likelihood_is_noise_perturbed_without_noise():
         StateLikelihood(0.0)
 
 
+def test_of_two_talkers_either_may_be_the_remainder():
+    problem, (z, _) = noisy_problem(sds=UNEQUAL), states()
+    sigma = torch.full((4,), 0.1)
+    z = Remainder(0).apply(z, problem)
+    x0 = problem.prior.denoise(z, sigma[:, None].expand(-1, 2))
+    first, second = (Dirac(talker).correct(z, x0, sigma, problem) for talker in (0, 1))
+    torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("constraint", "level"), [(Remainder(), 1.0), (EvenShare(), 0.5**0.5)])
+def test_how_much_noise_a_constraint_leaves_in_each_state(constraint, level):
+    problem = problem_of(y=torch.zeros(4, 1, 4096))
+    z = constraint.apply(problem.noise.normal_like(torch.zeros(4, 2, 4096)), problem)
+    assert z.std((0, 2)).tolist() == pytest.approx([level, level], rel=0.03)
+
+
 def guided(guidance, z, x0, problem, sigma=0.1):
     level = torch.full((len(z),), sigma)
     if guidance.needs_gradient:
