@@ -25,7 +25,7 @@ def test_csv_with_all_columns_and_empty_cells(tmp_path):
     )
     first, second = read_manifest(tmp_path / "m.csv")
     assert first == Utterance(
-        "s/a", tmp_path / "s/a.wav", "anna", 0.5, 2.25, split="valid", text="hello, you"
+        "s/a", tmp_path / "s/a.wav", "anna", 0.5, 2.25, split="valid", text="hello, you", sex="F"
     )
     assert second == Utterance("s/b c", tmp_path / "s/b c.wav")
 
