@@ -6,6 +6,7 @@ Nothing here sees a reference: a ranker knows the recording, the model and the r
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -57,8 +58,9 @@ def mean_agreement_db(restarts: Tensor) -> Tensor:
 
 
 def best_restart(scores: Sequence[float]) -> int:
-    """The place of the largest score; of restarts without scores the first."""
-    return max(range(len(scores)), key=lambda k: (not math.isnan(scores[k]), scores[k], -k))
+    """The place of the largest score, the first of equal ones. NaN is above -inf, which is a lost restart."""
+    known = [-sys.float_info.max if math.isnan(score) else score for score in scores]
+    return known.index(max(known))
 
 
 def in_order_of(restarts: Tensor, chosen: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import torch
 
 from diffsr.commands import restore as command
 
-EXPERIMENT = Path(__file__).parents[2] / "experiments" / "enhance" / "default.yaml"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SEVERAL = ("separate", "joint")
+CHURN: dict[str, tuple[str, ...]] = {}
 
 
 @pytest.fixture
@@ -34,8 +37,9 @@ def audio(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def predict(*arguments: str) -> list[str]:
-    start = ["predict", f"--config={EXPERIMENT}", "--model.init_args.prior=run", "--trainer.accelerator=cpu"]
+def predict(*arguments: str, task: str = "enhance") -> list[str]:
+    experiment = EXPERIMENTS / task / "default.yaml"
+    start = ["predict", f"--config={experiment}", "--model.init_args.prior=run", "--trainer.accelerator=cpu"]
     return [*start, *arguments]
 
 
@@ -50,6 +54,30 @@ def test_predict_and_restore_write_the_same_bytes(shell, work: Path, seed: int) 
     assert " MiB) into two\n" in shell.out
     assert list(audio(work / "one")) == ["a.mp3", "a.wav", "deep/b.flac", "deep/er/c.d.wav"]
     assert audio(work / "one") == audio(work / "two")
+
+
+def without_times(folder: Path) -> dict[str, bytes]:
+    """All files, of summaries what does not change from run to run."""
+    return {
+        name: re.sub(rb'"seconds": [0-9.]+', b"", content) if name.endswith(".json") else content
+        for name, content in audio(folder).items()
+    }
+
+
+@pytest.mark.parametrize("task", ["separate", pytest.param("joint", marks=pytest.mark.slow)])
+def test_talkers_of_predict_and_restore_are_the_same_bytes(shell, work: Path, task: str, monkeypatch) -> None:
+    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 3})
+    for name in ("a.mp3", "deep/er/c.d.wav"):
+        (work / "noisy" / name).unlink()
+    assert shell("restore", "noisy", "one", "--prior=run", f"--task={task}", "--talkers=3") == 0
+    assert "restored 2 of 2" in shell.out
+    assert "12 network calls each" in shell.out
+    options = ("--data.init_args.input=noisy", "--model.init_args.output=two", "--model.init_args.talkers=3")
+    steps = ("--model.init_args.sampler.init_args.n_steps=3", *CHURN.get(task, ()))
+    assert shell(*predict(*options, *steps, task=task)) == 0
+    parts = ("json", "residual.wav", "talker1.wav", "talker2.wav", "talker3.wav")
+    assert [name for name in audio(work / "one") if "deep" not in name] == [f"a.{part}" for part in parts]
+    assert without_times(work / "one") == without_times(work / "two")
 
 
 def test_predict_of_one_file_one_channel_and_again(shell, work: Path) -> None:
@@ -92,14 +120,19 @@ def test_predict_of_one_file_into_a_folder_above(shell, work: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path) -> None:
+@pytest.mark.parametrize("task", ["enhance", *SEVERAL])
+def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path, task: str) -> None:
+    few = "--model.init_args.sampler.init_args.n_steps=8"
     for name in ("a.ogg", "ab.wav"):  # second and fourth by path: both are the second device's
         (work / "noisy" / name).write_text("no recording")
-    assert shell("restore", "noisy", "one", "--prior=run") == 2
-    command = predict("--data.init_args.input=noisy", "--model.init_args.output=two")
+    one, two = (
+        predict("--data.init_args.input=noisy", f"--model.init_args.output={name}", few, task=task)
+        for name in ("one", "two")
+    )
+    assert shell(*one) == 2
     devices = ("--trainer.devices=2", "--trainer.strategy=ddp")
     done = subprocess.run(
-        [sys.executable, "-m", "diffsr", *command, *devices], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "diffsr", *two, *devices], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -107,7 +140,7 @@ def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path
     assert "2 of 6 files failed:" in done.stderr
     for name in ("a.ogg", "ab.wav"):
         assert f"noisy/{name}" in done.stderr
-    assert audio(work / "one") == audio(work / "two")
+    assert without_times(work / "one") == without_times(work / "two")
 
 
 def test_python_and_the_command_line_agree(shell, work: Path) -> None:
