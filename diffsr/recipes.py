@@ -154,21 +154,17 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
 
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
-    """Several talkers in noise and an unknown room, all at once; calls as in `separate`."""
-    noise_step = UpdateNoise(sigma_start=0.1, n_updates=2)
-    estimators: list[Estimator] = [
-        UpdatePrediction(),
-        noise_step,
-        UpdateLateReverberation(),
-        MeasureDecay(),
-    ]
+    """Several talkers in noise and an unknown room, all at once; calls as in `separate`.
+
+    The guidance of one talker in a room: `Proximal` lets late reverberation and noise take over the speech.
+    """
+    room_steps: list[Estimator] = [UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
-        Proximal(),
-        Renoise(sampled=True),
-        estimators,
-        n_calls,
-        TALKER_SIGMA,
-        churn=0.0,
+        NoisePerturbed(1.5),
+        estimators=[UpdatePrediction(), UpdateNoise(sigma_start=0.1, n_updates=2), *room_steps],
+        n_steps=n_calls,
+        sigma_max=TALKER_SIGMA,
+        churn=churn(n_calls),
         initialiser=FromWPE(10, 3, 3),
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)

@@ -12,7 +12,7 @@ from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise
 from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
-from diffsr.recipes import TASKS, make_recipe
+from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -134,15 +134,16 @@ def settings(thing: object) -> object:
     return thing
 
 
-SHIPPED = [task for task in TASKS if (EXPERIMENTS / task / "default.yaml").is_file()]
+SHIPPED = [task for task in (*TASKS, *TALKER_TASKS) if (EXPERIMENTS / task / "default.yaml").is_file()]
 
 
 @pytest.mark.parametrize("task", SHIPPED)
 def test_the_default_experiment_is_the_default_recipe(task):
     written, coded = load_recipe(EXPERIMENTS / task / "default.yaml"), make_recipe(task)
-    for part in ("sampler", "likelihood", "degradation"):
+    for part in ("sampler", "likelihood", "degradation", "ranker"):
         assert settings(getattr(written, part)) == settings(getattr(coded, part))
     assert written.n_samples == coded.n_samples
+    assert written.n_sources == coded.n_sources
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,17 @@ def test_the_number_of_samples_is_read_and_overridden():
     assert load_recipe(DEFAULT, ["n_samples=5"]).n_samples == 5
     with pytest.raises(ConfigError, match="n_samples is 0"):
         load_recipe(DEFAULT, ["n_samples=0"])
+
+
+def test_the_number_of_talkers_and_their_ranker_are_read_and_overridden():
+    path = EXPERIMENTS / "separate" / "default.yaml"
+    assert load_recipe(DEFAULT).n_sources == 1
+    assert load_recipe(path, ["talkers=3"]).n_sources == 3
+    for wrong in ("0", "9", "two", "1.5"):
+        with pytest.raises(ConfigError, match="talkers is .*; expected a whole number from 1 to 8"):
+            load_recipe(path, [f"talkers={wrong}"])
+    with pytest.raises(ConfigError, match="Euler does not correspond to a subclass of Ranker"):
+        load_recipe(path, ["ranker.class_path=diffsr.samplers.Euler"])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from diffsr.commands import restore as command
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SEVERAL = ("separate", "joint")
-CHURN: dict[str, tuple[str, ...]] = {}
+CHURN = {"joint": ("--model.init_args.sampler.init_args.churn=0.0",)}
+"""That of the recipe depends on the number of levels."""
 
 
 @pytest.fixture
