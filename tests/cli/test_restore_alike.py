@@ -123,11 +123,11 @@ def test_predict_of_one_file_into_a_folder_above(shell, work: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["enhance", *SEVERAL])
 def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path, task: str) -> None:
-    few = "--model.init_args.sampler.init_args.n_steps=8"
+    few = ("--model.init_args.sampler.init_args.n_steps=8", *CHURN.get(task, ()))
     for name in ("a.ogg", "ab.wav"):  # second and fourth by path: both are the second device's
         (work / "noisy" / name).write_text("no recording")
     one, two = (
-        predict("--data.init_args.input=noisy", f"--model.init_args.output={name}", few, task=task)
+        predict("--data.init_args.input=noisy", f"--model.init_args.output={name}", *few, task=task)
         for name in ("one", "two")
     )
     assert shell(*one) == 2
