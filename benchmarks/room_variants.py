@@ -81,6 +81,8 @@ def near(n: int) -> dict[str, Callable[[], Recipe]]:
         "taps 60": lambda: of(degradation=LatePrediction(60)),
         "delay 1": lambda: of(degradation=LatePrediction(delay=1)),
         "delay 3": lambda: of(degradation=LatePrediction(delay=3)),
+        "no response": lambda: of(degradation=LatePrediction(response_taps=0)),
+        "response 20": lambda: of(degradation=LatePrediction(response_taps=20)),
         "every level": lambda: of(UpdatePrediction(every=1)),
         "prediction to .002": lambda: of(UpdatePrediction(sigma_freeze=0.002)),
         "prediction to .03": lambda: of(UpdatePrediction(sigma_freeze=0.03)),
@@ -110,6 +112,9 @@ def noisy(n: int) -> dict[str, Callable[[], Recipe]]:
         "start .02": lambda: of(UpdateLateReverberation(0.02)),
         "start .1": lambda: of(UpdateLateReverberation(0.1)),
         "no prediction": lambda: of(UpdatePrediction(0.0)),
+        "no response": lambda: of(degradation=LatePrediction(response_taps=0)),
+        "delay 1": lambda: of(degradation=LatePrediction(delay=1)),
+        "late from frame 1": lambda: of(late={"delay": 1}),
     }
     return {f"noisy: {name}": make for name, make in found.items()}
 

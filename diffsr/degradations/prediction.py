@@ -8,6 +8,7 @@ from torch import Tensor
 from diffsr.degradations.blind_room import BlindRoom
 from diffsr.degradations.decay_fit import DecayFit
 from diffsr.degradations.mixing import Mixing
+from diffsr.degradations.subband_room import SubbandRoom
 from diffsr.signal.stft import STFT
 from diffsr.signal.wpe import predict, stack_past
 
@@ -19,26 +20,30 @@ BINS_AT_ONCE = 32
 
 
 class LatePrediction(Mixing):
-    """`Y_n = X_n + sum_k G_k Y_(n - delay - k)` in each bin, one microphone: the model of WPE.
+    """`Y_n = X_n + sum_k G_k Y_(n - delay - k) + sum_k H_k X_(n - delay - k)` in each bin, one microphone.
 
-    Given the filters G the room adds a known signal, so that everything made for additive mixtures holds.
-    G is found in closed form (`fit`); it starts as 0. Filters say little about the room itself, so a
+    G is the model of WPE: the recording's past predicts its present. What it leaves, a response H of the
+    room to the talker explains (`SubbandRoom`); of several talkers each would have its own, and there is
+    none. Given the filters the room adds a known signal, so that everything made for additive mixtures holds.
+    They are found in closed form (`fit`) and start as 0. They say little about the room itself, so a
     `BlindRoom` is kept beside them, whose decays are measured on the estimate (`measure`): its response has
     the decays of the room, not its phases. `describe` tells of it; the estimate does not depend on it.
 
     Args:
-        taps: Length of the filter in frames of 8 ms.
+        taps: Length of G in frames of 8 ms.
         delay: Frames between a frame and the newest that predicts it.
         rate_hz: Sample rate.
+        response_taps: Length of H; 0 leaves it out.
     """
 
-    def __init__(self, taps: int = 40, delay: int = 2, rate_hz: int = 16000) -> None:
+    def __init__(self, taps: int = 40, delay: int = 2, rate_hz: int = 16000, response_taps: int = 40) -> None:
         super().__init__()
-        self.taps, self.delay, self.rate_hz = taps, delay, rate_hz
+        self.taps, self.delay, self.rate_hz, self.response_taps = taps, delay, rate_hz, response_taps
         hop_samples = round(HOP_S * rate_hz)
         self.stft = STFT(4 * hop_samples, hop_samples)
         self.room = BlindRoom(rate_hz)
-        self.late = self.spec = torch.empty(0)
+        self.late = self.spec = self.convolved = torch.empty(0)
+        self.responses: SubbandRoom | None = None
 
     def reset(self, y: Tensor, n_sources: int) -> None:
         """No late reverberation.
@@ -51,6 +56,11 @@ class LatePrediction(Mixing):
         self.decays = DecayFit(y[:, 0], self.stft.to(y.device), self.rate_hz)
         self.late = torch.zeros_like(y)
         self.spec = self.stft.to(y.device)(y[:, 0])
+        self.convolved = torch.zeros_like(self.spec)
+        self.responses = None
+        if self.response_taps and n_sources == 1:
+            shape = (len(y), self.stft.n_bins, self.response_taps)
+            self.responses = SubbandRoom(*shape, self.delay, HOP_S, y.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, S, T] -> [rows, 1, T]`: the talkers and the late reverberation."""
@@ -68,23 +78,34 @@ class LatePrediction(Mixing):
         """Those of the room beside it, see `BlindRoom.describe`."""
         return self.room.describe()
 
-    def fit(self, x0: Tensor, variance: Tensor) -> None:
-        """M-step: filters that best predict what the talkers leave of the recording.
+    def fit(self, x0: Tensor, variance: Tensor, uncertainty: Tensor | float = 0.0) -> None:
+        """M-step: filters that best explain what the talkers leave of the recording.
 
         A little regularised, `G ~ CN(0, 1)`, so that bins without sound and rounding have no say.
 
         Args:
             x0: Estimated sources `[rows, S, T]`.
-            variance: Of what neither they nor the past explain, broadcastable to `[rows, F, N]`.
+            variance: Of what neither they nor the room explain, broadcastable to `[rows, F, N]`.
+            uncertainty: `E|X - X0|^2` of their sum, likewise.
         """
-        left = self.spec - self.stft(x0.sum(1))
-        power = variance.expand_as(self.spec.real).clamp_min(LEAST_POWER)
+        dry, size = self.stft(x0.sum(1)), self.spec.real
+        power = variance.expand_as(size).clamp_min(LEAST_POWER)
+        vague = torch.as_tensor(uncertainty).to(size).expand_as(size)
         # Row by row: products of matrices round otherwise in batches.
         rows = [
-            self.stft.inverse(self._predicted(*row), x0.shape[-1])
-            for row in zip(self.spec, left, power, strict=True)
+            self.stft.inverse(self._explained(row, dry[row], power[row], vague[row]), x0.shape[-1])
+            for row in range(len(dry))
         ]
         self.late = torch.stack(rows)[:, None]
+
+    def _explained(self, row: int, dry: Tensor, power: Tensor, vague: Tensor) -> Tensor:
+        """Sound of the room in one row, all `[F, N]`: prediction, and the response to what it leaves."""
+        heard, left = self.spec[row], self.spec[row] - dry
+        predicted = self._predicted(heard, left - self.convolved[row], power)
+        if self.responses is None:
+            return predicted
+        self.convolved[row] = self.responses.explain(row, dry, left - predicted, power, vague)
+        return predicted + self.convolved[row]
 
     def _predicted(self, spec: Tensor, target: Tensor, power: Tensor) -> Tensor:
         """Prediction of one row, all `[F, N]`."""

@@ -13,7 +13,7 @@ from diffsr.typing import Sources
 
 
 class UpdatePrediction:
-    """Refits what the recording's past predicts of it (`LatePrediction.fit`), in closed form.
+    """Refits prediction and response of the room (`LatePrediction.fit`), in closed form.
 
     At large noise levels the estimate is vague and its uncertainty is the power of speech, so that the first
     fit is that of WPE; later ones predict what the estimate does not explain, weighted accordingly.
@@ -36,8 +36,8 @@ class UpdatePrediction:
         if int(count) % self.every:
             return
         degradation = prediction_of(problem.degradation)
-        variance = problem.likelihood.variance + problem.source_variance(x0, sigma).sum(1)
-        degradation.fit(x0, variance)
+        uncertainty = problem.source_variance(x0, sigma).sum(1)
+        degradation.fit(x0, problem.likelihood.variance + uncertainty, uncertainty)
 
 
 class UpdateLateReverberation:

@@ -72,6 +72,22 @@ def test_prediction_takes_away_what_is_late_and_keeps_the_talker(dry):
     torch.testing.assert_close(room(2 * dry) - room(dry), dry)
 
 
+def test_the_response_explains_what_the_prediction_leaves_of_one_talker(dry):
+    y = in_room(dry, 0.5)
+    left = {}
+    for response_taps in (0, 30):
+        room = LatePrediction(taps=10, response_taps=response_taps)
+        room.reset(y, 1)
+        for _ in range(2):
+            room.fit(dry, torch.tensor(1e-3))
+        left[response_taps] = float((y - room(dry)).norm())
+    assert left[30] < 0.7 * left[0]
+    room.reset(y, 2)
+    assert room.responses is None
+    room.fit(torch.cat([dry, dry], 1) / 2, torch.tensor(1e-3))
+    assert float((y - dry - room.late).norm()) > 1.2 * left[30]
+
+
 @pytest.mark.parametrize("rt60_s", [0.2, 0.5, 0.7])
 def test_decays_are_measured_on_the_dry_speech_whatever_its_phases(dry, rt60_s):
     room = LatePrediction()

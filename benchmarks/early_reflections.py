@@ -1,0 +1,88 @@
+"""What early reflections cost, and how much of them the prior takes away by itself.
+
+    python benchmarks/tune_rooms.py pack DATA rooms.pt [--track denoise_dereverb]
+    python benchmarks/early_reflections.py rooms.pt [--prior NAME] [--count 8]
+
+First table: SI-SDR against the direct path of the direct path and all reflections up to some time after it,
+mean over the simulated rooms. Second: white noise of level sigma is added to the direct path and the
+reflections of a span of time, and the denoised estimate is written as `a` times the direct path plus `b`
+times the reflections (least squares). Where b is no smaller than a, the prior takes reflections for speech.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch import Tensor
+from tune_rooms import RATE_HZ, load
+
+from diffsr.diffusion import Prior
+from diffsr.diffusion.prior import DEFAULT
+from diffsr.evaluation.metrics import si_sdr_db
+from diffsr.signal.filtering import fft_convolve
+from diffsr.signal.levels import active_rms
+from diffsr.signal.room_acoustics import direct_path_sample
+
+ENDS_MS = (2, 4, 8, 16, 24, 32, 50)
+SPANS_MS = ((2, 10), (10, 30), (30, 1000))
+SIGMAS = (0.3, 0.1, 0.05, 0.02, 0.01)
+
+
+def between(x: Tensor, response: Tensor, first_ms: int, last_ms: int) -> Tensor:
+    """The part of the room between two times after the direct path, which has the factor 1, `[T]`."""
+    place = direct_path_sample(response, RATE_HZ)
+    start, stop = (place + ms * RATE_HZ // 1000 for ms in (first_ms, last_ms))
+    part = torch.zeros_like(response)
+    part[start:stop] = response[start:stop] / response[place]
+    return fft_convolve(x[None], part[None], place)[0]
+
+
+def show_cost(rooms: list[tuple[Tensor, Tensor]]) -> None:
+    costs = [[float(si_sdr_db(x + between(x, h, 1, end), x)) for end in ENDS_MS] for x, h in rooms]
+    print("| reflections up to (ms) | " + " | ".join(str(end) for end in ENDS_MS) + " |")
+    print("| --- " * (len(ENDS_MS) + 1) + "|")
+    print("| SI-SDR (dB) | " + " | ".join(f"{one:.1f}" for one in torch.tensor(costs).mean(0)) + " |")
+
+
+@torch.no_grad()
+def kept(prior: Prior, direct: Tensor, reflections: Tensor, sigma: float) -> Tensor:
+    """Factors of the direct path and of the reflections in a denoised estimate, `[2]`."""
+    noise = torch.randn(direct.shape, generator=torch.Generator().manual_seed(0))
+    z = direct + reflections + sigma * noise
+    x0 = prior.denoise(z[None, None], torch.full((1, 1), sigma))[0, 0]
+    return torch.linalg.lstsq(torch.stack([direct, reflections], 1), x0[:, None]).solution[:, 0]
+
+
+def show_kept(rooms: list[tuple[Tensor, Tensor]], prior: Prior) -> None:
+    print("| sigma | " + " | ".join(f"{a} to {b} ms: direct, reflections" for a, b in SPANS_MS) + " |")
+    print("| --- " * (len(SPANS_MS) + 1) + "|")
+    for sigma in SIGMAS:
+        cells = []
+        for span in SPANS_MS:
+            found = [kept(prior, x, between(x, h, *span), sigma) for x, h in rooms]
+            direct, reflections = torch.stack(found).mean(0)
+            cells.append(f"{direct:.2f}, {reflections:.2f}")
+        print(f"| {sigma:g} | " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", help="of tune_rooms.py pack")
+    parser.add_argument("--prior", default=DEFAULT)
+    parser.add_argument("--count", type=int, default=8, help="rooms of the second table")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    prior, data = Prior.from_pretrained(options.prior), load(options.file)
+    rooms = []
+    for x, response, kind in zip(data["x"], data["responses"], data["kind"], strict=True):
+        if kind == "simulated":
+            rooms.append((x * (prior.sigma_data / active_rms(x[None], RATE_HZ)), response[0].float()))
+    show_cost(rooms)
+    show_kept(rooms[: options.count], prior)
+
+
+if __name__ == "__main__":
+    main()

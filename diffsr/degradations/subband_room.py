@@ -1,0 +1,101 @@
+"""A room as an unknown convolution in each STFT bin, in closed form.
+
+    R_n = sum_k H_k X_(n - delay - k) + CN(0, v_n),    H_k ~ CN(0, p_k),    p_k = exp(a_b - d_b k)
+
+Given the talker X, the response H is Gaussian: `H = r A^-1` with `A = P V^-1 P' + diag(1 / p)`,
+`r = R V^-1 P'` and P the past of X. Level a and decay d of the prior, the same for the bins of a band, are
+refitted to `E|H_k|^2`: expectation maximisation. Without such a prior filters from estimated speech collapse.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffsr.signal.decays import BINS_PER_BAND, n_bands
+from diffsr.signal.wpe import stack_past
+
+N_ROUNDS = 3
+"""Rounds of expectation and maximisation in each fit."""
+N_SCORING_STEPS = 3
+RT60_LIMITS_S = (0.1, 2.0)
+BINS_AT_ONCE = 4 * BINS_PER_BAND
+"""Memory follows bins times taps."""
+_INITIAL_LOG_LEVEL, _INITIAL_RT60_S = math.log(0.1), 0.4
+_LOG_LEVEL_LIMITS = (-30.0, 1.0)
+_LEAST_PRIOR = 1e-9
+_MOST_OF_PRIOR = 5.0
+"""Energies count as no more than this multiple of their prior in a scoring step, which could overshoot."""
+
+
+class SubbandRoom:
+    """Responses of rows, each with the prior of its bands; without gradient.
+
+    Args:
+        n_rows: Rows.
+        n_bins: Bins F.
+        taps: Length of a response in frames.
+        delay: First frame of the response.
+        frame_s: Time between frames.
+        device: Of the rows.
+    """
+
+    def __init__(
+        self, n_rows: int, n_bins: int, taps: int, delay: int, frame_s: float, device: torch.device
+    ) -> None:
+        self.delay = delay
+        self.frame = torch.arange(taps, device=device, dtype=torch.float32)
+        self._nepers = math.log(1e6) * frame_s
+        shape = (n_rows, n_bands(n_bins))
+        self.log_level = torch.full(shape, _INITIAL_LOG_LEVEL, device=device)
+        self.decay = torch.full(shape, self._nepers / _INITIAL_RT60_S, device=device)
+
+    def explain(self, row: int, dry: Tensor, heard: Tensor, variance: Tensor, uncertainty: Tensor) -> Tensor:
+        """Refit the response of a row; what it makes of the talker, `[F, N]`.
+
+        Args:
+            row: Which one.
+            dry: Estimated talker X, complex `[F, N]`.
+            heard: Sound R that the response is to explain, likewise.
+            variance: v, `[F, N]`, above 0.
+            uncertainty: `E|X - X0|^2`, `[F, N]`: loud as it may be, it is no evidence of a response.
+        """
+        found = []
+        for index, bins in enumerate(torch.arange(len(dry), device=dry.device).split(BINS_AT_ONCE)):
+            past = stack_past(dry[bins, None], len(self.frame), self.delay)
+            weight = variance[bins, None].reciprocal()
+            vague = stack_past(uncertainty[bins, None], len(self.frame), self.delay) @ weight.mT
+            weighed = (past * weight).mH
+            precision = (past @ weighed + torch.diag_embed(vague[..., 0])).to(torch.complex128)
+            matched = (heard[bins, None] @ weighed).to(torch.complex128)
+            first = index * BINS_AT_ONCE // BINS_PER_BAND
+            response = self._response(row, slice(first, first + n_bands(len(bins))), precision, matched)
+            found.append((response.to(past) @ past)[:, 0])
+        return torch.cat(found)
+
+    def _response(self, row: int, bands: slice, precision: Tensor, matched: Tensor) -> Tensor:
+        """Posterior mean in bands, `[bins, taps, taps], [bins, 1, taps] -> [bins, 1, taps]`."""
+        for _ in range(N_ROUNDS):
+            prior = (self.log_level[row, bands, None] - self.decay[row, bands, None] * self.frame).exp()
+            of_bins = prior.clamp_min(_LEAST_PRIOR).repeat_interleave(BINS_PER_BAND, 0)[: len(matched)]
+            spread = torch.linalg.inv(precision + torch.diag_embed(of_bins.reciprocal()).to(precision))
+            response = matched @ spread
+            energy = response[:, 0].abs().square() + spread.diagonal(dim1=-2, dim2=-1).real
+            self._refit(row, bands, torch.stack([band.mean(0) for band in energy.split(BINS_PER_BAND)]))
+        return response
+
+    def _refit(self, row: int, bands: slice, energy: Tensor) -> None:
+        """The prior most probable given energies `[bands, taps]`: scoring steps of a gamma regression."""
+        level, decay = self.log_level[row, bands], self.decay[row, bands]
+        centred = self.frame - self.frame.mean()
+        for _ in range(N_SCORING_STEPS):
+            log_prior = level[:, None] - decay[:, None] * self.frame
+            excess = (energy.to(log_prior) / log_prior.exp().clamp_min(1e-30)).clamp_max(_MOST_OF_PRIOR) - 1
+            aim = log_prior + excess
+            if len(self.frame) > 1:
+                decay = -(aim * centred).sum(-1) / centred.square().sum()
+                decay = decay.clamp(*(self._nepers / rt60_s for rt60_s in reversed(RT60_LIMITS_S)))
+            level = (aim.mean(-1) + decay * self.frame.mean()).clamp(*_LOG_LEVEL_LIMITS)
+        self.log_level[row, bands], self.decay[row, bands] = level, decay
