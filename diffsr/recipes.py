@@ -21,11 +21,16 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise, LateReverberation, Likelihood, NMFNoise, WhiteNoise
 from diffsr.samplers import (
     AnnealedSampler,
+    Dirac,
     Euler,
+    ExchangeVoices,
+    FromNoise,
     MeasureDecay,
     NoisePerturbed,
+    OneVoice,
     Projection,
     Proximal,
+    Remainder,
     Renoise,
     UpdateLateReverberation,
     UpdateLowPass,
@@ -46,6 +51,8 @@ ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
 TALKER_SIGMA = 1.5
 """First noise level where there are several talkers: who is who is decided early."""
+TALKER_CHURN = 7 / 60
+"""Fresh noise for each noise level, see `churn`: four times less separates 4 dB less (docs/separation.md)."""
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
 RESTARTS = 4
@@ -149,8 +156,19 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
 
     Every call is one of each restart, as more levels do not make up for a single try.
     """
-    sampler = AnnealedSampler(Proximal(), Renoise(sampled=True), [], n_calls, TALKER_SIGMA, churn=0.0)
-    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), n_samples=RESTARTS, n_sources=n_talkers)
+    sampler = AnnealedSampler(
+        Dirac(),
+        estimators=[],
+        n_steps=n_calls,
+        sigma_max=1.27,
+        sigma_min=5e-3,
+        churn=TALKER_CHURN * n_calls,
+        initialiser=FromNoise(),
+        constraint=Remainder(),
+        exchange=ExchangeVoices(),
+    )
+    noise = WhiteNoise(MIXTURE_NOISE)
+    return Recipe(sampler, noise, n_samples=RESTARTS, n_sources=n_talkers, ranker=OneVoice())
 
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:

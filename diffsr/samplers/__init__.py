@@ -21,6 +21,7 @@ from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
+from diffsr.samplers.voices import ExchangeVoices, OneVoice
 
 __all__ = [
     "Agreement",
@@ -45,10 +46,12 @@ __all__ = [
     "EMPasses",
     "Euler",
     "Every",
+    "ExchangeVoices",
     "Heun",
     "MeasureDecay",
     "NoiseLatent",
     "NoisePerturbed",
+    "OneVoice",
     "PosteriorTransition",
     "PredictorCorrector",
     "Problem",

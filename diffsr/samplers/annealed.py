@@ -18,6 +18,7 @@ from diffsr.samplers.guidance import Guidance, Proximal
 from diffsr.samplers.initialise import FromObservation, Initialiser
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.solvers import Euler, Solver
+from diffsr.samplers.voices import Exchange, exchange
 from diffsr.typing import Sources
 
 OnStep = Callable[[int, int], None]
@@ -43,11 +44,15 @@ class Posterior:
         guidance: How the observation enters.
         problem: What is to be explained.
         constraint: What states fulfil before the prior sees them; None is nothing.
+
+    Attributes:
+        seen: The prior's last estimate, before guidance.
     """
 
     def __init__(self, guidance: Guidance, problem: Problem, constraint: Constraint | None = None) -> None:
         self.guidance, self.problem, self.constraint = guidance, problem, constraint
         self.n_calls = 0
+        self.seen = problem.y
 
     def __call__(self, z: Sources, sigma: Tensor, estimators: Sequence[Estimator] = ()) -> Sources:
         """`z [rows, S, T]`, `sigma [rows]` -> corrected estimate `[rows, S, T]`, without gradient.
@@ -59,8 +64,9 @@ class Posterior:
         with torch.set_grad_enabled(self.guidance.needs_gradient):
             z = z.detach().requires_grad_(self.guidance.needs_gradient)
             x0 = self.problem.prior.denoise(z, sigma[:, None].expand(z.shape[:2]))
+            self.seen = x0.detach()
             for estimator in estimators:
-                estimator.update(x0.detach(), sigma, self.problem)
+                estimator.update(self.seen, sigma, self.problem)
             return self.guidance.correct(z, x0, sigma, self.problem).detach()
 
     def constrain(self, z: Sources) -> Sources:
@@ -87,6 +93,8 @@ class AnnealedSampler:
             the ODE. How much is best does depend on it, see `recipes.churn`.
         initialiser: What the state starts from, plus noise of the first level; None is the observation.
         constraint: What every state and the result fulfil; None is nothing.
+        exchange: Which pieces of the tracks change places, of talkers that the observation does not tell
+            apart; None is none.
 
     Raises:
         ConfigError: A negative churn.
@@ -104,6 +112,7 @@ class AnnealedSampler:
         churn: float = 1.0,
         initialiser: Initialiser | None = None,
         constraint: Constraint | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self.guidance = guidance or Proximal()
         self.solver = solver or Euler()
@@ -113,7 +122,7 @@ class AnnealedSampler:
             raise ConfigError(f"churn is {churn:g}; expected 0 (the ODE) or more.")
         self.churn = churn
         self.initialiser = initialiser or FromObservation()
-        self.constraint = constraint
+        self.constraint, self.exchange = constraint, exchange
 
     @torch.no_grad()
     def start(self, problem: Problem) -> Sources:
@@ -143,6 +152,9 @@ class AnnealedSampler:
                 z, sigma = self._churn(z, sigma, sigma_next, problem)
             z = posterior.constrain(z)
             x0 = posterior(z, sigma, self.estimators)
+            if self.exchange is not None:
+                order = self.exchange.order(posterior.seen, self.sigmas[index].expand(len(z)), index, problem)
+                z, x0 = exchange(z, order), exchange(x0, order)
             z = posterior.constrain(self.solver.step(z, x0, sigma, sigma_next, posterior, problem))
             goes_on = watch.look(x0, z)
             if on_step is not None:

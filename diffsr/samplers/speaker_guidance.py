@@ -7,15 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffsr.errors import ConfigError
 from diffsr.samplers.guidance import Guidance, Unguided
 from diffsr.samplers.hybrid_gradient import unit_rms
 from diffsr.samplers.problem import Problem
+from diffsr.samplers.voices import SHORTEST_S, check_rate, check_segments
 from diffsr.speakers import SpeakerEncoder
 from diffsr.typing import Sources
-
-SHORTEST_S = 0.5
-"""Of what the encoder takes."""
 
 
 class SpeakerGuidance:
@@ -56,11 +53,7 @@ class SpeakerGuidance:
         segment_s: float = 1.0,
         hop_s: float = 0.5,
     ) -> None:
-        if not (segment_s >= SHORTEST_S and hop_s > 0):
-            raise ConfigError(
-                f"SpeakerGuidance has segments of {segment_s:g} s every {hop_s:g} s; expected at least "
-                f"{SHORTEST_S:g} s, and a hop above 0."
-            )
+        check_segments(type(self).__name__, segment_s, hop_s)
         self.encoder = SpeakerEncoder.from_pretrained(encoder)
         self.guidance, self.strength = guidance or Unguided(), strength
         self.sigma_high, self.sigma_low = sigma_high, sigma_low
@@ -77,7 +70,7 @@ class SpeakerGuidance:
         Raises:
             ConfigError: The encoder is for another rate than the prior.
         """
-        self._check_rate(problem.prior.rate_hz)
+        check_rate(self.encoder, problem.prior.rate_hz)
         is_long = x0.shape[-1] >= round(SHORTEST_S * self.encoder.rate_hz)
         if is_long and self.sigma_low <= float(sigma.max()) <= self.sigma_high:
             x0 = x0 - self.strength * sigma[:, None, None] * unit_rms(self.gradient(x0))
@@ -100,10 +93,3 @@ class SpeakerGuidance:
         cosine = torch.einsum("rkie,rlje->rklij", embedding, embedding).mean((-2, -1))
         own = cosine.diagonal(dim1=1, dim2=2)
         return (1 - own).sum(-1) + (cosine.sum((1, 2)) - own.sum(-1)) / 2
-
-    def _check_rate(self, rate_hz: int) -> None:
-        if rate_hz != self.encoder.rate_hz:
-            raise ConfigError(
-                f"The speaker encoder is for {self.encoder.rate_hz} Hz, the prior for {rate_hz} Hz. Give an "
-                "encoder of the prior's rate (docs/speakers.md), or another prior."
-            )

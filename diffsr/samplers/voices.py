@@ -1,0 +1,164 @@
+"""Who is who over time: exchanges of talkers within a state, and restarts ranked by their voices.
+
+In one channel every order of the pieces explains the recording, and what a prior says of two pieces is lost
+over a pause. A speaker encoder remembers. Nothing here sees a reference: tracks are compared with each other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import ConfigError
+from diffsr.samplers.problem import Problem
+from diffsr.samplers.ranking import Ranker
+from diffsr.speakers import SpeakerEncoder
+from diffsr.speakers.consistency import Segments, consistency, exchanged
+from diffsr.typing import Sources
+
+SHORTEST_S = 0.5
+"""Of what the encoder takes."""
+
+
+class Exchange(Protocol):
+    """A move that leaves the sum of the tracks as it is."""
+
+    def order(self, x0: Sources, sigma: Tensor, level: int, problem: Problem) -> Tensor | None:
+        """The track that each track goes on with, long `[rows, S, T]`; None where all stay.
+
+        Args:
+            x0: The prior's estimate `[rows, S, T]`, before guidance.
+            sigma: Its noise level `[rows]`.
+            level: Its place in the schedule, from 0.
+            problem: What is explained.
+        """
+        ...
+
+
+class ExchangeVoices:
+    """Exchanges pieces of two tracks where the voices have changed places, at some noise levels.
+
+    An exchange leaves the sum unchanged, so the observation has no say; the noise that follows heals the
+    seams. Decided on the prior's estimate by `speakers.consistency.exchanged`, for each pair of tracks.
+
+    Args:
+        encoder: What `SpeakerEncoder.from_pretrained` takes.
+        sigma_high: The level below which it begins: above, estimates hold no voice.
+        sigma_low: The level where it ends: below, seams stay.
+        every: Levels from one exchange to the next, which have time to heal.
+        segment_s: Length of a segment, at least the 0.5 s of the encoder.
+        hop_s: Distance of segments, and length of the smallest piece.
+
+    Raises:
+        ConfigError: Segments that are too short, a hop that is not above 0, or `every` below 1.
+        CheckpointError: The encoder cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        encoder: str | Path = "speaker-16k",
+        sigma_high: float = 0.5,
+        sigma_low: float = 0.08,
+        every: int = 2,
+        segment_s: float = 1.0,
+        hop_s: float = 0.25,
+    ) -> None:
+        check_segments(type(self).__name__, segment_s, hop_s)
+        if every < 1:
+            raise ConfigError(f"ExchangeVoices has every = {every}; expected 1 or more levels.")
+        self.encoder = SpeakerEncoder.from_pretrained(encoder)
+        self.sigma_high, self.sigma_low, self.every = sigma_high, sigma_low, every
+        self.segment_s, self.hop_s = segment_s, hop_s
+
+    def order(self, x0: Sources, sigma: Tensor, level: int, problem: Problem) -> Tensor | None:
+        """See `Exchange`.
+
+        Raises:
+            ConfigError: The encoder is for another rate than the prior.
+        """
+        check_rate(self.encoder, problem.prior.rate_hz)
+        is_due = level % self.every == 0 and self.sigma_low <= float(sigma.max()) <= self.sigma_high
+        if not is_due or x0.shape[1] < 2 or x0.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
+            return None
+        segments = Segments.of(self.encoder.to(x0.device), x0, self.segment_s, self.hop_s)
+        order = torch.arange(x0.shape[1], device=x0.device)[None, :, None].repeat(len(x0), 1, x0.shape[-1])
+        for a in range(x0.shape[1]):
+            for b in range(a):
+                where = spread(exchanged(segments.of_tracks([a, b]))[0], segments, x0.shape[-1])
+                pair = order[:, [a, b]]
+                order[:, [a, b]] = torch.where(where[:, None], pair.flip(1), pair)
+        return order
+
+
+class OneVoice(Ranker):
+    """The restart whose tracks are one voice each, and not the same one: `speakers.consistency.consistency`.
+
+    Args:
+        encoder: What `SpeakerEncoder.from_pretrained` takes.
+        segment_s: Length of the segments that are compared, at least 0.5 s.
+        hop_s: Their distance.
+
+    Raises:
+        ConfigError: Segments that are too short, or a hop that is not above 0.
+        CheckpointError: The encoder cannot be loaded.
+    """
+
+    def __init__(
+        self, encoder: str | Path = "speaker-16k", segment_s: float = 1.0, hop_s: float = 0.25
+    ) -> None:
+        check_segments(type(self).__name__, segment_s, hop_s)
+        self.encoder = SpeakerEncoder.from_pretrained(encoder)
+        self.segment_s, self.hop_s = segment_s, hop_s
+
+    def __call__(self, problem: Problem, x: Sources) -> Tensor:
+        """See `Ranker`; 0 for recordings that are too short to be compared with themselves.
+
+        Raises:
+            ConfigError: The encoder is for another rate than the prior.
+        """
+        check_rate(self.encoder, problem.prior.rate_hz)
+        if x.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
+            return x.new_zeros(len(x))
+        finite = torch.where(x.isfinite(), x, 0.0)
+        return consistency(Segments.of(self.encoder.to(x.device), finite, self.segment_s, self.hop_s))
+
+
+def exchange(x: Sources, order: Tensor | None) -> Sources:
+    """The tracks `[rows, S, T]` in the order of `ExchangeVoices.order`."""
+    return x if order is None else x.gather(1, order)
+
+
+def spread(of_segments: Tensor, segments: Segments, n_samples: int) -> Tensor:
+    """What holds at segments, `[rows, N]`, at the samples around their centres, `[rows, T]`."""
+    last = of_segments.shape[1] - 1
+    at = torch.arange(n_samples, device=of_segments.device) - (segments.size - segments.hop) // 2
+    return of_segments[:, (at // segments.hop).clamp(0, last)]
+
+
+def check_segments(name: str, segment_s: float, hop_s: float) -> None:
+    """Refuse segments that the encoder does not take.
+
+    Raises:
+        ConfigError: They are too short, or their distance is not above 0.
+    """
+    if not (segment_s >= SHORTEST_S and hop_s > 0):
+        raise ConfigError(
+            f"{name} has segments of {segment_s:g} s every {hop_s:g} s; expected at least {SHORTEST_S:g} s, "
+            "and a hop above 0."
+        )
+
+
+def check_rate(encoder: SpeakerEncoder, rate_hz: int) -> None:
+    """Refuse an encoder for another rate than the prior's.
+
+    Raises:
+        ConfigError: It is for another one.
+    """
+    if rate_hz != encoder.rate_hz:
+        raise ConfigError(
+            f"The speaker encoder is for {encoder.rate_hz} Hz, the prior for {rate_hz} Hz. Give an encoder "
+            "of the prior's rate (docs/speakers.md), or another prior."
+        )

@@ -1,0 +1,92 @@
+"""Whether each track holds one voice, and where two tracks have exchanged theirs, by embeddings of segments.
+
+Nothing here sees a reference: the tracks of one recording are compared with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from diffsr.speakers.embedding import SpeakerEncoder
+
+QUIET = 0.05
+"""Share of a track's mean power below which a segment says nothing of a voice (13 dB)."""
+N_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Overlapping segments of tracks, embedded.
+
+    Attributes:
+        embedding: `[R, S, N, E]`, unit norm; zeros for digital silence.
+        weight: `[R, S, N]`, 1 where a segment is as loud as its track on average, 0 where it is quiet.
+        size: Length in samples.
+        hop: Distance in samples.
+    """
+
+    embedding: Tensor
+    weight: Tensor
+    size: int
+    hop: int
+
+    @classmethod
+    def of(cls, encoder: SpeakerEncoder, x: Tensor, segment_s: float, hop_s: float) -> Segments:
+        """Of tracks `x [R, S, T]`; shorter tracks are one segment."""
+        size = min(round(segment_s * encoder.rate_hz), x.shape[-1])
+        hop = max(1, round(hop_s * encoder.rate_hz))
+        pieces = x.unfold(-1, size, hop)
+        embedding = encoder(pieces.reshape(-1, size)).unflatten(0, pieces.shape[:3])
+        power = pieces.square().mean(-1)
+        share = power / power.mean(-1, keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)
+        return cls(embedding, share.clamp_max(1.0) * (share > QUIET), size, hop)
+
+    def of_tracks(self, tracks: list[int]) -> Segments:
+        """Some of the tracks."""
+        return replace(self, embedding=self.embedding[:, tracks], weight=self.weight[:, tracks])
+
+
+def consistency(segments: Segments) -> Tensor:
+    """Mean cosine within the tracks less that across them, `[R]`: large where each track is one voice.
+
+    Pairs of segments that overlap do not count. 0 where there is nothing to compare.
+    """
+    n_tracks, n = segments.weight.shape[1:]
+    place = torch.arange(n, device=segments.weight.device) * segments.hop
+    apart = (place[:, None] - place[None]).abs() >= segments.size
+    told = segments.embedding * segments.weight[..., None]
+    cosine = torch.einsum("rkie,rlje->rklij", told, told) * apart
+    weight = torch.einsum("rki,rlj->rklij", segments.weight, segments.weight) * apart
+    own = torch.eye(n_tracks, dtype=torch.bool, device=apart.device)
+
+    def mean(pairs: Tensor) -> Tensor:
+        total = weight[:, pairs].sum((1, 2, 3))
+        return cosine[:, pairs].sum((1, 2, 3)) / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+    return mean(own) - mean(~own)
+
+
+def exchanged(segments: Segments) -> tuple[Tensor, Tensor]:
+    """Where the voices of two tracks have changed places: bool `[R, N]`, and how clearly, `[R, N]`.
+
+    The difference of the two embeddings of a segment turns round where the voices change places. Its main
+    direction over the segments, found by singular vectors and refined by signs, is the difference of the
+    voices; the margin is the part of a segment's difference along it, 0 to 2. The longer side stays.
+    """
+    difference = segments.embedding[:, 0] - segments.embedding[:, 1]
+    weight = segments.weight.amin(1)
+    told = difference * weight[..., None]
+    main = torch.linalg.svd(told * weight[..., None].clamp_min(1e-12).rsqrt(), full_matrices=False)[2][:, 0]
+    for _ in range(N_ROUNDS):
+        sign = _sign((difference * main[:, None]).sum(-1))
+        main = (sign[..., None] * told).sum(1)
+    along = (difference * main[:, None]).sum(-1) / main.norm(dim=-1).clamp_min(1e-12)[:, None]
+    majority = _sign((_sign(along) * weight).sum(-1))
+    return along * majority[:, None] < 0, along.abs()
+
+
+def _sign(x: Tensor) -> Tensor:
+    return torch.where(x < 0, -1.0, 1.0)
