@@ -51,6 +51,8 @@ ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
 TALKER_SIGMA = 1.5
 """First noise level where there are several talkers: who is who is decided early."""
+ENCODER_HZ = 16000
+"""Rate of the speaker encoder that ships."""
 TALKER_CHURN = 7 / 60
 """Fresh noise for each noise level, see `churn`: four times less separates 4 dB less (docs/separation.md)."""
 MIXTURE_NOISE = 1e-4
@@ -154,8 +156,10 @@ def _in_a_room(
 def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers, no room and no noise but a little: see docs/separation.md.
 
-    Every call is one of each restart, as more levels do not make up for a single try.
+    Every call is one of each restart, as more levels do not make up for a single try. At rates that the
+    shipped speaker encoder is not for, voices are neither exchanged nor ranked.
     """
+    is_known = rate_hz == ENCODER_HZ
     sampler = AnnealedSampler(
         Dirac(),
         estimators=[],
@@ -165,10 +169,11 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         churn=TALKER_CHURN * n_calls,
         initialiser=FromNoise(),
         constraint=Remainder(),
-        exchange=ExchangeVoices(),
+        exchange=ExchangeVoices() if is_known else None,
     )
+    ranker = OneVoice() if is_known else Agreement()
     noise = WhiteNoise(MIXTURE_NOISE)
-    return Recipe(sampler, noise, n_samples=RESTARTS, n_sources=n_talkers, ranker=OneVoice())
+    return Recipe(sampler, noise, n_samples=RESTARTS, n_sources=n_talkers, ranker=ranker)
 
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:

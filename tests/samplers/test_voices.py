@@ -1,0 +1,189 @@
+"""Pieces go to the track of their voice, and the restart with one voice in each track ranks first."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from diffsr.degradations import Mixing
+from diffsr.diffusion.analytic import WhiteGaussianPrior
+from diffsr.errors import CheckpointError, ConfigError
+from diffsr.likelihoods import WhiteNoise
+from diffsr.samplers import (
+    AnnealedSampler,
+    Dirac,
+    ExchangeVoices,
+    FromNoise,
+    OneVoice,
+    Problem,
+    Remainder,
+    RowNoise,
+)
+from diffsr.samplers.voices import exchange
+from diffsr.speakers.consistency import Segments, consistency
+
+RATE_HZ = 16_000
+MIDDLE = torch.tensor([0.2])
+"""A noise level at which exchanges are made."""
+
+
+def voice(pitch_hz, duration_s=4.0):
+    """A buzz with the syllables of speech."""
+    time_s = torch.arange(round(duration_s * RATE_HZ)) / RATE_HZ
+    buzz = sum(torch.sin(2 * torch.pi * pitch_hz * k * time_s) / k for k in range(1, 20))
+    return 0.05 * buzz * (0.6 - 0.4 * torch.cos(2 * torch.pi * 4 * time_s))
+
+
+def swapped(x, start_s, end_s):
+    """Tracks `[S, T]` whose order is turned round for a while."""
+    out, where = x.clone(), slice(round(start_s * RATE_HZ), round(end_s * RATE_HZ))
+    out[:, where] = x.flip(0)[:, where]
+    return out
+
+
+def problem_of(x, rate_hz=RATE_HZ, n_restarts=1):
+    y = x.sum(1, keepdim=True)
+    noise = RowNoise(0, [str(k) for k in range(len(y))], n_restarts)
+    return Problem.pose(
+        y, WhiteGaussianPrior(rate_hz=rate_hz), Mixing(), WhiteNoise(1e-5), noise, n_restarts, x.shape[1]
+    )
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return torch.stack([voice(90.0), voice(260.0)])
+
+
+@pytest.fixture(scope="module")
+def move():
+    return ExchangeVoices(every=1)
+
+
+def test_exchanged_voices_go_back_where_they_were(move, pair):
+    wrong = swapped(pair, 2.5, 4.0)[None]
+    order = move.order(wrong, MIDDLE, 0, problem_of(wrong))
+    right = exchange(wrong, order)[0]
+    share_wrong = (right != pair).any(0).float().mean()
+    assert share_wrong < 0.1  # seams are found to a fraction of a segment
+    torch.testing.assert_close(right.sum(0), pair.sum(0), rtol=0, atol=0)
+
+
+def test_tracks_of_one_voice_each_stay(move, pair):
+    order = move.order(pair[None], MIDDLE, 0, problem_of(pair[None]))
+    torch.testing.assert_close(exchange(pair[None], order)[0], pair)
+
+
+def test_three_talkers_are_exchanged_in_pairs(move, pair):
+    three = torch.cat([pair, voice(150.0)[None]])
+    wrong = three.clone()
+    wrong[[0, 2], 40_000:] = three[[2, 0], 40_000:]
+    order = move.order(wrong[None], MIDDLE, 0, problem_of(wrong[None]))
+    right = exchange(wrong[None], order)[0]
+    best = min(
+        float((right[list(p)] != three).any(0).float().mean()) for p in itertools.permutations(range(3))
+    )
+    assert best < 0.15
+    assert bool((order.sort(1).values == torch.arange(3)[None, :, None]).all())
+
+
+def test_a_row_does_not_depend_on_others(move, pair):
+    rows = torch.stack([pair, swapped(pair, 1.0, 2.0), swapped(pair, 2.5, 4.0)])
+    together = move.order(rows, MIDDLE.expand(3), 0, problem_of(rows))
+    for k in range(3):
+        alone = move.order(rows[k : k + 1], MIDDLE, 0, problem_of(rows[k : k + 1]))
+        assert bool((together[k] == alone[0]).all())
+
+
+@pytest.mark.parametrize(("sigma", "level"), [(0.6, 0), (0.05, 0), (0.2, 1)])
+def test_nothing_moves_outside_of_its_levels(pair, sigma, level):
+    move = ExchangeVoices(every=2)
+    wrong = swapped(pair, 2.5, 4.0)[None]
+    assert move.order(wrong, torch.tensor([sigma]), level, problem_of(wrong)) is None
+
+
+@pytest.mark.parametrize("n_samples", [4_000, 8_000, 20_000])
+def test_short_and_silent_recordings_pass(move, n_samples):
+    for x in (torch.zeros(1, 2, n_samples), 0.05 * torch.randn(1, 2, n_samples)):
+        order = move.order(x, MIDDLE, 0, problem_of(x))
+        assert exchange(x, order).isfinite().all()
+        assert OneVoice()(problem_of(x), x).isfinite().all()
+
+
+def test_the_restart_with_one_voice_in_each_track_ranks_first(pair):
+    alike = pair.mean(0, keepdim=True).expand(2, -1)
+    restarts = torch.stack([swapped(pair, 2.0, 4.0), alike, pair, swapped(pair, 1.0, 2.0)])
+    scores = OneVoice()(problem_of(restarts), restarts)
+    assert int(scores.argmax()) == 2
+    turned = OneVoice()(problem_of(restarts), 0.3 * restarts.flip(1))
+    torch.testing.assert_close(turned, scores, rtol=1e-3, atol=1e-3)
+
+
+def test_a_lost_restart_has_a_score_all_the_same(pair):
+    restarts = torch.stack([pair, torch.full_like(pair, torch.nan)])
+    assert OneVoice()(problem_of(restarts), restarts).isfinite().all()
+
+
+def test_consistency_is_its_definition(pair):
+    """The mean over all pairs that do not overlap, one by one."""
+    encoder = OneVoice().encoder
+    x = swapped(pair, 1.5, 3.0)[None]
+    segments = Segments.of(encoder, x, 1.0, 0.5)
+    pieces = x[0].unfold(-1, RATE_HZ, RATE_HZ // 2)
+    e = [encoder(track) for track in pieces]
+    power = pieces.square().mean(-1)
+    w = (power / power.mean(-1, keepdim=True)).clamp_max(1.0)
+    sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
+    for k, j, m, n in itertools.product(range(2), range(2), range(len(w[0])), range(len(w[0]))):
+        if abs(m - n) >= 2:
+            weight = float(w[k, m] * w[j, n])
+            sums[k == j][0] += weight * float(e[k][m] @ e[j][n])
+            sums[k == j][1] += weight
+    expected = sums[True][0] / sums[True][1] - sums[False][0] / sums[False][1]
+    assert float(consistency(segments)[0]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_sampler_moves_state_and_estimate_together(pair):
+    """With an exchange at every level the tracks still sum to the recording exactly."""
+
+    class Always:
+        def order(self, x0, sigma, level, problem):
+            order = torch.arange(2)[None, :, None].repeat(len(x0), 1, x0.shape[-1])
+            order[:, :, x0.shape[-1] // 2 :] = order[:, :, x0.shape[-1] // 2 :].flip(1)
+            return order
+
+    problem = problem_of(pair[None])
+    parts = {"initialiser": FromNoise(), "constraint": Remainder(), "estimators": [], "n_steps": 4}
+    sampler = AnnealedSampler(Dirac(), exchange=Always(), **parts)
+    x = sampler.sample(problem, sampler.start(problem)).x
+    torch.testing.assert_close(x.sum(1, keepdim=True), problem.y, atol=1e-6, rtol=0)
+    # After an even number of exchanges of like talkers nothing but the order of the noise is different.
+    plain = AnnealedSampler(Dirac(), **parts)
+    problem = problem_of(pair[None])
+    other = plain.sample(problem, plain.start(problem)).x
+    half = x.shape[-1] // 2
+    torch.testing.assert_close(x[..., :half], other[..., :half])
+    assert not torch.allclose(x[..., half:], other[..., half:], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [({"segment_s": 0.2}, "0.5 s"), ({"hop_s": 0.0}, "hop above 0"), ({"every": 0}, "every = 0")],
+)
+def test_settings_that_do_not_work_are_refused(settings, names):
+    with pytest.raises(ConfigError, match=names):
+        ExchangeVoices(**settings)
+
+
+def test_an_encoder_of_another_rate_is_refused(move, pair):
+    problem = problem_of(pair[None], rate_hz=8000)
+    with pytest.raises(ConfigError, match="for 16000 Hz, the prior for 8000 Hz"):
+        move.order(pair[None], MIDDLE, 0, problem)
+    with pytest.raises(ConfigError, match="for 16000 Hz"):
+        OneVoice()(problem, pair[None])
+
+
+def test_a_missing_encoder_is_named():
+    with pytest.raises(CheckpointError, match="nowhere"):
+        OneVoice(encoder="nowhere")
