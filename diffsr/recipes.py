@@ -53,8 +53,8 @@ TALKER_SIGMA = 1.5
 """First noise level where there are several talkers: who is who is decided early."""
 ENCODER_HZ = 16000
 """Rate of the speaker encoder that ships."""
-TALKER_CHURN = 7 / 60
-"""Fresh noise for each noise level, see `churn`: four times less separates 4 dB less (docs/separation.md)."""
+TALKER_CHURN = 7.0
+"""Fresh noise at 60 noise levels, in proportion at others: see docs/separation.md."""
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
 RESTARTS = 4
@@ -166,7 +166,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         n_steps=n_calls,
         sigma_max=1.27,
         sigma_min=5e-3,
-        churn=TALKER_CHURN * n_calls,
+        churn=TALKER_CHURN * n_calls / 60,
         initialiser=FromNoise(),
         constraint=Remainder(),
         exchange=ExchangeVoices() if is_known else None,

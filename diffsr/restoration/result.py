@@ -14,7 +14,7 @@ from torch import Tensor
 from diffsr.errors import AudioError, DiffsrError
 from diffsr.io.audio import can_hold, write_audio
 from diffsr.restoration.physics import Physics
-from diffsr.restoration.side_files import AudioFiles
+from diffsr.restoration.side_files import AudioFiles, write_talker
 from diffsr.restoration.talkers import Talkers
 
 _SAMPLE = re.compile(r"\d+(\.talker\d+)?")
@@ -103,7 +103,7 @@ class Restoration:
                 written.append(self._write(sample, place, subtype))
                 continue
             for path, wave in zip(AudioFiles(place, len(sample)).files, sample, strict=False):
-                written.append(self._write(wave, path, subtype))
+                written.append(write_talker(path, wave, self.rate_hz, subtype))
         return written
 
     def _write(self, wave: Tensor, path: Path, subtype: str | None) -> Path:

@@ -62,8 +62,7 @@ class AudioFiles:
                 # The stack puts them in place from its end: the last file is the first on it.
                 places = [stack.enter_context(replacing(path)) for path in reversed(files)][::-1]
                 for place, wave in zip(places, waves, strict=True):
-                    is_loud = float(wave.abs().max()) > 1.0 and can_hold(place, "FLOAT")
-                    write_audio(place, wave[None], rate_hz, "FLOAT" if is_loud else subtype)
+                    write_talker(place, wave, rate_hz, subtype)
                 last.unlink(missing_ok=True)
                 for number in count(self.n_sources + 1):
                     if not (further := self._beside(f"talker{number}")).exists():
@@ -113,6 +112,19 @@ class SideFiles:
             beside / f"{name}.samples",
             beside / f"{name}.failed{output.suffix}",
         )
+
+
+def write_talker(path: Path, wave: Tensor, rate_hz: int, subtype: str | None) -> Path:
+    """Write one of several talkers `[T]`; peaks above full scale in floating point where the file can.
+
+    Two talkers that cancel out may each be louder than their sum.
+
+    Raises:
+        AudioError: The file cannot be written.
+    """
+    is_loud = float(wave.abs().max()) > 1.0 and can_hold(path, "FLOAT")
+    write_audio(path, wave[None], rate_hz, "FLOAT" if is_loud else subtype)
+    return path
 
 
 def _has_namesake(recording: Path) -> bool:

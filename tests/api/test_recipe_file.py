@@ -14,6 +14,7 @@ from diffsr.likelihoods import DriftingNoise
 from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
+from diffsr.speakers import SpeakerEncoder
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 DEFAULT = EXPERIMENTS / "enhance" / "default.yaml"
@@ -125,6 +126,8 @@ def settings(thing: object) -> object:
     """What decides what a part of a recipe does: its class and its attributes, all the way down."""
     if isinstance(thing, torch.Tensor):
         return thing.tolist()
+    if isinstance(thing, SpeakerEncoder):
+        return settings(thing.config), settings(dict(thing.state_dict()))
     if isinstance(thing, list | tuple):
         return [settings(one) for one in thing]
     if isinstance(thing, dict):
