@@ -107,7 +107,7 @@ class OneVoice(Ranker):
     """
 
     def __init__(
-        self, encoder: str | Path = "speaker-16k", segment_s: float = 1.0, hop_s: float = 0.25
+        self, encoder: str | Path = "speaker-16k", segment_s: float = 1.5, hop_s: float = 0.25
     ) -> None:
         check_segments(type(self).__name__, segment_s, hop_s)
         self.encoder = SpeakerEncoder.from_pretrained(encoder)
