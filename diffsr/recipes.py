@@ -161,7 +161,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """
     is_known = rate_hz == ENCODER_HZ
     sampler = AnnealedSampler(
-        Dirac(),
+        Dirac(share_below=6e-3),  # the last level
         estimators=[],
         n_steps=n_calls,
         sigma_max=1.27,

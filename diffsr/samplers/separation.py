@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.samplers.constraint import remainder
+from diffsr.samplers.guidance import Proximal
 from diffsr.samplers.problem import Problem
 from diffsr.typing import Sources
 
@@ -28,12 +29,15 @@ class Dirac:
 
     Args:
         talker: n; counted from 0, or from the last with -1. Published: 0.
+        share_below: Noise level below which the estimates stay what they are, and what they leave of the
+            recording is shared by their uncertainties, as `Proximal` does. In pauses x0' holds the noise of
+            the state, which is heard at the last level; the estimates do not. Published: never.
     """
 
     needs_gradient = False
 
-    def __init__(self, talker: int = 0) -> None:
-        self.talker = talker
+    def __init__(self, talker: int = 0, share_below: float = 0.0) -> None:
+        self.talker, self.share_below = talker, share_below
 
     def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class.
@@ -41,6 +45,8 @@ class Dirac:
         Raises:
             ConfigError: The recording is no plain sum of the talkers, or there is no such talker.
         """
+        if float(sigma.max()) < self.share_below:
+            return remainder(Proximal().correct(z, x0, sigma, problem), problem, self.talker)
         z = remainder(z, problem, self.talker)
         return remainder(x0 + (z - x0)[:, self.talker, None], problem, self.talker)
 

@@ -26,6 +26,7 @@ from diffsr.samplers import (
     NoisePerturbed,
     PredictorCorrector,
     Problem,
+    Proximal,
     Remainder,
     Resample,
     RowNoise,
@@ -437,3 +438,18 @@ def test_a_preset_is_a_sampler_that_the_doctor_checks(name):
     n_steps = sampler.solver.n if isinstance(sampler.solver, Resample) else 1
     assert moments.n_calls == n_levels * n_steps
     assert moments.mean == pytest.approx(SD, rel=0.15)  # all of them take the recording for clean
+
+
+def test_dirac_shares_what_the_estimates_leave_at_the_end():
+    """Below its level it is `Proximal`, but for what a little noise leaves; above it is the published rule."""
+    x0 = 0.05 * torch.randn(1, 2, 4096, generator=torch.Generator().manual_seed(3))
+    y = x0.sum(1, keepdim=True) + 0.01 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(4))
+    problem = Problem.pose(
+        y, WhiteGaussianPrior(), Mixing(), WhiteNoise(1e-6), RowNoise(0, ["a"]), n_sources=2
+    )
+    z, rule = y.expand(-1, 2, -1) / 2, Dirac(share_below=0.01)
+    for sigma, expected in ((0.005, Proximal()), (0.02, Dirac())):
+        level = torch.tensor([sigma])
+        found = rule.correct(z, x0, level, problem)
+        torch.testing.assert_close(found, expected.correct(z, x0, level, problem), rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.sum(1, keepdim=True), y, rtol=0, atol=1e-6)
