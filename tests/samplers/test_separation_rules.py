@@ -441,7 +441,7 @@ def test_a_preset_is_a_sampler_that_the_doctor_checks(name):
 
 
 def test_dirac_shares_what_the_estimates_leave_at_the_end():
-    """Below its level it is `Proximal`, but for what a little noise leaves; above it is the published rule."""
+    """Below its level it is `Proximal`, but for what a little noise leaves; above, the published rule."""
     x0 = 0.05 * torch.randn(1, 2, 4096, generator=torch.Generator().manual_seed(3))
     y = x0.sum(1, keepdim=True) + 0.01 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(4))
     problem = Problem.pose(
