@@ -24,7 +24,7 @@ from diffsr.benchmark.items import committed_list
 from diffsr.benchmark.scenes import render_item
 from diffsr.evaluation.item import score_item
 from diffsr.recipes import PRESETS, Recipe, make_recipe
-from diffsr.samplers import OneVoice, Proximal, Renoise, SpeakerGuidance
+from diffsr.samplers import ExchangeVoices, OneVoice, Proximal, Renoise, SpeakerGuidance
 from diffsr.samplers.ranking import mean_agreement_db
 from diffsr.speakers.consistency import Segments, consistency
 
@@ -35,12 +35,12 @@ def renoise(recipe: Recipe) -> None:
     """Independent states, the residual split by uncertainty: no rule of states."""
     sampler = recipe.sampler
     sampler.guidance, sampler.solver, sampler.churn = Proximal(), Renoise(sampled=True), 0.0
-    sampler.constraint = sampler.exchange = None
+    sampler.constraint = None
 
 
-def no_exchange(recipe: Recipe) -> None:
-    """Tracks keep their pieces."""
-    recipe.sampler.exchange = None
+def exchanged(recipe: Recipe) -> None:
+    """Pieces go to the track of their voice."""
+    recipe.sampler.exchange = ExchangeVoices()
 
 
 def churn(factor: float) -> Callable[[Recipe], None]:
@@ -61,7 +61,7 @@ def guided(recipe: Recipe) -> None:
 
 WAYS: dict[str, Callable[[Recipe], None]] = {
     "default": lambda recipe: None,
-    "no exchange": no_exchange,
+    "exchange": exchanged,
     "churn 2": churn(2 / 7),
     "churn 5": churn(5 / 7),
     "churn 10": churn(10 / 7),

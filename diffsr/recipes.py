@@ -23,7 +23,6 @@ from diffsr.samplers import (
     AnnealedSampler,
     Dirac,
     Euler,
-    ExchangeVoices,
     FromNoise,
     MeasureDecay,
     NoisePerturbed,
@@ -157,9 +156,8 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers, no room and no noise but a little: see docs/separation.md.
 
     Every call is one of each restart, as more levels do not make up for a single try. At rates that the
-    shipped speaker encoder is not for, voices are neither exchanged nor ranked.
+    shipped speaker encoder is not for, restarts are ranked by their agreement.
     """
-    is_known = rate_hz == ENCODER_HZ
     sampler = AnnealedSampler(
         Dirac(share_below=6e-3),  # the last level
         estimators=[],
@@ -169,9 +167,8 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         churn=TALKER_CHURN * n_calls / 60,
         initialiser=FromNoise(),
         constraint=Remainder(),
-        exchange=ExchangeVoices() if is_known else None,
     )
-    ranker = OneVoice() if is_known else Agreement()
+    ranker = OneVoice() if rate_hz == ENCODER_HZ else Agreement()
     noise = WhiteNoise(MIXTURE_NOISE)
     return Recipe(sampler, noise, n_samples=RESTARTS, n_sources=n_talkers, ranker=ranker)
 
