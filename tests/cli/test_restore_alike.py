@@ -18,7 +18,10 @@ from diffsr.commands import restore as command
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SEVERAL = ("separate", "joint")
-CHURN = {"joint": ("--model.init_args.sampler.init_args.churn=0.0",)}
+CHURN = {
+    "joint": ("--model.init_args.sampler.init_args.churn=0.0",),
+    "separate": ("--model.init_args.sampler.init_args.churn=0.35",),
+}
 """That of the recipe depends on the number of levels."""
 
 
