@@ -12,6 +12,8 @@ OMP_NUM_THREADS=1. Restarts are kept in --output; what is there already is not m
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +28,6 @@ from diffsr.evaluation.item import score_item
 from diffsr.recipes import PRESETS, Recipe, make_recipe
 from diffsr.samplers import ExchangeVoices, OneVoice, Proximal, Renoise, SpeakerGuidance
 from diffsr.samplers.ranking import mean_agreement_db
-from diffsr.speakers.consistency import Segments, consistency
 
 METRICS = ("si_sdr_db", "si_sdr_1000ms_db", "si_sdr_250ms_db", "si_sdr_64ms_db")
 
@@ -72,11 +73,11 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
 
 def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Namespace) -> Tensor:
     """`[R, S, T]`, made or read."""
-    place = Path(options.output) / f"{way}-{options.preset}-{options.restarts}" / f"{item_id}.pt"
-    if place.is_file():
-        return torch.load(place, weights_only=True)
     recipe = make_recipe("separate", options.preset, talkers=2)
     WAYS[way](recipe)
+    place = Path(options.output) / f"{way}-{digest(recipe, options)}" / f"{item_id}.pt"
+    if place.is_file():
+        return torch.load(place, weights_only=True)
     restorer = Restorer(options.prior, recipe=recipe, device="cpu", n_samples=options.restarts)
     made = torch.as_tensor(restorer.restore(mixture, 16000, item_id).samples)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +85,26 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
     return made
 
 
+def digest(recipe: Recipe, options: argparse.Namespace) -> str:
+    """Of what decides a restart: results of another recipe are not read by mistake."""
+
+    def plain(thing: object) -> object:
+        if isinstance(thing, Tensor):
+            return thing.tolist()
+        if isinstance(thing, (int, float, str, bool, type(None))):
+            return thing
+        if isinstance(thing, (list, tuple)):
+            return [plain(one) for one in thing]
+        settings = {} if isinstance(thing, torch.nn.Module) else vars(thing)
+        return [type(thing).__name__, *((name, plain(value)) for name, value in sorted(settings.items()))]
+
+    told = [plain(recipe.sampler), options.prior, options.restarts]
+    return hashlib.sha1(json.dumps(told).encode()).hexdigest()[:8]
+
+
 def ranks(restarts: Tensor, voices: OneVoice) -> dict[str, int]:
     """The restart that each ranker chooses."""
-    heard = consistency(Segments.of(voices.encoder, restarts, voices.segment_s, voices.hop_s))
+    heard = voices.scores(restarts)
     return {"voices": int(heard.argmax()), "agreement": int(mean_agreement_db(restarts).argmax())}
 
 
@@ -107,6 +125,8 @@ def main() -> None:
     if options.list or options.data is None:
         print("\n".join(WAYS))
         return
+    if options.restarts < 2:
+        parser.error(f"--restarts is {options.restarts}; expected 2 or more, of which one is chosen")
     found, voices = committed_list("separate", options.split), OneVoice()
     print("| way | all | best | by agreement | **by voices** | median | worse | 1 s | 250 ms | 64 ms |")
     print("| --- " * 10 + "|")

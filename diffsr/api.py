@@ -74,6 +74,10 @@ class Restorer:
         for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; expected 1 or more (--{option} on the command line).")
+        if recipe is not None and talkers not in (None, recipe.n_sources):
+            raise ConfigError(
+                f"talkers is {talkers} and the recipe has n_sources {recipe.n_sources}. Leave talkers out."
+            )
         if recipe is None:
             check_choice(task, preset, cutoff_hz, rir, talkers)  # before the prior, which takes longer
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
@@ -81,6 +85,8 @@ class Restorer:
         self.keeps_samples = n_samples is not None and n_samples > 1
         self._asked = n_samples
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
+        if self.n_samples < 1:
+            raise ConfigError(f"n_samples of the recipe is {self.n_samples}; expected 1 or more.")
         self.to(device)
 
     @property

@@ -48,8 +48,6 @@ LEVELS = 30
 MOST_SAMPLES = 4
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
-TALKER_SIGMA = 1.5
-"""First noise level where there are several talkers: who is who is decided early."""
 ENCODER_HZ = 16000
 """Rate of the speaker encoder that ships."""
 TALKER_CHURN = 7.0
@@ -159,7 +157,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     shipped speaker encoder is not for, restarts are ranked by their agreement.
     """
     sampler = AnnealedSampler(
-        Dirac(share_below=6e-3),  # the last level
+        Dirac(share_below=5.1e-3),  # the last level
         estimators=[],
         n_steps=n_calls,
         sigma_max=1.27,
@@ -183,7 +181,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         NoisePerturbed(1.5),
         estimators=[UpdatePrediction(), UpdateNoise(sigma_start=0.1, n_updates=2), *room_steps],
         n_steps=n_calls,
-        sigma_max=TALKER_SIGMA,
+        sigma_max=1.5,
         churn=churn(n_calls),
         initialiser=FromWPE(10, 3, 3),
     )

@@ -121,8 +121,7 @@ class OwnTask:
             channels=0,
             recipe=own,
         )
-        self._task, self._preset, self._is_named = task, preset, own is None
-        self._recipes: dict[int, Recipe] = {}
+        self._task = task
         self._recipe, self.oracle = self._restorer.recipe, oracle
         self.device = str(self._restorer.device)
         self.label = _label(task, preset, overrides, oracle)
@@ -162,19 +161,12 @@ class OwnTask:
         Raises:
             ConfigError: A task for several talkers and an item of one.
         """
-        from diffsr.recipes import check_talkers, make_recipe
+        from diffsr.recipes import check_talkers
 
         if self._recipe.n_sources == 1:
             return self._recipe
-        if n_talkers not in self._recipes:
-            check_talkers(self._task, n_talkers, of_experiment=True)
-            named = {"rate_hz": self._restorer.prior.rate_hz, "talkers": n_talkers}
-            self._recipes[n_talkers] = (
-                make_recipe(self._task, self._preset, **named)
-                if self._is_named
-                else replace(self._recipe, n_sources=n_talkers)
-            )
-        return self._recipes[n_talkers]
+        check_talkers(self._task, n_talkers, of_experiment=True)
+        return replace(self._recipe, n_sources=n_talkers)
 
 
 def _responses(physics: Physics | None) -> Tensor | None:

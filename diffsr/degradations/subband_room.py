@@ -3,8 +3,9 @@
     R_n = sum_k H_k X_(n - delay - k) + CN(0, v_n),    H_k ~ CN(0, p_k),    p_k = exp(a_b - d_b k)
 
 Given the talker X, the response H is Gaussian: `H = r A^-1` with `A = P V^-1 P' + diag(1 / p)`,
-`r = R V^-1 P'` and P the past of X. Level a and decay d of the prior, the same for the bins of a band, are
-refitted to `E|H_k|^2`: expectation maximisation. Without such a prior filters from estimated speech collapse.
+`r = R V^-1 P'` and P the past of X; the past of its uncertainty, weighed likewise, adds to the diagonal of A.
+Level a and decay d of the prior, the same for the bins of a band, are refitted to `E|H_k|^2`: expectation
+maximisation. Without such a prior filters from estimated speech collapse.
 """
 
 from __future__ import annotations

@@ -38,7 +38,10 @@ def write_summary(restoration: Restoration, name: str, sides: SideFiles) -> None
         with replacing(sides.summary) as temporary:
             temporary.write_text(_readable(summary(restoration, name)), encoding="utf-8")
     except OSError as error:
-        raise DataError(f"Cannot write {sides.summary}: {error.strerror or error}.") from error
+        raise DataError(
+            f"Cannot write {sides.summary}: {error.strerror or error}. "
+            "Choose another place, or free disk space there."
+        ) from error
 
 
 def write_pictures(restoration: Restoration, wave: Tensor, rate_hz: int, sides: SideFiles) -> None:

@@ -14,11 +14,11 @@ from diffsr.errors import ConfigError
 from diffsr.samplers.constraint import Constraint
 from diffsr.samplers.divergence import FiniteRows, refuse_diverged
 from diffsr.samplers.estimation import Estimator, UpdateNoise
+from diffsr.samplers.exchange import Exchange, exchange
 from diffsr.samplers.guidance import Guidance, Proximal
 from diffsr.samplers.initialise import FromObservation, Initialiser
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.solvers import Euler, Solver
-from diffsr.samplers.voices import Exchange, exchange
 from diffsr.typing import Sources
 
 OnStep = Callable[[int, int], None]
@@ -46,13 +46,13 @@ class Posterior:
         constraint: What states fulfil before the prior sees them; None is nothing.
 
     Attributes:
-        seen: The prior's last estimate, before guidance.
+        seen: The prior's last estimate, before guidance; empty before the first call.
     """
 
     def __init__(self, guidance: Guidance, problem: Problem, constraint: Constraint | None = None) -> None:
         self.guidance, self.problem, self.constraint = guidance, problem, constraint
         self.n_calls = 0
-        self.seen = problem.y
+        self.seen = problem.y.new_empty(0)
 
     def __call__(self, z: Sources, sigma: Tensor, estimators: Sequence[Estimator] = ()) -> Sources:
         """`z [rows, S, T]`, `sigma [rows]` -> corrected estimate `[rows, S, T]`, without gradient.
@@ -167,12 +167,15 @@ class AnnealedSampler:
         return samples
 
     def gentler(self) -> AnnealedSampler:
-        """A copy that hardly diverges: twice the levels, half the guidance, no fresh noise."""
+        """A copy that hardly diverges: twice the levels, half the guidance, no fresh noise.
+
+        Half of the noise stays where states are constrained, which without any hardly separates.
+        """
         twin = copy.copy(self)
         middle = (self.sigmas[:-2] * self.sigmas[1:-1]).sqrt()
         pairs = torch.stack([self.sigmas[:-2], middle], dim=1).flatten()
         twin.sigmas = torch.cat([pairs, self.sigmas[-2:]])
-        twin.churn = 0.0
+        twin.churn = 0.0 if self.constraint is None else self.churn / 2
         twin.guidance = copy.copy(self.guidance)
         for strength in ("weight", "zeta"):
             if hasattr(twin.guidance, strength):

@@ -74,7 +74,7 @@ def unit_rms(gradient: Tensor) -> Tensor:
 
 
 def smooth_max(value: Tensor, floor: Tensor) -> Tensor:
-    """The logarithm of the mean exponential, a maximum without a corner; `value` where the floor is 0."""
+    """The logarithm of the summed exponentials, a maximum without a corner; `value` where the floor is 0."""
     k = SHARPNESS / floor.clamp_min(1e-6)
     return torch.logaddexp(k * value, k * floor) / k
 

@@ -29,9 +29,10 @@ class Dirac:
 
     Args:
         talker: n; counted from 0, or from the last with -1. Published: 0.
-        share_below: Noise level below which the estimates stay what they are, and what they leave of the
-            recording is shared by their uncertainties, as `Proximal` does. In pauses x0' holds the noise of
-            the state, which is heard at the last level; the estimates do not. Published: never.
+        share_below: Noise level, that of the state with its fresh noise, below which the estimates stay what
+            they are, and what they leave of the recording is shared by their uncertainties, as `Proximal`
+            does. In pauses x0' holds the noise of the state, which is heard at the last level; the estimates
+            do not. Published: never.
     """
 
     needs_gradient = False

@@ -12,6 +12,7 @@ from diffsr.samplers.hybrid_gradient import unit_rms
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.voices import SHORTEST_S, check_rate, check_segments
 from diffsr.speakers import SpeakerEncoder
+from diffsr.speakers.consistency import Segments
 from diffsr.typing import Sources
 
 
@@ -85,11 +86,7 @@ class SpeakerGuidance:
 
     def loss(self, x: Sources) -> Tensor:
         """How little the tracks are one voice each, `[rows, S, T] -> [rows]`; see class."""
-        rate_hz = self.encoder.rate_hz
-        size = min(round(self.segment_s * rate_hz), x.shape[-1])
-        segments = x.unfold(-1, size, max(1, round(self.hop_s * rate_hz)))  # [rows, S, N, size]
-        encoder = self.encoder.to(x.device)
-        embedding = encoder(segments.reshape(-1, size)).unflatten(0, segments.shape[:3])
+        embedding = Segments.of(self.encoder.to(x.device), x, self.segment_s, self.hop_s).embedding
         cosine = torch.einsum("rkie,rlje->rklij", embedding, embedding).mean((-2, -1))
         own = cosine.diagonal(dim1=1, dim2=2)
         return (1 - own).sum(-1) + (cosine.sum((1, 2)) - own.sum(-1)) / 2

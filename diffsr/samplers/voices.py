@@ -7,7 +7,6 @@ over a pause. A speaker encoder remembers. Nothing here sees a reference: tracks
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,26 +22,12 @@ SHORTEST_S = 0.5
 """Of what the encoder takes."""
 
 
-class Exchange(Protocol):
-    """A move that leaves the sum of the tracks as it is."""
-
-    def order(self, x0: Sources, sigma: Tensor, level: int, problem: Problem) -> Tensor | None:
-        """The track that each track goes on with, long `[rows, S, T]`; None where all stay.
-
-        Args:
-            x0: The prior's estimate `[rows, S, T]`, before guidance.
-            sigma: Its noise level `[rows]`.
-            level: Its place in the schedule, from 0.
-            problem: What is explained.
-        """
-        ...
-
-
 class ExchangeVoices:
     """Exchanges pieces of two tracks where the voices have changed places, at some noise levels.
 
     An exchange leaves the sum unchanged, so the observation has no say; the noise that follows heals the
-    seams. Decided on the prior's estimate by `speakers.consistency.exchanged`, for each pair of tracks.
+    seams. Decided on the prior's estimate by `speakers.consistency.exchanged`, for each pair of tracks by
+    itself.
 
     Args:
         encoder: What `SpeakerEncoder.from_pretrained` takes.
@@ -74,7 +59,7 @@ class ExchangeVoices:
         self.segment_s, self.hop_s = segment_s, hop_s
 
     def order(self, x0: Sources, sigma: Tensor, level: int, problem: Problem) -> Tensor | None:
-        """See `Exchange`.
+        """See `samplers.exchange.Exchange`.
 
         Raises:
             ConfigError: The encoder is for another rate than the prior.
@@ -87,7 +72,7 @@ class ExchangeVoices:
         order = torch.arange(x0.shape[1], device=x0.device)[None, :, None].repeat(len(x0), 1, x0.shape[-1])
         for a in range(x0.shape[1]):
             for b in range(a):
-                where = spread(exchanged(segments.of_tracks([a, b]))[0], segments, x0.shape[-1])
+                where = spread(exchanged(segments.of_tracks([a, b])), segments, x0.shape[-1])
                 pair = order[:, [a, b]]
                 order[:, [a, b]] = torch.where(where[:, None], pair.flip(1), pair)
         return order
@@ -120,15 +105,14 @@ class OneVoice(Ranker):
             ConfigError: The encoder is for another rate than the prior.
         """
         check_rate(self.encoder, problem.prior.rate_hz)
+        return self.scores(x)
+
+    def scores(self, x: Sources) -> Tensor:
+        """Of tracks `[R, S, T]` at the rate of the encoder, `[R]`; what is not finite counts as silence."""
         if x.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
             return x.new_zeros(len(x))
         finite = torch.where(x.isfinite(), x, 0.0)
         return consistency(Segments.of(self.encoder.to(x.device), finite, self.segment_s, self.hop_s))
-
-
-def exchange(x: Sources, order: Tensor | None) -> Sources:
-    """The tracks `[rows, S, T]` in the order of `ExchangeVoices.order`."""
-    return x if order is None else x.gather(1, order)
 
 
 def spread(of_segments: Tensor, segments: Segments, n_samples: int) -> Tensor:

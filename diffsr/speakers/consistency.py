@@ -69,12 +69,12 @@ def consistency(segments: Segments) -> Tensor:
     return mean(own) - mean(~own)
 
 
-def exchanged(segments: Segments) -> tuple[Tensor, Tensor]:
-    """Where the voices of two tracks have changed places: bool `[R, N]`, and how clearly, `[R, N]`.
+def exchanged(segments: Segments) -> Tensor:
+    """Where the voices of two tracks have changed places, bool `[R, N]`.
 
     The difference of the two embeddings of a segment turns round where the voices change places. Its main
     direction over the segments, found by singular vectors and refined by signs, is the difference of the
-    voices; the margin is the part of a segment's difference along it, 0 to 2. The longer side stays.
+    voices. The longer side stays.
     """
     difference = segments.embedding[:, 0] - segments.embedding[:, 1]
     weight = segments.weight.amin(1)
@@ -83,9 +83,9 @@ def exchanged(segments: Segments) -> tuple[Tensor, Tensor]:
     for _ in range(N_ROUNDS):
         sign = _sign((difference * main[:, None]).sum(-1))
         main = (sign[..., None] * told).sum(1)
-    along = (difference * main[:, None]).sum(-1) / main.norm(dim=-1).clamp_min(1e-12)[:, None]
+    along = (difference * main[:, None]).sum(-1)
     majority = _sign((_sign(along) * weight).sum(-1))
-    return along * majority[:, None] < 0, along.abs()
+    return along * majority[:, None] < 0
 
 
 def _sign(x: Tensor) -> Tensor:

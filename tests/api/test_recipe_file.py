@@ -140,9 +140,17 @@ def settings(thing: object) -> object:
 SHIPPED = [task for task in (*TASKS, *TALKER_TASKS) if (EXPERIMENTS / task / "default.yaml").is_file()]
 
 
-@pytest.mark.parametrize("task", SHIPPED)
-def test_the_default_experiment_is_the_default_recipe(task):
-    written, coded = load_recipe(EXPERIMENTS / task / "default.yaml"), make_recipe(task)
+WRITTEN = [
+    (task, name)
+    for task in SHIPPED
+    for name in ("default", "whamr")
+    if (EXPERIMENTS / task / f"{name}.yaml").is_file()
+]
+
+
+@pytest.mark.parametrize(("task", "name"), WRITTEN)
+def test_the_default_experiment_and_that_on_scenes_are_the_default_recipe(task, name):
+    written, coded = load_recipe(EXPERIMENTS / task / f"{name}.yaml"), make_recipe(task)
     for part in ("sampler", "likelihood", "degradation", "ranker"):
         assert settings(getattr(written, part)) == settings(getattr(coded, part))
     assert written.n_samples == coded.n_samples

@@ -257,3 +257,13 @@ def test_devices_that_are_not_there(tiny_prior, device):
     with pytest.raises(ConfigError, match=f"Device {device} cannot be used") as caught:
         Restorer(tiny_prior, device=device)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"talkers": 3}, "talkers is 3 and the recipe has n_sources 1"), ({}, "n_samples of the recipe is 0")],
+)
+def test_recipes_that_cannot_be_are_refused(tiny_prior, options, words):
+    recipe = Recipe(n_samples=1 if options else 0)
+    with pytest.raises(ConfigError, match=words):
+        Restorer(tiny_prior, recipe=recipe, **options)

@@ -412,7 +412,7 @@ def test_channels_that_cancel_each_other_are_silent(tiny_prior, make_speech):
 def test_sound_above_the_band_of_the_prior_is_left_to_the_residual(tiny_prior):
     y = 1e-4 * torch.sin(2 * torch.pi * 20000 * torch.arange(24000) / 48000)[None]
     done = Restorer(tiny_prior, recipe=recipe()).restore(y, 48000)
-    assert float(done.wave.abs().max()) < 1e-3 * float(y.abs().max()) or done.talkers.levels_db[0] < -100
+    assert float(done.wave.abs().max()) < 1e-2 * float(y.abs().max())
     torch.testing.assert_close(done.talkers.residual, y[0] - done.wave.sum(0))
 
 
@@ -431,6 +431,5 @@ def test_the_benchmark_says_how_many_talkers_there_are(tiny_prior_folder, mixtur
         assert done.n_calls == 4 * 2
     with pytest.raises(ConfigError, match="talkers is 1"):
         system.restore(mixture, 16000, 1, "item")
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"fast": 2})
     with pytest.raises(ConfigError, match="for one talker"):
         OwnTask("separate", tiny_prior_folder, "experiments/enhance/default.yaml", "cpu", 0)

@@ -242,6 +242,8 @@ def test_dirac_estimates_sum_to_the_recording(solver, churn):
     )
     x = sampler.sample(problem, sampler.start(problem)).x
     torch.testing.assert_close(x.sum(1, keepdim=True), problem.y, atol=3e-8, rtol=1e-6)
+    alone = Dirac().correct(x.roll(5, -1), 0.5 * x, torch.full((len(x),), 0.1), problem)
+    torch.testing.assert_close(alone.sum(1, keepdim=True), problem.y, atol=3e-8, rtol=1e-6)
 
 
 class Watched(WhiteGaussianPrior):

@@ -30,14 +30,7 @@ def guidance():
     return SpeakerGuidance(strength=0.1)
 
 
-def voice(pitch_hz, duration_s=2.0):
-    """A buzz with the syllables of speech."""
-    time_s = torch.arange(round(duration_s * RATE_HZ)) / RATE_HZ
-    buzz = sum(torch.sin(2 * torch.pi * pitch_hz * k * time_s) / k for k in range(1, 20))
-    return 0.05 * buzz * (0.6 - 0.4 * torch.cos(2 * torch.pi * 4 * time_s))
-
-
-def test_the_loss_tells_one_voice_in_each_track_from_swapped_halves(guidance):
+def test_the_loss_tells_one_voice_in_each_track_from_swapped_halves(guidance, voice):
     low, high = voice(90.0), voice(260.0)
     half = len(low) // 2
     ordered = torch.stack([low, high])
