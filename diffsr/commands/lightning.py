@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
@@ -120,12 +121,18 @@ def _timers(trainer: Trainer) -> list[Timer]:
 
 @contextlib.contextmanager
 def _clean_up() -> Iterator[None]:
-    """Leave signals and the environment as they were (Lightning switches Ctrl-C off when it stops)."""
+    """Leave the process group, signals and the environment as they were.
+
+    Lightning switches Ctrl-C off when it stops, and leaves gloo's process group to the end of the interpreter,
+    where its threads now and then abort the process ("terminate called without an active exception").
+    """
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
     finally:
         os.environ.pop(RUN_VARIABLE, None)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, before)
 

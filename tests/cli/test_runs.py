@@ -165,6 +165,12 @@ def test_predict(shell) -> None:
     assert (run / "config.yaml").is_file()
 
 
+def test_no_process_group_is_left_to_the_end_of_the_interpreter(shell) -> None:
+    assert shell(*FIT, "--trainer.strategy=ddp", "--trainer.devices=1") == 0
+    assert "training: step 6/6" in shell.err
+    assert not torch.distributed.is_initialized()
+
+
 def test_validate_without_a_checkpoint(shell) -> None:
     message = shell.fails("validate", "--config", "experiments/prior/tiny.yaml")
     assert "no such checkpoint" in message
