@@ -123,8 +123,9 @@ def _timers(trainer: Trainer) -> list[Timer]:
 def _clean_up() -> Iterator[None]:
     """Leave the process group, signals and the environment as they were.
 
-    Lightning switches Ctrl-C off when it stops, and leaves gloo's process group to the end of the interpreter,
-    where its threads now and then abort the process ("terminate called without an active exception").
+    Lightning switches Ctrl-C off when it stops, and leaves the process group of gloo to the end of the
+    interpreter, where its threads now and then abort the process ("terminate called without an active
+    exception").
     """
     before = signal.getsignal(signal.SIGINT)
     try:
