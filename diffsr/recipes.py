@@ -21,7 +21,7 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise, LateReverberation, Likelihood, NMFNoise, WhiteNoise
 from diffsr.samplers import (
     AnnealedSampler,
-    Dirac,
+    BalancedRenoise,
     Euler,
     FromNoise,
     MeasureDecay,
@@ -29,7 +29,6 @@ from diffsr.samplers import (
     OneVoice,
     Projection,
     Proximal,
-    Remainder,
     Renoise,
     UpdateLateReverberation,
     UpdateLowPass,
@@ -50,8 +49,6 @@ ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
 ENCODER_HZ = 16000
 """Rate of the speaker encoder that ships."""
-TALKER_CHURN = 7.0
-"""Fresh noise at 60 noise levels, in proportion at others: see docs/separation.md."""
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
 RESTARTS = 4
@@ -157,14 +154,15 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     shipped speaker encoder is not for, restarts are ranked by their agreement.
     """
     sampler = AnnealedSampler(
-        Dirac(share_below=5.1e-3),  # the last level
-        estimators=[],
+        Projection(),
+        BalancedRenoise(),
+        [],
         n_steps=n_calls,
-        sigma_max=1.27,
-        sigma_min=5e-3,
-        churn=TALKER_CHURN * n_calls / 60,
+        sigma_max=2.4,
+        sigma_min=0.01,
+        rho=100.0,  # nearly equal steps of the logarithm
+        churn=0.0,
         initialiser=FromNoise(),
-        constraint=Remainder(),
     )
     ranker = OneVoice() if rate_hz == ENCODER_HZ else Agreement()
     noise = WhiteNoise(MIXTURE_NOISE)

@@ -1,6 +1,7 @@
 """Posterior samplers: schedule x solver x guidance x M-steps, all independent of each other."""
 
 from diffsr.samplers.annealed import AnnealedSampler, Samples
+from diffsr.samplers.balanced import BalancedRenoise
 from diffsr.samplers.constraint import EvenShare, Remainder
 from diffsr.samplers.dps import DPS
 from diffsr.samplers.estimation import UpdateNoise
@@ -43,6 +44,7 @@ __all__ = [
     "StateLikelihood",
     "Ancestral",
     "AnnealedSampler",
+    "BalancedRenoise",
     "EMPasses",
     "Euler",
     "Every",
