@@ -172,15 +172,23 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers in noise and an unknown room, all at once; calls as in `separate`.
 
-    The guidance of one talker in a room: `Proximal` lets late reverberation and noise take over the speech.
+    The search of `separate` with the M-steps of one talker in a room. The residual is split evenly: by the
+    prior's own uncertainties, late reverberation and noise take over the speech.
     """
-    room_steps: list[Estimator] = [UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
-        NoisePerturbed(1.5),
-        estimators=[UpdatePrediction(), UpdateNoise(sigma_start=0.1, n_updates=2), *room_steps],
+        Proximal(uncertainty=4.0),
+        BalancedRenoise(),
+        [
+            UpdatePrediction(),
+            UpdateNoise(sigma_start=0.1, n_updates=2),
+            UpdateLateReverberation(),
+            MeasureDecay(sigma_start=0.01),
+        ],
         n_steps=n_calls,
-        sigma_max=1.5,
-        churn=churn(n_calls),
+        sigma_max=2.4,
+        sigma_min=5e-3,
+        rho=100.0,
+        churn=0.0,
         initialiser=FromWPE(10, 3, 3),
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from diffsr.errors import ConfigError
 from diffsr.samplers.innovation import N_ITERATIONS, Innovation
 from diffsr.samplers.problem import Problem
 from diffsr.typing import Sources
@@ -51,16 +52,30 @@ class Proximal:
 
     Args:
         n_iterations: Steps of conjugate gradients at each level, where there is no closed form.
+        uncertainty: r^2 of each source as a multiple of sigma^2, the same in all bins, as DiffPIR has it: the
+            residual is split evenly, and noise of less than sigma stays. None is the prior's own.
+
+    Raises:
+        ConfigError: The uncertainty is not above 0.
     """
 
     needs_gradient = False
 
-    def __init__(self, n_iterations: int = N_ITERATIONS) -> None:
-        self.n_iterations = n_iterations
+    def __init__(self, n_iterations: int = N_ITERATIONS, uncertainty: float | None = None) -> None:
+        if uncertainty is not None and not uncertainty > 0:
+            raise ConfigError(
+                f"Proximal has uncertainty = {uncertainty:g}; expected a number above 0, or none for that of "
+                "the prior."
+            )
+        self.n_iterations, self.uncertainty = n_iterations, uncertainty
 
     def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class."""
-        innovation = Innovation(problem, x0, problem.source_variance(x0, sigma), self.n_iterations)
+        if self.uncertainty is None:
+            variance = problem.source_variance(x0, sigma)
+        else:
+            variance = problem.likelihood.stft.bin_variance(self.uncertainty * sigma.square())[:, None]
+        innovation = Innovation(problem, x0, variance, self.n_iterations)
         return x0 + innovation.move(problem.residual(x0), memory="proximal")
 
 

@@ -18,11 +18,6 @@ from diffsr.commands import restore as command
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SEVERAL = ("separate", "joint")
-CHURN = {
-    "joint": ("--model.init_args.sampler.init_args.churn=0.0",),
-    "separate": ("--model.init_args.sampler.init_args.churn=0.35",),
-}
-"""That of the recipe depends on the number of levels."""
 
 
 @pytest.fixture
@@ -77,7 +72,7 @@ def test_talkers_of_predict_and_restore_are_the_same_bytes(shell, work: Path, ta
     assert "restored 2 of 2" in shell.out
     assert "12 network calls each" in shell.out
     options = ("--data.init_args.input=noisy", "--model.init_args.output=two", "--model.init_args.talkers=3")
-    steps = ("--model.init_args.sampler.init_args.n_steps=3", *CHURN.get(task, ()))
+    steps = "--model.init_args.sampler.init_args.n_steps=3"
     assert shell(*predict(*options, *steps, task=task)) == 0
     parts = ("json", "residual.wav", "talker1.wav", "talker2.wav", "talker3.wav")
     assert [name for name in audio(work / "one") if "deep" not in name] == [f"a.{part}" for part in parts]
@@ -126,7 +121,7 @@ def test_predict_of_one_file_into_a_folder_above(shell, work: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["enhance", *SEVERAL])
 def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path, task: str) -> None:
-    few = ("--model.init_args.sampler.init_args.n_steps=8", *CHURN.get(task, ()))
+    few = "--model.init_args.sampler.init_args.n_steps=8"
     for name in ("a.ogg", "ab.wav"):  # second and fourth by path: both are the second device's
         (work / "noisy" / name).write_text("no recording")
     one, two = (

@@ -9,7 +9,16 @@ from diffsr.degradations import Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import WhiteNoise
-from diffsr.samplers import AnnealedSampler, BalancedRenoise, FromNoise, Problem, Projection, Renoise, RowNoise
+from diffsr.samplers import (
+    AnnealedSampler,
+    BalancedRenoise,
+    FromNoise,
+    Problem,
+    Projection,
+    Proximal,
+    Renoise,
+    RowNoise,
+)
 from diffsr.samplers.balanced import balanced
 from diffsr.typing import Sources
 
@@ -25,6 +34,10 @@ class Several(torch.nn.Module):
         super().__init__()
         self.priors = torch.nn.ModuleList(WhiteGaussianPrior(sd) for sd in sds)
         self.seen: list[Sources] = []
+
+    def uncertainty(self, x0: Sources, sigma: torch.Tensor, stft: object) -> torch.Tensor:
+        found = [p.uncertainty(x0[:, k], sigma[:, k], stft) for k, p in enumerate(self.priors)]
+        return torch.stack(found, 1)
 
     def denoise(self, z: Sources, sigma: torch.Tensor) -> Sources:
         self.seen.append(z)
@@ -103,3 +116,19 @@ def test_of_one_talker_the_noise_stays() -> None:
 def test_shares_and_levels_that_cannot_be(given: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="expected shares above 0"):
         BalancedRenoise(*given)
+
+
+def test_proximal_with_a_given_uncertainty() -> None:
+    """As a multiple of sigma^2: the prior's own where that is white, and a hard split without noise."""
+    problem, sigma = problem_of(SD, SD), torch.full((4,), 0.1)
+    rng = torch.Generator().manual_seed(0)
+    z, x0 = (SD * torch.randn(4, 2, 4096, generator=rng) for _ in range(2))
+    problem.likelihood = WhiteNoise(0.05, 64, 16)
+    problem.likelihood.reset(problem.y, problem.item_of_row)
+    own = Proximal(uncertainty=SD**2 / (SD**2 + 0.1**2)).correct(z, x0, sigma, problem)
+    torch.testing.assert_close(own, Proximal().correct(z, x0, sigma, problem), atol=1e-7, rtol=1e-4)
+    even = Proximal(uncertainty=1e6).correct(z, x0, sigma, problem)
+    torch.testing.assert_close(even, Projection().correct(z, x0, sigma, problem), atol=1e-5, rtol=1e-4)
+    assert float((even - own).abs().max()) > 0.01
+    with pytest.raises(ConfigError, match="above 0"):
+        Proximal(uncertainty=0.0)
