@@ -1,12 +1,12 @@
 """Separates mixtures of the benchmark in several ways and prints what each is worth.
 
-    python benchmarks/separation.py DATA [--split valid] [--count 20] [--restarts 4] [--ways default]
+    python benchmarks/separation.py DATA [--task joint] [--count 20] [--restarts 4] [--ways default]
     python benchmarks/separation.py --list
 
-Each way is the shipped recipe `separate` with something changed. Improvements of SI-SDR in dB over the
-mixture: all restarts, the best of each item (an oracle), the one that a ranker chooses, and the one chosen by
-voices after an oracle has put its pieces of 1 s, 250 ms and 64 ms in order. One CPU thread: set
-OMP_NUM_THREADS=1. Restarts are kept in --output; what is there already is not made again.
+Each way is the shipped recipe `separate` (or `joint`) with something changed. Improvements of SI-SDR in dB
+over the mixture: all restarts, the best of each item (an oracle), the one that a ranker chooses, and the one
+chosen by voices after an oracle has put its pieces of 1 s, 250 ms and 64 ms in order; its ESTOI. One CPU
+thread: set OMP_NUM_THREADS=1. Restarts are kept in --output; what is there already is not made again.
 """
 
 from __future__ import annotations
@@ -25,30 +25,67 @@ from diffsr.api import Restorer
 from diffsr.benchmark.items import committed_list
 from diffsr.benchmark.scenes import render_item
 from diffsr.evaluation.item import score_item
-from diffsr.recipes import PRESETS, Recipe, make_recipe
-from diffsr.samplers import ExchangeVoices, OneVoice, Proximal, Renoise, SpeakerGuidance
+from diffsr.recipes import PRESETS, TALKER_TASKS, Recipe, make_recipe
+from diffsr.samplers import (
+    AnnealedSampler,
+    BalancedRenoise,
+    Dirac,
+    ExchangeVoices,
+    FromNoise,
+    OneVoice,
+    Proximal,
+    Remainder,
+    Renoise,
+    SpeakerGuidance,
+)
 from diffsr.samplers.ranking import mean_agreement_db
 
-METRICS = ("si_sdr_db", "si_sdr_1000ms_db", "si_sdr_250ms_db", "si_sdr_64ms_db")
+METRICS = ("si_sdr_db", "si_sdr_1000ms_db", "si_sdr_250ms_db", "si_sdr_64ms_db", "estoi")
+COLUMNS = (
+    "way",
+    "all",
+    "best",
+    "agreement",
+    "**voices**",
+    "median",
+    "worse",
+    "1 s",
+    "250 ms",
+    "64 ms",
+    "ESTOI",
+)
+
+
+def shares(high: float, low: float, sigma_high: float = 0.5) -> Callable[[Recipe], None]:
+    """Another temperature: shares of the noise that the prior is told, at large and small noise."""
+
+    def change(recipe: Recipe) -> None:
+        recipe.sampler.solver = BalancedRenoise(high, low, sigma_high, sigma_high / 10)
+
+    return change
 
 
 def renoise(recipe: Recipe) -> None:
     """Independent states, the residual split by uncertainty: no rule of states."""
-    sampler = recipe.sampler
-    sampler.guidance, sampler.solver, sampler.churn = Proximal(), Renoise(sampled=True), 0.0
-    sampler.constraint = None
+    recipe.sampler.guidance, recipe.sampler.solver = Proximal(), Renoise(sampled=True)
 
 
-def exchanged(recipe: Recipe) -> None:
-    """Pieces go to the track of their voice."""
-    recipe.sampler.exchange = ExchangeVoices()
-
-
-def churn(factor: float) -> Callable[[Recipe], None]:
-    """Another amount of fresh noise."""
+def dirac(churn: float = 7.0, exchange: ExchangeVoices | None = None) -> Callable[[Recipe], None]:
+    """The difference of scores, with fresh noise for 60 levels: the default before `BalancedRenoise`."""
 
     def change(recipe: Recipe) -> None:
-        recipe.sampler.churn *= factor
+        n_steps = len(recipe.sampler.sigmas) - 1
+        recipe.sampler = AnnealedSampler(
+            Dirac(share_below=5.1e-3),
+            estimators=[],
+            n_steps=n_steps,
+            sigma_max=1.27,
+            sigma_min=5e-3,
+            churn=churn * n_steps / 60,
+            initialiser=FromNoise(),
+            constraint=Remainder(),
+            exchange=exchange,
+        )
 
     return change
 
@@ -62,10 +99,18 @@ def guided(recipe: Recipe) -> None:
 
 WAYS: dict[str, Callable[[Recipe], None]] = {
     "default": lambda recipe: None,
-    "exchange": exchanged,
-    "churn 2": churn(2 / 7),
-    "churn 5": churn(5 / 7),
-    "churn 10": churn(10 / 7),
+    "shares 1 1": shares(1.0, 1.0),
+    "shares .86 .86": shares(0.86, 0.86),
+    "shares .74 .74": shares(0.74, 0.74),
+    "shares .62 .62": shares(0.62, 0.62),
+    "shares .86 .59": shares(0.86, 0.59),
+    "shares .86 .59 from .2": shares(0.86, 0.59, 0.2),
+    "shares .86 .59 from 1": shares(0.86, 0.59, 1.0),
+    "shares .56 .86": shares(0.56, 0.86),
+    "dirac": dirac(),
+    "dirac, churn 5": dirac(5.0),
+    "dirac, churn 10": dirac(10.0),
+    "dirac, exchange": dirac(exchange=ExchangeVoices()),
     "speaker guidance 0.15": guided,
     "proximal, renoise": renoise,
 }
@@ -73,7 +118,7 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
 
 def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Namespace) -> Tensor:
     """`[R, S, T]`, made or read."""
-    recipe = make_recipe("separate", options.preset, talkers=2)
+    recipe = make_recipe(options.task, options.preset, talkers=2)
     WAYS[way](recipe)
     place = Path(options.output) / f"{way}-{digest(recipe, options)}" / f"{item_id}.pt"
     if place.is_file():
@@ -98,7 +143,7 @@ def digest(recipe: Recipe, options: argparse.Namespace) -> str:
         settings = {} if isinstance(thing, torch.nn.Module) else vars(thing)
         return [type(thing).__name__, *((name, plain(value)) for name, value in sorted(settings.items()))]
 
-    told = [plain(recipe.sampler), options.prior, options.restarts]
+    told = [options.task, plain(recipe.sampler), options.prior, options.restarts]
     return hashlib.sha1(json.dumps(told).encode()).hexdigest()[:8]
 
 
@@ -113,8 +158,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--task", default="separate", choices=TALKER_TASKS)
     parser.add_argument("--split", default="valid")
     parser.add_argument("--count", type=int, default=20, help="of the stratified 20")
+    parser.add_argument("--skip", type=int, default=0, help="of these, so that two processes share them")
     parser.add_argument("--restarts", type=int, default=4)
     parser.add_argument("--preset", default="default", choices=PRESETS)
     parser.add_argument("--prior", default="speech-16k-fast")
@@ -127,12 +174,14 @@ def main() -> None:
         return
     if options.restarts < 2:
         parser.error(f"--restarts is {options.restarts}; expected 2 or more, of which one is chosen")
-    found, voices = committed_list("separate", options.split), OneVoice()
-    print("| way | all | best | by agreement | **by voices** | median | worse | 1 s | 250 ms | 64 ms |")
-    print("| --- " * 10 + "|")
+    found, voices = committed_list(options.task, options.split), OneVoice()
+    print(
+        "| way | all | best | by agreement | **by voices** | median | worse | 1 s | 250 ms | 64 ms | ESTOI |"
+    )
+    print("| --- " * 11 + "|")
     for way in options.ways:
         rows = []
-        for item in found.choose(20)[: options.count]:
+        for item in found.choose(20)[options.skip : options.count]:
             sound = render_item(item, options.data, found)
             restarts = restarts_of(way, sound.observation, item.id, options)
             rows.append(scores_of(restarts, sound.reference, sound.observation[0], voices))
@@ -145,7 +194,9 @@ def scores_of(restarts: Tensor, reference: Tensor, mixture: Tensor, voices: OneV
     before = scored[0].input["si_sdr_db"]
     gains = [row.output["si_sdr_db"] - before for row in scored]
     chosen = ranks(restarts, voices)
-    pieces = {name: scored[chosen["voices"]].output[name] - before for name in METRICS[1:]}
+    best = scored[chosen["voices"]]
+    pieces = {name: best.output[name] - before for name in METRICS[1:-1]}
+    pieces["estoi"] = best.output["estoi"] - best.input["estoi"]
     by_ranker = {name: gains[place] for name, place in chosen.items()}
     return {"all": float(np.mean(gains)), "best": max(gains), **by_ranker, **pieces}
 
@@ -154,9 +205,9 @@ def line(way: str, rows: list[dict[str, float]]) -> str:
     mean = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
     chosen = np.array([row["voices"] for row in rows])
     shown = [mean["all"], mean["best"], mean["agreement"], mean["voices"], np.median(chosen)]
-    pieces = [mean[name] for name in METRICS[1:]]
+    pieces = [f"{mean[name]:.1f}" for name in METRICS[1:-1]]
     figures = [f"{value:.1f}" for value in shown] + [f"{np.mean(chosen < 0):.0%}"]
-    return f"| {way} | " + " | ".join(figures + [f"{value:.1f}" for value in pieces]) + " |"
+    return "| " + " | ".join([way, *figures, *pieces, f"{mean['estoi']:.3f}"]) + " |"
 
 
 if __name__ == "__main__":
