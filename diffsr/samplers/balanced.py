@@ -17,10 +17,10 @@ class BalancedRenoise:
 
     As `Renoise` without draws, but the states sum to what the estimates sum to, and each holds the noise
     `sigma_next` times a share. What one talker has of the noise, the others have with the opposite sign, so
-    that the prior's errors differ and their estimates inform each other. A share below 1 is less noise than
-    the prior is told, a colder search that changes its mind about less. Warm at large noise, where much is
-    open, and cold at small noise, where decisions should last, separates best (docs/separation.md). This is a
-    search for good splits and no draw from the posterior: its restarts spread less.
+    that the prior's errors differ and their estimates inform each other. With `Projection` this is close to
+    the exact posterior of two Gaussians. A share below 1 is less noise than the prior is told, a colder
+    search that changes its mind about less and whose restarts spread less: no draw from the posterior, but
+    better splits. Warm at large noise and cold at small noise separates best (docs/separation.md).
 
     The share follows the logarithm of the noise level between the two given, and is constant beyond.
 

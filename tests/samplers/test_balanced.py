@@ -84,24 +84,45 @@ def test_the_share_follows_the_logarithm_of_the_level() -> None:
     assert solver.step(x0 + 1, x0, sigma, 0 * sigma, None, problem) is x0
 
 
-@pytest.mark.parametrize("share", [1.0, 0.6])
-@pytest.mark.parametrize("sds", [(SD, SD), (1.5 * SD, 0.5 * SD)])
-def test_gaussian_talkers_follow_the_matrices(sds: tuple[float, float], share: float) -> None:
-    sampler = sampler_of(BalancedRenoise(share, share))
-    problem = problem_of(*sds)
-    x = sampler.sample(problem, sampler.start(problem)).x
+def reference(sampler: AnnealedSampler, sds: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean in units of the recording and covariance in units of SD^2, by the Gaussian's own recursion."""
     variance = torch.tensor(sds, dtype=torch.float64).square()
     even = torch.full((2, 2), -0.5, dtype=torch.float64).fill_diagonal_(0.5)
     sigmas = sampler.sigmas.double()
     mean, cov = torch.zeros(2, dtype=torch.float64), sigmas[0] ** 2 * torch.eye(2, dtype=torch.float64)
     for sigma, sigma_next in zip(sigmas, sigmas[1:], strict=False):
         move = even * (variance / (variance + sigma**2))
-        mean, cov = move @ mean + 0.5, move @ cov @ move.T + 2 * (share * sigma_next) ** 2 * even
+        fresh = sigma_next * sampler.solver.share(sigma_next) if sigma_next > 0 else sigma_next
+        mean, cov = move @ mean + 0.5, move @ cov @ move.T + 2 * fresh**2 * even
+    return mean, cov / SD**2
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize("sds", [(SD, SD), (1.5 * SD, 0.5 * SD)])
+def test_gaussian_talkers_follow_the_matrices(sds: tuple[float, float], share: float) -> None:
+    sampler = sampler_of(BalancedRenoise(share, share))
+    problem = problem_of(*sds)
+    x = sampler.sample(problem, sampler.start(problem)).x
+    mean, cov = reference(sampler, sds)
     torch.testing.assert_close(x.mean((0, 2)).double() / SD, mean, atol=0.02, rtol=0.02)
     found = torch.cov(x.transpose(0, 1).flatten(1)).double()
-    torch.testing.assert_close(found / SD**2, cov / SD**2, atol=0.01, rtol=0.05)
-    loud = float(variance[0] / variance.sum())  # the exact share of the louder one
-    assert 0.5 - 1e-9 <= float(mean[0]) <= loud + 1e-9
+    torch.testing.assert_close(found / SD**2, cov, atol=0.01, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("solver", "sds", "expected"),
+    [  # mean of talker 0 in units of y, its variance in units of SD^2, with 200 levels from 4 on
+        (BalancedRenoise(1.0, 1.0), (SD, SD), (0.500, 0.484)),  # exact: 0.500, 0.500
+        (BalancedRenoise(1.0, 1.0), (1.5 * SD, 0.5 * SD), (0.881, 0.227)),  # exact: 0.900, 0.225
+        (BalancedRenoise(), (SD, SD), (0.500, 0.169)),
+        (BalancedRenoise(), (1.5 * SD, 0.5 * SD), (0.881, 0.079)),
+    ],
+)
+def test_the_bias_of_docs_separation(solver, sds, expected) -> None:
+    """With all of the noise about the exact posterior; with less the same mean and less spread."""
+    sampler = AnnealedSampler(Projection(), solver, [], 200, 4.0, churn=0.0, initialiser=FromNoise())
+    mean, cov = reference(sampler, sds)
+    assert (float(mean[0]), float(cov[0, 0])) == pytest.approx(expected, abs=6e-4)
 
 
 def test_of_one_talker_the_noise_stays() -> None:
