@@ -73,7 +73,7 @@ def test_talkers_of_predict_and_restore_are_the_same_bytes(shell, work: Path, ta
     assert "12 network calls each" in shell.out
     options = ("--data.init_args.input=noisy", "--model.init_args.output=two", "--model.init_args.talkers=3")
     steps = "--model.init_args.sampler.init_args.n_steps=3"
-    assert shell(*predict(*options, *steps, task=task)) == 0
+    assert shell(*predict(*options, steps, task=task)) == 0
     parts = ("json", "residual.wav", "talker1.wav", "talker2.wav", "talker3.wav")
     assert [name for name in audio(work / "one") if "deep" not in name] == [f"a.{part}" for part in parts]
     assert without_times(work / "one") == without_times(work / "two")
@@ -125,7 +125,7 @@ def test_two_devices_write_what_one_does_and_tell_of_all_files(shell, work: Path
     for name in ("a.ogg", "ab.wav"):  # second and fourth by path: both are the second device's
         (work / "noisy" / name).write_text("no recording")
     one, two = (
-        predict("--data.init_args.input=noisy", f"--model.init_args.output={name}", *few, task=task)
+        predict("--data.init_args.input=noisy", f"--model.init_args.output={name}", few, task=task)
         for name in ("one", "two")
     )
     assert shell(*one) == 2
