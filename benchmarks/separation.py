@@ -56,11 +56,13 @@ COLUMNS = (
 )
 
 
-def shares(high: float, low: float, sigma_high: float = 0.5) -> Callable[[Recipe], None]:
+def shares(
+    high: float, low: float, sigma_high: float = 0.5, sigma_low: float = 0.05
+) -> Callable[[Recipe], None]:
     """Another temperature: shares of the noise that the prior is told, at large and small noise."""
 
     def change(recipe: Recipe) -> None:
-        recipe.sampler.solver = BalancedRenoise(high, low, sigma_high, sigma_high / 10)
+        recipe.sampler.solver = BalancedRenoise(high, low, sigma_high, sigma_low)
 
     return change
 
@@ -71,7 +73,7 @@ def renoise(recipe: Recipe) -> None:
 
 
 def dirac(churn: float = 7.0, exchange: ExchangeVoices | None = None) -> Callable[[Recipe], None]:
-    """The difference of scores, with fresh noise for 60 levels: the default before `BalancedRenoise`."""
+    """The difference of scores, with fresh noise: `separate` before `BalancedRenoise`; not for `joint`."""
 
     def change(recipe: Recipe) -> None:
         n_steps = len(recipe.sampler.sigmas) - 1
@@ -103,9 +105,11 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
     "shares .86 .86": shares(0.86, 0.86),
     "shares .74 .74": shares(0.74, 0.74),
     "shares .62 .62": shares(0.62, 0.62),
+    "shares .5 .5": shares(0.5, 0.5),
     "shares .86 .59": shares(0.86, 0.59),
-    "shares .86 .59 from .2": shares(0.86, 0.59, 0.2),
-    "shares .86 .59 from 1": shares(0.86, 0.59, 1.0),
+    "shares .86 .45": shares(0.86, 0.45),
+    "shares .86 .59 from .2": shares(0.86, 0.59, 0.2, 0.03),
+    "shares .86 .59 from 1": shares(0.86, 0.59, 1.0, 0.15),
     "shares .56 .86": shares(0.56, 0.86),
     "dirac": dirac(),
     "dirac, churn 5": dirac(5.0),
@@ -131,7 +135,7 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
 
 
 def digest(recipe: Recipe, options: argparse.Namespace) -> str:
-    """Of what decides a restart: results of another recipe are not read by mistake."""
+    """Of task, sampler, prior and number: results of another sampler are not read by mistake."""
 
     def plain(thing: object) -> object:
         if isinstance(thing, Tensor):
@@ -172,13 +176,15 @@ def main() -> None:
     if options.list or options.data is None:
         print("\n".join(WAYS))
         return
+    if options.task == "joint" and any(way.startswith("dirac") for way in options.ways):
+        parser.error("the ways of dirac know neither noise nor room; expected others for --task joint")
+    if not 0 <= options.skip < options.count:
+        parser.error(f"--skip is {options.skip}; expected 0 to {options.count - 1}, below --count")
     if options.restarts < 2:
         parser.error(f"--restarts is {options.restarts}; expected 2 or more, of which one is chosen")
     found, voices = committed_list(options.task, options.split), OneVoice()
-    print(
-        "| way | all | best | by agreement | **by voices** | median | worse | 1 s | 250 ms | 64 ms | ESTOI |"
-    )
-    print("| --- " * 11 + "|")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("| --- " * len(COLUMNS) + "|")
     for way in options.ways:
         rows = []
         for item in found.choose(20)[options.skip : options.count]:

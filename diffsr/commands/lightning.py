@@ -132,10 +132,10 @@ def _clean_up() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(RUN_VARIABLE, None)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, before)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def quieten() -> None:
