@@ -22,6 +22,7 @@ from diffsr.likelihoods import DriftingNoise, LateReverberation, Likelihood, NMF
 from diffsr.samplers import (
     AnnealedSampler,
     BalancedRenoise,
+    Consensus,
     Euler,
     FromNoise,
     MeasureDecay,
@@ -37,6 +38,7 @@ from diffsr.samplers import (
 )
 from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWPE
+from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Agreement, Ranker
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
@@ -65,7 +67,8 @@ class Recipe:
         degradation: From sources to observation.
         n_samples: Posterior samples R, whose mean is the result; of several talkers, restarts.
         n_sources: Talkers S.
-        ranker: Chooses the restart that is the result, where there are several talkers.
+        ranker: Tells how good a restart is, where there are several talkers.
+        joiner: Makes the result of the restarts of several talkers; None takes the one that ranks first.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
@@ -74,6 +77,7 @@ class Recipe:
     n_samples: int = 1
     n_sources: int = 1
     ranker: Ranker = field(default_factory=Agreement)
+    joiner: Joiner | None = None
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
@@ -164,9 +168,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         churn=0.0,
         initialiser=FromNoise(),
     )
-    ranker = OneVoice() if rate_hz == ENCODER_HZ else Agreement()
-    noise = WhiteNoise(MIXTURE_NOISE)
-    return Recipe(sampler, noise, n_samples=RESTARTS, n_sources=n_talkers, ranker=ranker)
+    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), RESTARTS, n_talkers, *_judged(rate_hz))
 
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
@@ -192,7 +194,15 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         initialiser=FromWPE(10, 3, 3),
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)
-    return Recipe(sampler, likelihood, LatePrediction(rate_hz=rate_hz), RESTARTS, n_talkers)
+    degradation = LatePrediction(rate_hz=rate_hz)
+    return Recipe(sampler, likelihood, degradation, RESTARTS, n_talkers, *_judged(rate_hz))
+
+
+def _judged(rate_hz: int) -> tuple[Ranker, Joiner]:
+    """How restarts are judged and joined: by their voices at the rate of the encoder, else by agreement."""
+    if rate_hz == ENCODER_HZ:
+        return OneVoice(), Consensus()
+    return Agreement(), Consensus(floor=3.0)  # dB
 
 
 TASKS: dict[str, Callable[[int, int], Recipe]] = {

@@ -129,15 +129,15 @@ def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seco
 
 
 def _separated(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
-    """The talkers of one recording, back at its rate and level: of the restart that ranks first."""
+    """The talkers of one recording, back at its rate and level; noise and room of the best restart."""
     restarts = posed.put_back_talkers(solved.x, recipe.n_sources)
     is_heard = len(posed.rows) > 0
     scores = solved.scores[0].tolist() if is_heard else [math.nan] * n_samples
-    talkers, restarts = Talkers.of(restarts, scores, posed.wave[0], posed.rate_hz)
+    talkers, result, restarts = Talkers.of(restarts, scores, posed.wave[0], posed.rate_hz, recipe.joiner)
     chosen = {name: value[:, [talkers.chosen]] for name, value in solved.described.items()}
     stft = recipe.likelihood.stft
     return Restoration(
-        restarts[talkers.chosen],
+        result,
         posed.rate_hz,
         max(solved.n_calls, default=0),
         seconds,

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import best_restart, confidence, in_order_of
 from diffsr.signal.levels import active_rms, db
 
@@ -21,7 +23,8 @@ class Talkers:
         residual: The recording less the sum of the talkers `[T]`, of the kind of the recording: noise, room,
             and what lies above the band of the prior.
         scores: Of each restart by the ranker of the recipe; larger is better, None where there is none.
-        chosen: Place of the restart that is the result.
+        chosen: Place of the restart that ranks first.
+        joined: Whether the result is made of all restarts; else it is the chosen one.
         confidence: How much the restarts agree on who is who, 0 to 1, see `samplers.ranking.confidence`;
             None for a single one.
         levels_db: Active RMS of each talker in dB re full scale; None for silence.
@@ -31,32 +34,44 @@ class Talkers:
     residual: Any
     scores: Sequence[float | None]
     chosen: int
+    joined: bool
     confidence: float | None
     levels_db: Sequence[float | None]
     gains_db: Sequence[float | None]
 
     @classmethod
     def of(
-        cls, restarts: Tensor, scores: Sequence[float], wave: Tensor, rate_hz: int
-    ) -> tuple[Talkers, Tensor]:
-        """Choose among restarts `[R, S, T]` of the recording `wave [T]`.
+        cls,
+        restarts: Tensor,
+        scores: Sequence[float],
+        wave: Tensor,
+        rate_hz: int,
+        joiner: Joiner | None = None,
+    ) -> tuple[Talkers, Tensor, Tensor]:
+        """Choose among restarts `[R, S, T]` of the recording `wave [T]`, and join them.
 
         Returns:
-            What is known, and the restarts with the talkers of all in the order of the chosen one.
+            What is known, the result `[S, T]`, and the restarts; all with the talkers in the order of the
+            chosen one.
         """
         chosen = best_restart(scores)
         ordered = in_order_of(restarts, chosen)
-        levels = db(active_rms(ordered[chosen], rate_hz))
+        result, joined = ordered[chosen], joiner is not None and len(restarts) > 1
+        if joiner is not None and joined:
+            made = joiner(ordered, torch.tensor(list(scores)), rate_hz)
+            result = in_order_of(torch.stack([result, made]), 0)[1]
+        levels = db(active_rms(result, rate_hz))
         recorded = db(active_rms(wave, rate_hz))
         found = cls(
-            wave - ordered[chosen].sum(0),
+            wave - result.sum(0),
             [_number(score) for score in scores],
             chosen,
+            joined,
             _number(confidence(ordered, chosen)),
             [_number(float(level)) for level in levels],
             [_number(float(level - recorded)) for level in levels],
         )
-        return found, ordered
+        return found, result, ordered
 
     def converted(self, convert: Callable[[Tensor], Any]) -> Talkers:
         """With the residual as `convert` makes it."""
@@ -68,6 +83,7 @@ class Talkers:
             "talkers": len(self.levels_db),
             "confidence": self.confidence,
             "chosen_restart": self.chosen + 1,
+            "joined": self.joined,
             "scores": list(self.scores),
             "level_db": list(self.levels_db),
             "gain_db": list(self.gains_db),

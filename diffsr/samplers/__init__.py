@@ -10,6 +10,7 @@ from diffsr.samplers.gain_estimation import UpdateGain
 from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
 from diffsr.samplers.hybrid_gradient import HybridGradient
 from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
+from diffsr.samplers.joining import Consensus
 from diffsr.samplers.noised_mixture import FromNoisedMixture
 from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.problem import Problem
@@ -45,6 +46,7 @@ __all__ = [
     "Ancestral",
     "AnnealedSampler",
     "BalancedRenoise",
+    "Consensus",
     "EMPasses",
     "Euler",
     "Every",

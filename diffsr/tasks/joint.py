@@ -8,7 +8,8 @@ from diffsr.tasks.restoration import RestorationModule
 class JointModule(RestorationModule):
     """Tells talkers apart and removes room and noise, all estimated at once. Arguments: `RestorationModule`.
 
-    `n_samples` are restarts, of which the `ranker` chooses one; each has a room and a noise of its own.
+    `n_samples` are restarts, which the `ranker` judges and the `joiner` joins; each has a room and a noise of
+    its own.
     """
 
     separates = True

@@ -18,6 +18,7 @@ from diffsr.io.recordings import Recording, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
 from diffsr.samplers import Agreement, AnnealedSampler
+from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
 
@@ -39,13 +40,14 @@ class RestorationModule(LightningModule):
         seed: Seed of the posterior samples.
         overwrite: Whether to restore again what is there already.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
-        n_samples: Posterior samples of each recording; the result is their mean, of several talkers one of
-            them.
+        n_samples: Posterior samples of each recording; the result is their mean, of several talkers what
+            the `joiner` makes of them.
         keep_samples: Whether to write each of them beside it.
         physics: Whether to write noise, room and spread beside the audio.
         batch: Recordings of equal length that are restored at once, out of `batch_size` of the data.
         talkers: How many there are, 2 to 8, of tasks for several, which need it; else None.
-        ranker: Chooses among the samples of several talkers; None is `diffsr.samplers.Agreement`.
+        ranker: Tells how good a sample of several talkers is; None is `diffsr.samplers.Agreement`.
+        joiner: Makes one result of them; None takes the one that ranks first.
 
     Raises:
         ConfigError: A number of talkers for a task that restores one, or one that does not fit.
@@ -70,13 +72,20 @@ class RestorationModule(LightningModule):
         batch: int | None = None,
         talkers: int | None = None,
         ranker: Ranker | None = None,
+        joiner: Joiner | None = None,
     ) -> None:
         super().__init__()
         self._check_talkers(talkers)
         self.restorer = Restorer(
             prior,
             recipe=Recipe(
-                sampler, likelihood, degradation or Mixing(), n_samples, talkers or 1, ranker or Agreement()
+                sampler,
+                likelihood,
+                degradation or Mixing(),
+                n_samples,
+                talkers or 1,
+                ranker or Agreement(),
+                joiner,
             ),
             seed=seed,
             device="cpu",

@@ -8,7 +8,7 @@ from diffsr.tasks.restoration import RestorationModule
 class SeparateModule(RestorationModule):
     """Tells talkers apart, one file for each and one for the rest. Arguments: `RestorationModule`.
 
-    `n_samples` are restarts, of which the `ranker` chooses one.
+    `n_samples` are restarts, which the `ranker` judges and the `joiner` joins.
     """
 
     separates = True

@@ -84,8 +84,8 @@ def test_talkers_that_the_prior_can_tell_apart_are_told_apart():
     made = Recipe(sampler, WhiteNoise(1e-4), n_samples=4, n_sources=2)
     done = solve(true.sum(0)[None], ["a"], LowOrHigh(), made, seed=0, n_samples=made.n_samples)
     assert done.x.shape == (1, 4, 2, 4096)
-    talkers, ordered = Talkers.of(done.x[0], done.scores[0].tolist(), true.sum(0), 16000)
-    found = ordered[talkers.chosen]
+    talkers, found, ordered = Talkers.of(done.x[0], done.scores[0].tolist(), true.sum(0), 16000)
+    assert torch.equal(found, ordered[talkers.chosen])
     order = list(best_assignment(found, true))
     assert float(pairwise_si_sdr_db(found[order], true).diagonal().min()) > 15.0
     assert talkers.confidence is not None
@@ -124,10 +124,33 @@ def test_a_wave_for_each_talker_and_the_rest(tiny_prior, make_speech, task, n_ta
     assert done.samples.shape == (4, n_talkers, y.shape[-1])
     assert done.n_calls == 4 * 2
     assert done.rate_hz == 44100
-    assert torch.equal(done.samples[done.talkers.chosen], done.wave)
+    assert done.talkers.joined
     torch.testing.assert_close(done.wave.sum(0) + done.talkers.residual, y.mean(0), rtol=0, atol=1e-6)
     assert 0 <= done.talkers.confidence <= 1
     assert done.talkers.scores[done.talkers.chosen] == max(done.talkers.scores)
+
+
+def test_without_a_joiner_the_best_restart_is_the_result(tiny_prior, mixture):
+    done = Restorer(tiny_prior, recipe=recipe(n_samples=3)).restore(mixture, 16000)
+    assert not done.talkers.joined
+    assert torch.equal(done.samples[done.talkers.chosen], done.wave)
+
+
+def test_restarts_are_joined_in_the_order_of_the_best(tiny_prior, mixture):
+    class Reversed:
+        """Gives the tracks of the best restart, the other way round."""
+
+        def __call__(self, restarts, scores, rate_hz):
+            assert rate_hz == 16000
+            return restarts[int(scores.argmax())].flip(0) + 0.0
+
+    made = recipe(n_samples=3)
+    made.joiner = Reversed()
+    done = Restorer(tiny_prior, recipe=made).restore(mixture, 16000)
+    assert done.talkers.joined
+    torch.testing.assert_close(done.wave, done.samples[done.talkers.chosen])
+    single = Restorer(tiny_prior, recipe=made, n_samples=1).restore(mixture, 16000)
+    assert not single.talkers.joined
 
 
 def test_gain_comes_back(tiny_prior, mixture):
@@ -322,9 +345,11 @@ def test_command_line(tiny_prior_folder, mixtures, tmp_path, capsys):
     others = ["a.json", "a.png", "a.residual.wav", "a.talker1.wav", "a.talker2.wav", "a.talker3.wav"]
     assert names(tmp_path / "out") == sorted(samples + others)
     told = json.loads((tmp_path / "out" / "a.json").read_text())
-    chosen = tmp_path / "out" / "a.samples" / f"{told['chosen_restart']}.talker2.wav"
-    kept, given = (read_audio(path)[0] for path in (chosen, tmp_path / "out" / "a.talker2.wav"))
-    torch.testing.assert_close(kept, given, rtol=0, atol=1e-4)
+    assert told["joined"] is True
+    sets = ("a.talker1", "a.talker2", "a.talker3", "a.residual")
+    tracks = [read_audio(tmp_path / "out" / f"{name}.wav")[0] for name in sets]
+    recording, _ = read_audio(mixtures / "a.wav")
+    torch.testing.assert_close(sum(tracks), recording, rtol=0, atol=2e-4)
     assert main([*command, "--overwrite"]) == 0
     assert not (tmp_path / "out" / "a.samples" / "1.talker1.wav").exists()
 
