@@ -5,9 +5,9 @@
 
 Each way is the shipped recipe `separate` (or `joint`) with something changed. Improvements of SI-SDR in dB
 over the mixture: all restarts, the best of each item (an oracle), the one that a ranker chooses, all of them
-joined as the recipe does; then of the joined: median, share made worse, after an oracle has put its pieces of
-1 s, 250 ms and 64 ms in order, ESTOI. One CPU thread: set OMP_NUM_THREADS=1. Restarts are kept in --output; what is
-there already is not made again.
+joined as the recipe does; then of the joined: median, share made worse, after an oracle has put its pieces
+of 1 s, 250 ms and 64 ms in order, ESTOI. One CPU thread: set OMP_NUM_THREADS=1. Restarts are kept in
+--output; what is there already is not made again.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ ENCODER_HZ = 16000
 """Rate of the speaker encoder that ships."""
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
-RESTARTS = 4
-"""Of which one is chosen, where there are several talkers."""
+RESTARTS, RESTART_LEVELS = 4, 60
+"""Of several talkers, and the noise levels of one beyond which calls are better spent on more restarts."""
 
 
 @dataclass
@@ -154,21 +154,22 @@ def _in_a_room(
 def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers, no room and no noise but a little: see docs/separation.md.
 
-    Every call is one of each restart, as more levels do not make up for a single try. At rates that the
-    shipped speaker encoder is not for, restarts are ranked by their agreement.
+    The calls are those of each of 4 restarts; beyond 60 there are more restarts instead. At rates that the
+    shipped speaker encoder is not for, restarts are judged by their agreement.
     """
+    n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Projection(),
         BalancedRenoise(),
         [],
-        n_steps=n_calls,
+        n_steps=n_steps,
         sigma_max=2.4,
         sigma_min=0.01,
         rho=100.0,  # nearly equal steps of the logarithm
         churn=0.0,
         initialiser=FromNoise(),
     )
-    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), RESTARTS, n_talkers, *_judged(rate_hz))
+    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), n_restarts, n_talkers, *_judged(rate_hz))
 
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
@@ -177,6 +178,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     The search of `separate` with the M-steps of one talker in a room. The residual is split evenly: by the
     prior's own uncertainties, late reverberation and noise take over the speech.
     """
+    n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Proximal(uncertainty=4.0),
         BalancedRenoise(),
@@ -186,7 +188,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
             UpdateLateReverberation(),
             MeasureDecay(sigma_start=0.01),
         ],
-        n_steps=n_calls,
+        n_steps=n_steps,
         sigma_max=2.4,
         sigma_min=5e-3,
         rho=100.0,
@@ -195,7 +197,13 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)
     degradation = LatePrediction(rate_hz=rate_hz)
-    return Recipe(sampler, likelihood, degradation, RESTARTS, n_talkers, *_judged(rate_hz))
+    return Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
+
+
+def restarts(n_calls: int) -> tuple[int, int]:
+    """Calls -> noise levels and restarts of several talkers: 13 of 60 levels for 4 times 200 calls."""
+    n_steps = min(n_calls, RESTART_LEVELS)
+    return n_steps, RESTARTS * n_calls // n_steps
 
 
 def _judged(rate_hz: int) -> tuple[Ranker, Joiner]:

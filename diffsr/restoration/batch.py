@@ -130,10 +130,13 @@ def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seco
 
 def _separated(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
     """The talkers of one recording, back at its rate and level; noise and room of the best restart."""
-    restarts = posed.put_back_talkers(solved.x, recipe.n_sources)
     is_heard = len(posed.rows) > 0
-    scores = solved.scores[0].tolist() if is_heard else [math.nan] * n_samples
-    talkers, result, restarts = Talkers.of(restarts, scores, posed.wave[0], posed.rate_hz, recipe.joiner)
+    scores = solved.scores[0] if is_heard else torch.full((n_samples,), math.nan)
+    restarts, joined = posed.put_back_talkers(solved.x, recipe.n_sources), None
+    if recipe.joiner is not None and is_heard and n_samples > 1:
+        made = recipe.joiner(solved.x[0], scores, posed.prior_hz)
+        joined = posed.put_back_talkers(made[None, None], recipe.n_sources)[0]
+    talkers, result, restarts = Talkers.of(restarts, scores.tolist(), posed.wave[0], posed.rate_hz, joined)
     chosen = {name: value[:, [talkers.chosen]] for name, value in solved.described.items()}
     stft = recipe.likelihood.stft
     return Restoration(

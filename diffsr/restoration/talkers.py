@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import best_restart, confidence, in_order_of
 from diffsr.signal.levels import active_rms, db
 
@@ -46,9 +45,16 @@ class Talkers:
         scores: Sequence[float],
         wave: Tensor,
         rate_hz: int,
-        joiner: Joiner | None = None,
+        joined: Tensor | None = None,
     ) -> tuple[Talkers, Tensor, Tensor]:
-        """Choose among restarts `[R, S, T]` of the recording `wave [T]`, and join them.
+        """Choose among restarts `[R, S, T]` of the recording `wave [T]`.
+
+        Args:
+            restarts: At rate and level of the recording.
+            scores: Of each restart.
+            wave: The recording.
+            rate_hz: Its rate.
+            joined: What was made of all restarts `[S, T]`; None takes the one that ranks first.
 
         Returns:
             What is known, the result `[S, T]`, and the restarts; all with the talkers in the order of the
@@ -56,17 +62,16 @@ class Talkers:
         """
         chosen = best_restart(scores)
         ordered = in_order_of(restarts, chosen)
-        result, joined = ordered[chosen], joiner is not None and len(restarts) > 1
-        if joiner is not None and joined:
-            made = joiner(ordered, torch.tensor(list(scores)), rate_hz)
-            result = in_order_of(torch.stack([result, made]), 0)[1]
+        result = ordered[chosen]
+        if joined is not None:
+            result = in_order_of(torch.stack([result, joined]), 0)[1]
         levels = db(active_rms(result, rate_hz))
         recorded = db(active_rms(wave, rate_hz))
         found = cls(
             wave - result.sum(0),
             [_number(score) for score in scores],
             chosen,
-            joined,
+            joined is not None,
             _number(confidence(ordered, chosen)),
             [_number(float(level)) for level in levels],
             [_number(float(level - recorded)) for level in levels],

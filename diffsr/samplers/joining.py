@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -56,8 +57,8 @@ class Consensus(Joiner):
     def __init__(self, piece_s: float = 0.128, memory_s: float = 1.0, floor: float = 0.1) -> None:
         if not (piece_s > 0 and memory_s > 0 and floor > 0):
             raise ConfigError(
-                f"Consensus has pieces of {piece_s:g} s, a memory of {memory_s:g} s and a floor of {floor:g}; "
-                "expected numbers above 0."
+                f"Consensus has pieces of {piece_s:g} s, a memory of {memory_s:g} s and a floor of "
+                f"{floor:g}; expected numbers above 0."
             )
         self.piece_s, self.memory_s, self.floor = piece_s, memory_s, floor
 
@@ -66,19 +67,17 @@ class Consensus(Joiner):
         kept = scores != -torch.inf  # NaN is no score, not the worst
         if not kept.any():
             return restarts[0]
-        restarts = restarts[kept]
-        weight = self.weights(scores[kept]).to(restarts)
+        restarts, weight = restarts[kept], self.weights(scores[kept]).to(restarts)
         size, n_samples = 2 * max(1, round(self.piece_s * rate_hz / 2)), restarts.shape[-1]
         starts = window_starts(n_samples, size, size // 2)
         pieces = torch.stack([restarts[..., start : start + size] for start in starts], dim=1)
         votes = _votes(pieces, weight)
-        order = torch.as_tensor(_orders(votes.cpu().numpy(), float(np.exp(-self.piece_s / 2 / self.memory_s))))
-        votes = votes.gather(3, order.to(votes.device)[None, :, None].expand_as(votes))
-        own, agreement = _assigned(votes)
-        share = agreement + 1e-6 * agreement.amax() * weight[:, None] + torch.finfo(votes.dtype).tiny
-        share = share / share.sum(0)
-        joined = (share[..., None, None] * _in_order(pieces, own)).sum(0)
-        return crossfade(joined.movedim(0, 1), starts, n_samples)
+        decay = math.exp(-self.piece_s / 2 / self.memory_s)
+        order = torch.as_tensor(_orders(votes.double().cpu().numpy(), decay)).to(votes.device)
+        tracks, agreement = _assigned(votes.gather(3, order[None, :, None].expand_as(votes)))
+        share = agreement + 1e-6 * agreement.amax() * weight[:, None]  # where none agree
+        share = share + torch.finfo(share.dtype).tiny  # where all are silent
+        return crossfade(_mean(_in_order(pieces, tracks), share).movedim(0, 1), starts, n_samples)
 
     def weights(self, scores: Tensor) -> Tensor:
         """Of restarts with scores `[R]`, above 0 and with a sum of 1; equal where there are no scores."""
@@ -101,21 +100,27 @@ def _votes(pieces: Tensor, weight: Tensor) -> Tensor:
     first = apart.square().sum((2, 3)).argmax(0)
     shared = apart[first, torch.arange(pieces.shape[1], device=first.device)]
     for _ in range(N_ROUNDS):
-        own, agreement = _assigned(torch.einsum("rnil,njl->rnij", apart, shared))
-        shared = (agreement[..., None, None] * _in_order(apart, own)).sum(0)
+        tracks, agreement = _assigned(torch.einsum("rnil,njl->rnij", apart, shared))
+        shared = (agreement[..., None, None] * _in_order(apart, tracks)).sum(0)
         shared = shared / shared.square().sum((1, 2), keepdim=True).sqrt().clamp_min(1e-12)
     return torch.einsum("rnil,njl->rnij", apart, shared)
 
 
 def _assigned(alike: Tensor) -> tuple[Tensor, Tensor]:
-    """The track of each talker with the largest likeness `[R, N, S, S]`: tracks `[R, N, S]`, its sum `[R, N]`.
+    """The track that is most like each talker of a piece, all together: `[R, N, S, S] -> [R, N, S]`.
 
-    Sums below 0 are 0.
+    Returns:
+        The tracks, and how alike they are in sum `[R, N]`, at least 0.
     """
     flat = alike.double().cpu().numpy().reshape(-1, *alike.shape[-2:])
     tracks = torch.as_tensor(np.stack([_best_order(one.T) for one in flat])).to(alike.device)
     tracks = tracks.reshape(alike.shape[:-1])
     return tracks, alike.gather(2, tracks[:, :, None]).sum((2, 3)).clamp_min(0)
+
+
+def _mean(pieces: Tensor, share: Tensor) -> Tensor:
+    """Of the restarts: `[R, N, S, L]` with shares `[R, N]` -> `[N, S, L]`."""
+    return (pieces * (share / share.sum(0))[..., None, None]).sum(0)
 
 
 def _in_order(pieces: Tensor, tracks: Tensor) -> Tensor:

@@ -112,6 +112,15 @@ def test_late_reverberation_is_predicted_from_what_all_talkers_leave(make_speech
     assert float((late[1] - talkers.sum(0)).std()) > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("n_calls", "expected"), [(30, (30, 4)), (60, (60, 4)), (120, (60, 8)), (200, (60, 13))]
+)
+def test_more_calls_are_more_levels_and_then_more_restarts(n_calls, expected):
+    for task in TALKER_TASKS.values():
+        made = task(n_calls, 16000, 2)
+        assert (len(made.sampler.sigmas) - 1, made.n_samples) == expected
+
+
 # Shapes and levels -----------------------------------------------------------------------------------
 
 

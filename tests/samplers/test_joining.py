@@ -1,4 +1,4 @@
-"""Restarts joined by vote: what changes places is put back, what differs is averaged, what is lost is left out."""
+"""Restarts joined by vote: what changes places is put back, what differs is averaged, what is lost left out."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def test_pauses_do_not_lose_who_is_who():
     assert error_db(joined, true) < -12.0
 
 
-@pytest.mark.parametrize("setting", [{"piece_s": 0.0}, {"memory_s": -1.0}, {"floor": 0.0}, {"floor": math.nan}])
+@pytest.mark.parametrize(
+    "setting", [{"piece_s": 0.0}, {"memory_s": -1.0}, {"floor": 0.0}, {"floor": math.nan}]
+)
 def test_settings_that_make_no_sense_are_refused(setting):
     with pytest.raises(ConfigError, match="expected numbers above 0"):
         Consensus(**setting)
