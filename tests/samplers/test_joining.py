@@ -1,4 +1,4 @@
-"""Restarts joined by vote: what changes places is put back, what differs is averaged, what is lost left out."""
+"""Restarts joined by vote: changes of places are put back, differences averaged, lost restarts left out."""
 
 from __future__ import annotations
 
