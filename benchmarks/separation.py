@@ -31,7 +31,6 @@ from diffsr.recipes import PRESETS, TALKER_TASKS, Recipe, make_recipe
 from diffsr.samplers import (
     AnnealedSampler,
     BalancedRenoise,
-    Consensus,
     Dirac,
     ExchangeVoices,
     FromNoise,
@@ -40,6 +39,7 @@ from diffsr.samplers import (
     Remainder,
     Renoise,
     SpeakerGuidance,
+    VoicesInOrder,
 )
 from diffsr.samplers.ranking import mean_agreement_db
 
@@ -226,7 +226,7 @@ def scores_of(restarts: Tensor, reference: Tensor, mixture: Tensor, voices: OneV
     before = scored[0].input["si_sdr_db"]
     gains = [row.output["si_sdr_db"] - before for row in scored]
     chosen = ranks(restarts, voices)
-    joined = Consensus()(restarts, voices.scores(restarts), 16000)
+    joined = VoicesInOrder()(restarts, voices.scores(restarts), 16000)
     result = score_item(joined, reference, 16000, mixture, METRICS)
     pieces = {name: result.output[name] - before for name in METRICS[1:-1]}
     pieces["estoi"] = result.output["estoi"] - result.input["estoi"]

@@ -35,6 +35,7 @@ from diffsr.samplers import (
     UpdateLowPass,
     UpdateNoise,
     UpdatePrediction,
+    VoicesInOrder,
 )
 from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWPE
@@ -209,7 +210,7 @@ def restarts(n_calls: int) -> tuple[int, int]:
 def _judged(rate_hz: int) -> tuple[Ranker, Joiner]:
     """How restarts are judged and joined: by their voices at the rate of the encoder, else by agreement."""
     if rate_hz == ENCODER_HZ:
-        return OneVoice(), Consensus()
+        return OneVoice(), VoicesInOrder()
     return Agreement(), Consensus(floor=3.0)  # dB
 
 

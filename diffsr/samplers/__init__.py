@@ -23,7 +23,7 @@ from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
-from diffsr.samplers.voices import ExchangeVoices, OneVoice
+from diffsr.samplers.voices import ExchangeVoices, OneVoice, VoicesInOrder
 
 __all__ = [
     "Agreement",
@@ -69,4 +69,5 @@ __all__ = [
     "UpdateGain",
     "UpdateLowPass",
     "UpdateNoise",
+    "VoicesInOrder",
 ]

@@ -1,4 +1,4 @@
-"""Who is who over time: exchanges of talkers within a state, and restarts ranked by their voices.
+"""Who is who over time: tracks put in order, within a state or at the end, and restarts ranked, by voices.
 
 In one channel every order of the pieces explains the recording, and what a prior says of two pieces is lost
 over a pause. A speaker encoder remembers. Nothing here sees a reference: tracks are compared with each other.
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffsr.errors import ConfigError
+from diffsr.samplers.joining import Consensus, Joiner
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.ranking import Ranker
 from diffsr.speakers import SpeakerEncoder
@@ -20,6 +21,7 @@ from diffsr.typing import Sources
 
 SHORTEST_S = 0.5
 """Of what the encoder takes."""
+FADE_S = 0.016
 
 
 class ExchangeVoices:
@@ -69,13 +71,55 @@ class ExchangeVoices:
         if not is_due or x0.shape[1] < 2 or x0.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
             return None
         segments = Segments.of(self.encoder.to(x0.device), x0, self.segment_s, self.hop_s)
-        order = torch.arange(x0.shape[1], device=x0.device)[None, :, None].repeat(len(x0), 1, x0.shape[-1])
-        for a in range(x0.shape[1]):
-            for b in range(a):
-                where = spread(exchanged(segments.of_tracks([a, b])), segments, x0.shape[-1])
-                pair = order[:, [a, b]]
-                order[:, [a, b]] = torch.where(where[:, None], pair.flip(1), pair)
-        return order
+        return voice_order(segments, x0.shape[-1])
+
+
+class VoicesInOrder(Joiner):
+    """Lets the voices of the joined restarts keep their tracks where votes cannot say who goes on in which.
+
+    After a long pause, and beyond what one window of the prior sees, all restarts may have changed places.
+    Decided as in `speakers.consistency.exchanged`, for each pair of tracks by itself.
+
+    Args:
+        joiner: What joins the restarts; None is `Consensus`.
+        encoder: What `SpeakerEncoder.from_pretrained` takes.
+        segment_s: Length of a segment, at least the 0.5 s of the encoder.
+        hop_s: Distance of segments, and length of the smallest piece.
+        cost: What a change takes, in segments that are beyond doubt.
+
+    Raises:
+        ConfigError: Segments that are too short, a hop that is not above 0, or a cost below 0.
+        CheckpointError: The encoder cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        joiner: Joiner | None = None,
+        encoder: str | Path = "speaker-16k",
+        segment_s: float = 1.5,
+        hop_s: float = 0.25,
+        cost: float = 3.0,
+    ) -> None:
+        check_segments(type(self).__name__, segment_s, hop_s)
+        if not cost >= 0:
+            raise ConfigError(f"VoicesInOrder has a cost of {cost:g}; expected 0 or more.")
+        self.joiner = joiner or Consensus()
+        self.encoder = SpeakerEncoder.from_pretrained(encoder)
+        self.segment_s, self.hop_s, self.cost = segment_s, hop_s, cost
+
+    def __call__(self, restarts: Sources, scores: Tensor, rate_hz: int) -> Tensor:
+        """See `Joiner`.
+
+        Raises:
+            ConfigError: The encoder is for another rate.
+        """
+        check_rate(self.encoder, rate_hz)
+        joined = self.joiner(restarts, scores, rate_hz)[None]
+        if joined.shape[-1] < round(SHORTEST_S * rate_hz):
+            return joined[0]
+        segments = Segments.of(self.encoder.to(joined.device), joined, self.segment_s, self.hop_s)
+        order = voice_order(segments, joined.shape[-1], self.cost)
+        return crossfaded(joined, order, round(FADE_S * rate_hz))[0]
 
 
 class OneVoice(Ranker):
@@ -113,6 +157,28 @@ class OneVoice(Ranker):
             return x.new_zeros(len(x))
         finite = torch.where(x.isfinite(), x, 0.0)
         return consistency(Segments.of(self.encoder.to(x.device), finite, self.segment_s, self.hop_s))
+
+
+def voice_order(segments: Segments, n_samples: int, cost: float = 0.0) -> Tensor:
+    """The track that each voice is in, long `[rows, S, T]`: `exchanged` for each pair of tracks."""
+    n_rows, n_tracks = segments.weight.shape[:2]
+    order = torch.arange(n_tracks, device=segments.weight.device)[None, :, None].repeat(n_rows, 1, n_samples)
+    for a in range(n_tracks):
+        for b in range(a):
+            where = spread(exchanged(segments.of_tracks([a, b]), cost), segments, n_samples)
+            pair = order[:, [a, b]]
+            order[:, [a, b]] = torch.where(where[:, None], pair.flip(1), pair)
+    return order
+
+
+def crossfaded(x: Sources, order: Tensor, n_fade: int) -> Sources:
+    """The tracks in an order `[rows, S, T]`, faded over `n_fade` samples where it changes; the sum stays."""
+    taken = torch.zeros_like(x)
+    padded = (n_fade // 2, n_fade - 1 - n_fade // 2)
+    for track in range(x.shape[1]):
+        is_here = torch.nn.functional.pad((order == track).to(x.dtype), padded, mode="replicate")
+        taken += torch.nn.functional.avg_pool1d(is_here, n_fade, 1) * x[:, [track]]
+    return taken
 
 
 def spread(of_segments: Tensor, segments: Segments, n_samples: int) -> Tensor:

@@ -69,23 +69,44 @@ def consistency(segments: Segments) -> Tensor:
     return mean(own) - mean(~own)
 
 
-def exchanged(segments: Segments) -> Tensor:
+def exchanged(segments: Segments, cost: float = 0.0) -> Tensor:
     """Where the voices of two tracks have changed places, bool `[R, N]`.
 
     The difference of the two embeddings of a segment turns round where the voices change places. Its main
     direction over the segments, found by singular vectors and refined by signs, is the difference of the
     voices. The longer side stays.
+
+    Args:
+        segments: Of two tracks.
+        cost: What a change of places takes, in segments that are beyond doubt; 0 decides each by itself.
     """
     difference = segments.embedding[:, 0] - segments.embedding[:, 1]
     weight = segments.weight.amin(1)
     told = difference * weight[..., None]
     main = torch.linalg.svd(told * weight[..., None].clamp_min(1e-12).rsqrt(), full_matrices=False)[2][:, 0]
     for _ in range(N_ROUNDS):
-        sign = _sign((difference * main[:, None]).sum(-1))
+        main = main / main.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(main.dtype).tiny)
+        sign = _signs((difference * main[:, None]).sum(-1) * weight, cost)
         main = (sign[..., None] * told).sum(1)
-    along = (difference * main[:, None]).sum(-1)
-    majority = _sign((_sign(along) * weight).sum(-1))
-    return along * majority[:, None] < 0
+    majority = _sign((sign * weight).sum(-1))
+    return sign * majority[:, None] < 0
+
+
+def _signs(evidence: Tensor, cost: float) -> Tensor:
+    """The signs `[R, N]` that agree best with the evidence where each change costs something (Viterbi)."""
+    if cost == 0:
+        return _sign(evidence)
+    gain = torch.stack([evidence, -evidence], dim=-1)  # of the sign +1, of -1
+    total, changes = gain[:, 0], []
+    for piece in gain[:, 1:].unbind(1):
+        changes.append(total.flip(-1) - cost > total)
+        total = torch.maximum(total, total.flip(-1) - cost) + piece
+    state = total.argmax(-1, keepdim=True)
+    states = [state]
+    for changed in reversed(changes):
+        state = torch.where(changed.gather(1, state), 1 - state, state)
+        states.append(state)
+    return 1.0 - 2.0 * torch.cat(states[::-1], dim=1)
 
 
 def _sign(x: Tensor) -> Tensor:

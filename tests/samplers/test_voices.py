@@ -13,6 +13,7 @@ from diffsr.errors import CheckpointError, ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.samplers import (
     AnnealedSampler,
+    Consensus,
     Euler,
     ExchangeVoices,
     FromNoise,
@@ -20,9 +21,11 @@ from diffsr.samplers import (
     Problem,
     RowNoise,
     Unguided,
+    VoicesInOrder,
 )
 from diffsr.samplers.exchange import exchange
-from diffsr.speakers.consistency import Segments, consistency
+from diffsr.samplers.voices import crossfaded
+from diffsr.speakers.consistency import Segments, _signs, consistency
 
 RATE_HZ = 16_000
 MIDDLE = torch.tensor([0.2])
@@ -61,6 +64,66 @@ def test_exchanged_voices_go_back_where_they_were(move, pair):
     share_wrong = (right != pair).any(0).float().mean()
     assert share_wrong < 0.1  # seams are found to a fraction of a segment
     torch.testing.assert_close(right.sum(0), pair.sum(0), rtol=0, atol=0)
+
+
+def test_restarts_that_all_change_places_in_a_pause_are_put_in_order(pair):
+    quiet = pair.clone()
+    quiet[:, 30_000:46_000] = 0.0
+    restarts = torch.stack([swapped(quiet, 2.5, 4.0), swapped(quiet, 2.2, 4.0)])
+    scores = torch.zeros(2)
+    joined = Consensus()(restarts, scores, RATE_HZ)
+    assert (joined != quiet).any(0).float().mean() > 0.2
+    right = VoicesInOrder()(restarts, scores, RATE_HZ)
+    torch.testing.assert_close(right.sum(0), quiet.sum(0), rtol=0, atol=1e-5)
+    assert ((right - quiet).abs() > 1e-4).any(0).float().mean() < 0.1
+
+
+@pytest.mark.parametrize(("cost", "is_right"), [(0.0, True), (3.0, True), (1e3, False)])
+def test_a_change_has_its_cost(pair, cost, is_right):
+    wrong = swapped(pair, 2.5, 4.0)
+    found = VoicesInOrder(cost=cost)(wrong[None], torch.zeros(1), RATE_HZ)
+    differs = float(((found - pair).abs() > 1e-4).any(0).float().mean())
+    assert differs < 0.1 if is_right else differs > 0.3
+
+
+def test_the_path_of_signs_is_the_best_of_all_paths():
+    evidence = torch.randn(3, 9, generator=torch.Generator().manual_seed(0))
+    paths = torch.tensor(list(itertools.product((1.0, -1.0), repeat=9)))
+    changes = (paths[:, 1:] != paths[:, :-1]).sum(-1)
+    for cost in (0.0, 0.3, 1.0, 5.0):
+        best = (evidence @ paths.T - cost * changes).max(-1).values
+        found = _signs(evidence, cost)
+        worth = (found * evidence).sum(-1) - cost * (found[:, 1:] != found[:, :-1]).sum(-1)
+        torch.testing.assert_close(worth, best)
+
+
+def test_tracks_fade_where_their_order_changes(pair):
+    order = torch.tensor([0, 1])[:, None].repeat(1, pair.shape[-1])
+    order[:, 32_000:] = order[:, 32_000:].flip(0)
+    faded = crossfaded(pair[None], order[None], 256)[0]
+    torch.testing.assert_close(faded.sum(0), pair.sum(0), rtol=0, atol=1e-5)
+    hard = exchange(pair[None], order[None])[0]
+    torch.testing.assert_close(faded[:, :31_800], hard[:, :31_800])
+    torch.testing.assert_close(faded[:, 32_200:], hard[:, 32_200:])
+    assert float((faded - hard).abs().max()) > 0.0
+
+
+@pytest.mark.parametrize("n_samples", [100, 7_999, 8_000])
+def test_what_is_too_short_for_the_encoder_is_joined_only(pair, n_samples):
+    restarts = pair[None, :, :n_samples].repeat(2, 1, 1)
+    found = VoicesInOrder()(restarts, torch.zeros(2), RATE_HZ)
+    torch.testing.assert_close(found, restarts[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("setting", "words"), [({"cost": -1.0}, "cost"), ({"segment_s": 0.2}, "segments")])
+def test_settings_of_the_order_that_make_no_sense_are_refused(setting, words):
+    with pytest.raises(ConfigError, match=words):
+        VoicesInOrder(**setting)
+
+
+def test_voices_at_another_rate_are_refused(pair):
+    with pytest.raises(ConfigError, match="speaker encoder is for 16000 Hz"):
+        VoicesInOrder()(pair[None], torch.zeros(1), 8000)
 
 
 def test_tracks_of_one_voice_each_stay(move, pair):
