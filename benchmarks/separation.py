@@ -83,6 +83,7 @@ def dirac(churn: float = 7.0, exchange: ExchangeVoices | None = None) -> Callabl
 
     def change(recipe: Recipe) -> None:
         n_steps = len(recipe.sampler.sigmas) - 1
+        recipe.voices = None
         recipe.sampler = AnnealedSampler(
             Dirac(share_below=5.1e-3),
             estimators=[],
@@ -98,6 +99,11 @@ def dirac(churn: float = 7.0, exchange: ExchangeVoices | None = None) -> Callabl
     return change
 
 
+def untold(recipe: Recipe) -> None:
+    """Nobody is told any voice."""
+    recipe.voices = None
+
+
 def guided(recipe: Recipe) -> None:
     """Estimates are moved towards one voice in each track, besides."""
     recipe.sampler.guidance = SpeakerGuidance(
@@ -110,13 +116,14 @@ def published(name: str, n_steps: int, churn: float = 0.0) -> Callable[[Recipe],
 
     def change(recipe: Recipe) -> None:
         told = [f"sampler.init_args.n_steps={n_steps}", f"sampler.init_args.churn={churn}"]
-        recipe.sampler = load_recipe(EXPERIMENTS / f"{name}.yaml", told).sampler
+        recipe.sampler, recipe.voices = load_recipe(EXPERIMENTS / f"{name}.yaml", told).sampler, None
 
     return change
 
 
 WAYS: dict[str, Callable[[Recipe], None]] = {
     "default": lambda recipe: None,
+    "untold": untold,
     "shares 1 1": shares(1.0, 1.0),
     "shares .86 .86": shares(0.86, 0.86),
     "shares .74 .74": shares(0.74, 0.74),
@@ -161,7 +168,7 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
 
 
 def digest(recipe: Recipe, options: argparse.Namespace) -> str:
-    """Of task, sampler, prior and number: results of another sampler are not read by mistake."""
+    """Of task, sampler, what is told, prior and number: results of another sampler are not read by mistake."""
 
     def plain(thing: object) -> object:
         if isinstance(thing, Tensor):
@@ -173,7 +180,7 @@ def digest(recipe: Recipe, options: argparse.Namespace) -> str:
         settings = {} if isinstance(thing, torch.nn.Module) else vars(thing)
         return [type(thing).__name__, *((name, plain(value)) for name, value in sorted(settings.items()))]
 
-    told = [options.task, plain(recipe.sampler), options.prior, options.restarts]
+    told = [options.task, plain(recipe.sampler), plain(recipe.voices), options.prior, options.restarts]
     return hashlib.sha1(json.dumps(told).encode()).hexdigest()[:8]
 
 

@@ -20,6 +20,7 @@ from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration
 from diffsr.restoration.batch import batches, restore_batch
 from diffsr.restoration.choice import check_choice, choose_recipe
+from diffsr.restoration.solving import part_of
 from diffsr.samplers.annealed import OnStep
 
 CUDA_BATCH = 8
@@ -160,7 +161,7 @@ class Restorer:
         groups = batches({place: one.y.shape[-1] for place, one in posed.items()}, self.batch_size)
         for number, group in enumerate(groups):
             members = [posed[place] for place in group]
-            steps = _part(on_step, number, len(groups))
+            steps = part_of(on_step, number, len(groups))
             done = restore_batch(members, self.prior, self.recipe, self.seed, self.n_samples, steps)
             results.update(zip(group, done, strict=True))
         return [results[place] for place in range(len(waves))]
@@ -261,11 +262,3 @@ def restore(
         return shaped if isinstance(audio, Tensor) else shaped.numpy()
 
     return result.converted(as_given)
-
-
-def _part(on_step: OnStep | None, number: int, n_parts: int) -> OnStep | None:
-    """Progress of one of several parts as that of the whole."""
-    if on_step is None or n_parts == 1:
-        return on_step
-    whole = on_step
-    return lambda done, total: whole(number * total + done, n_parts * total)

@@ -31,6 +31,7 @@ from diffsr.samplers import (
     Projection,
     Proximal,
     Renoise,
+    TellVoices,
     UpdateLateReverberation,
     UpdateLowPass,
     UpdateNoise,
@@ -70,6 +71,7 @@ class Recipe:
         n_sources: Talkers S.
         ranker: Tells how good a restart is, where there are several talkers.
         joiner: Makes the result of the restarts of several talkers; None takes the one that ranks first.
+        voices: Tells later restarts the voices that the first ones found, where the prior takes them.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
@@ -79,6 +81,7 @@ class Recipe:
     n_sources: int = 1
     ranker: Ranker = field(default_factory=Agreement)
     joiner: Joiner | None = None
+    voices: TellVoices | None = None
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
@@ -207,11 +210,11 @@ def restarts(n_calls: int) -> tuple[int, int]:
     return n_steps, RESTARTS * n_calls // n_steps
 
 
-def _judged(rate_hz: int) -> tuple[Ranker, Joiner]:
-    """How restarts are judged and joined: by their voices at the rate of the encoder, else by agreement."""
+def _judged(rate_hz: int) -> tuple[Ranker, Joiner, TellVoices | None]:
+    """How restarts are judged, joined and told: by voices at the rate of the encoder, else by agreement."""
     if rate_hz == ENCODER_HZ:
-        return OneVoice(), VoicesInOrder()
-    return Agreement(), Consensus(floor=3.0)  # dB
+        return OneVoice(), VoicesInOrder(), TellVoices()
+    return Agreement(), Consensus(floor=3.0), None  # dB
 
 
 TASKS: dict[str, Callable[[int, int], Recipe]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from diffsr.diffusion.prior import Prior
 from diffsr.signal.stft import STFT
 from diffsr.signal.windows import crossfade, window_starts
 from diffsr.typing import Denoiser
@@ -35,22 +36,30 @@ class WindowedPrior(nn.Module):
         self.overlap = round(overlap_s * prior.rate_hz)
         self.windows_per_call = windows_per_call
 
-    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """`[..., T]` and `[...]` -> `[..., T]`, as `Prior.denoise`."""
+    @property
+    def speaker_width(self) -> int:
+        """Width of the embedding of a talker that `denoise` takes; 0 where it takes none."""
+        return self.prior.speaker_width if isinstance(self.prior, Prior) else 0
+
+    def denoise(self, z: Tensor, sigma: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """`[..., T]`, `[...]` and `[..., E]` -> `[..., T]`, as `Prior.denoise`."""
         n_samples = z.shape[-1]
         starts = window_starts(n_samples, self.window, self.overlap)
-        if len(starts) == 1:
-            return self._in_parts(z.reshape(-1, n_samples), sigma.reshape(-1)).reshape(z.shape)
-        pieces = torch.stack([z[..., start : start + self.window] for start in starts], dim=-2)
-        flat = pieces.reshape(-1, self.window)
+        pieces = z[..., None, :]
+        if len(starts) > 1:
+            pieces = torch.stack([z[..., start : start + self.window] for start in starts], dim=-2)
         levels = sigma[..., None].expand(pieces.shape[:-1]).reshape(-1)
-        return crossfade(self._in_parts(flat, levels).reshape(pieces.shape), starts, n_samples)
+        if speaker is not None:
+            speaker = speaker[..., None, :].expand(*pieces.shape[:-1], -1).reshape(len(levels), -1)
+        flat = self._in_parts(pieces.reshape(len(levels), -1), levels, speaker)
+        found = flat.reshape(pieces.shape)
+        return found[..., 0, :] if len(starts) == 1 else crossfade(found, starts, n_samples)
 
-    def _in_parts(self, windows: Tensor, levels: Tensor) -> Tensor:
-        """`[B, T]` and `[B]` -> `[B, T]`, a few windows at a time."""
-        n = self.windows_per_call
-        parts = zip(windows.split(n), levels.split(n), strict=True)
-        return torch.cat([self.prior.denoise(part, level) for part, level in parts])
+    def _in_parts(self, windows: Tensor, levels: Tensor, speaker: Tensor | None) -> Tensor:
+        """`[B, T]`, `[B]` and `[B, E]` -> `[B, T]`, a few windows at a time."""
+        given = [windows, levels] if speaker is None else [windows, levels, speaker]
+        parts = zip(*(one.split(self.windows_per_call) for one in given), strict=True)
+        return torch.cat([self.prior.denoise(*part) for part in parts])
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """As the prior's."""

@@ -23,6 +23,7 @@ from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
+from diffsr.samplers.telling import TellVoices
 from diffsr.samplers.voices import ExchangeVoices, OneVoice, VoicesInOrder
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "ResidualNoise",
     "RowNoise",
     "Samples",
+    "TellVoices",
     "Unguided",
     "UpdateGain",
     "UpdateLowPass",

@@ -19,10 +19,12 @@ class RowNoise:
         seed: Seed of the run.
         item_ids: Identity of each item, length B.
         n_restarts: Posterior samples per item, R; rows are ordered item by item.
+        first: Number of the first of them.
     """
 
-    def __init__(self, seed: int, item_ids: Sequence[str], n_restarts: int = 1) -> None:
-        keys = [f"{seed}/{item}/{restart}" for item in item_ids for restart in range(n_restarts)]
+    def __init__(self, seed: int, item_ids: Sequence[str], n_restarts: int = 1, first: int = 0) -> None:
+        restarts = range(first, first + n_restarts)
+        keys = [f"{seed}/{item}/{restart}" for item in item_ids for restart in restarts]
         self.generators = [torch.Generator().manual_seed(_hash63(key)) for key in keys]
 
     def normal_like(self, reference: Tensor) -> Tensor:

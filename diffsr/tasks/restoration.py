@@ -17,7 +17,7 @@ from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
-from diffsr.samplers import Agreement, AnnealedSampler
+from diffsr.samplers import Agreement, AnnealedSampler, TellVoices
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
@@ -48,6 +48,7 @@ class RestorationModule(LightningModule):
         talkers: How many there are, 2 to 8, of tasks for several, which need it; else None.
         ranker: Tells how good a sample of several talkers is; None is `diffsr.samplers.Agreement`.
         joiner: Makes one result of them; None takes the one that ranks first.
+        voices: Tells the later of them the voices that the first ones found; None tells nobody.
 
     Raises:
         ConfigError: A number of talkers for a task that restores one, or one that does not fit.
@@ -73,6 +74,7 @@ class RestorationModule(LightningModule):
         talkers: int | None = None,
         ranker: Ranker | None = None,
         joiner: Joiner | None = None,
+        voices: TellVoices | None = None,
     ) -> None:
         super().__init__()
         self._check_talkers(talkers)
@@ -86,6 +88,7 @@ class RestorationModule(LightningModule):
                 talkers or 1,
                 ranker or Agreement(),
                 joiner,
+                voices,
             ),
             seed=seed,
             device="cpu",

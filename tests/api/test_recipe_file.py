@@ -151,7 +151,7 @@ WRITTEN = [
 @pytest.mark.parametrize(("task", "name"), WRITTEN)
 def test_the_default_experiment_and_that_on_scenes_are_the_default_recipe(task, name):
     written, coded = load_recipe(EXPERIMENTS / task / f"{name}.yaml"), make_recipe(task)
-    for part in ("sampler", "likelihood", "degradation", "ranker", "joiner"):
+    for part in ("sampler", "likelihood", "degradation", "ranker", "joiner", "voices"):
         assert settings(getattr(written, part)) == settings(getattr(coded, part))
     assert written.n_samples == coded.n_samples
     assert written.n_sources == coded.n_sources

@@ -22,8 +22,8 @@ from diffsr.io.audio import read_audio, write_audio
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import MAX_TALKERS, TALKER_TASKS, Recipe, make_recipe
 from diffsr.restoration import Posed, UnfinishedError
-from diffsr.restoration.batch import solve
 from diffsr.restoration.side_files import AudioFiles
+from diffsr.restoration.solving import solve
 from diffsr.restoration.talkers import Talkers
 from diffsr.samplers import AnnealedSampler, Proximal, Renoise
 

@@ -1,0 +1,177 @@
+"""Posterior samples of many channels in one batch: second tries, and talkers that are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffsr.diffusion import ToldPrior, WindowedPrior
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler, Problem, RowNoise
+from diffsr.samplers.annealed import OnStep
+from diffsr.samplers.divergence import DivergedError
+from diffsr.samplers.ranking import best_restart
+from diffsr.typing import Denoiser
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What became of K channels with R posterior samples each.
+
+    Attributes:
+        x: The samples `[K, R, S, T]`; of channels that failed, the last estimates that were of use.
+        n_calls: Calls of the prior for each channel, all samples together.
+        described: The physics of each channel and sample: name -> `[K, R, ...]`.
+        failed: Channels whose sampler diverged twice, with the message.
+        scores: Of each sample by the ranker of the recipe `[K, R]`, NaN where there is none.
+    """
+
+    x: Tensor
+    n_calls: list[int]
+    described: dict[str, Tensor]
+    failed: dict[int, str]
+    scores: Tensor
+
+    def of(self, channels: slice) -> Solved:
+        """Some of the channels."""
+        described = {name: value[channels] for name, value in self.described.items()}
+        failed = {
+            k - channels.start: text for k, text in self.failed.items() if channels.start <= k < channels.stop
+        }
+        return Solved(self.x[channels], self.n_calls[channels], described, failed, self.scores[channels])
+
+    def and_more(self, more: Solved) -> Solved:
+        """With further samples of the same channels; a channel has failed where both have."""
+        described = {
+            name: torch.cat([value, more.described[name]], dim=1) for name, value in self.described.items()
+        }
+        return Solved(
+            torch.cat([self.x, more.x], dim=1),
+            [a + b for a, b in zip(self.n_calls, more.n_calls, strict=True)],
+            described,
+            {k: text for k, text in self.failed.items() if k in more.failed},
+            torch.cat([self.scores, more.scores], dim=1),
+        )
+
+
+def solve(
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int = 1,
+    on_step: OnStep | None = None,
+) -> Solved:
+    """Posterior samples of channels `[K, T]` that are at the level of the prior, each as if it were alone.
+
+    Where a recipe tells voices, the later restarts know those that the first ones have found.
+    """
+    if not ids:
+        nothing = waves.new_zeros(0, n_samples, recipe.n_sources, waves.shape[-1])
+        return Solved(nothing, [], {}, {}, torch.empty(0, n_samples))
+    n_first = n_samples
+    if recipe.voices is not None and recipe.n_sources > 1:
+        n_first = recipe.voices.n_untold(prior, n_samples, waves.shape[-1])
+    n_passes = 1 if n_first == n_samples else 2
+    restarts = range(n_first)
+    solved = _tried(waves, ids, prior, recipe, seed, restarts, part_of(on_step, 0, n_passes))
+    if recipe.voices is None or n_passes == 1:
+        return solved
+    assert isinstance(prior, WindowedPrior)
+    restarts = range(n_first, n_samples)
+    told = recipe.voices.told(prior, joined(solved, recipe, prior.rate_hz), len(restarts))
+    return solved.and_more(_tried(waves, ids, told, recipe, seed, restarts, part_of(on_step, 1, n_passes)))
+
+
+def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:
+    """One result of the restarts of each channel, `[K, S, T]`; of a recipe without a joiner the best one."""
+    if recipe.joiner is None:
+        best = [best_restart(scores) for scores in solved.scores.tolist()]
+        return solved.x[torch.arange(len(best)), best]
+    pairs = zip(solved.x, solved.scores, strict=True)
+    return torch.stack([recipe.joiner(x, scores, rate_hz) for x, scores in pairs])
+
+
+def part_of(on_step: OnStep | None, number: int, n_parts: int) -> OnStep | None:
+    """Progress of one of several parts as that of the whole."""
+    if on_step is None or n_parts == 1:
+        return on_step
+    whole = on_step
+    return lambda done, total: whole(number * total + done, n_parts * total)
+
+
+def _tried(
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    restarts: range,
+    on_step: OnStep | None,
+) -> Solved:
+    """Channels in which the sampler diverges are tried once more with smaller steps (`gentler`)."""
+    solved = _solve(recipe.sampler, waves, ids, prior, recipe, seed, restarts, on_step)
+    if not solved.failed:
+        return solved
+    lost = sorted(solved.failed)
+    known = prior.of(lost, len(restarts)) if isinstance(prior, ToldPrior) else prior
+    gentler = recipe.sampler.gentler()
+    again = _solve(gentler, waves[lost], [ids[k] for k in lost], known, recipe, seed, restarts, None)
+    for name, value in again.described.items():
+        solved.described[name][lost] = value
+    solved.x[lost], solved.scores[lost] = again.x, again.scores
+    calls = list(solved.n_calls)
+    for place, k in enumerate(lost):
+        calls[k] += again.n_calls[place]
+    failed = {lost[k]: message for k, message in again.failed.items()}
+    return Solved(solved.x, calls, solved.described, failed, solved.scores)
+
+
+def _solve(
+    sampler: AnnealedSampler,
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    restarts: range,
+    on_step: OnStep | None,
+) -> Solved:
+    n_samples = len(restarts)
+    noise = RowNoise(seed, ids, n_samples, restarts.start)
+    problem = Problem.pose(
+        waves[:, None], prior, recipe.degradation, recipe.likelihood, noise, n_samples, recipe.n_sources
+    )
+    message, lost = "", torch.zeros(len(problem.y), dtype=torch.bool)
+    try:
+        samples = sampler.sample(problem, sampler.start(problem), on_step)
+    except DivergedError as error:
+        samples, message = error.samples, str(error)
+        lost[error.rows] = True
+    rows = (len(waves), n_samples)
+    # One lost sample spoils a mean, and is only left out where one of them is chosen.
+    spoilt = lost.unflatten(0, rows)
+    spoilt = spoilt.all(1) if recipe.n_sources > 1 else spoilt.any(1)
+    failed = dict.fromkeys(spoilt.nonzero()[:, 0].tolist(), message)
+    scores = torch.full(lost.shape, math.nan)
+    if recipe.n_sources > 1:
+        scores = recipe.ranker(problem, samples.x).float().cpu()
+    scores = scores.masked_fill(lost, -math.inf).unflatten(0, rows)
+    x = samples.x.unflatten(0, rows)
+    described = {name: value.unflatten(0, rows) for name, value in _described(problem).items()}
+    n_calls = samples.n_calls + (prior.n_told if isinstance(prior, ToldPrior) else 0)
+    return Solved(x, [n_calls * n_samples] * len(waves), described, failed, scores)
+
+
+def _described(problem: Problem) -> dict[str, Tensor]:
+    """The physics of each row on the CPU, `[rows, ...]`; what the rows share is repeated."""
+    found = problem.likelihood.describe() | problem.degradation.describe()
+    n_rows = problem.y.shape[0]
+    return {
+        name: value.detach().cpu().expand(n_rows, *value.shape[1:]).clone() for name, value in found.items()
+    }
