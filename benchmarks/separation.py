@@ -168,7 +168,7 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
 
 
 def digest(recipe: Recipe, options: argparse.Namespace) -> str:
-    """Of task, sampler, what is told, prior and number: results of another sampler are not read by mistake."""
+    """Of task, sampler, told voices, prior and number: results of others are not read by mistake."""
 
     def plain(thing: object) -> object:
         if isinstance(thing, Tensor):

@@ -1,4 +1,4 @@
-"""Oracles: what the model could do if it knew the noise or the room of an item, never the speech.
+"""Oracles: what the model could do if it knew noise, room or voices of an item, never the speech.
 
 Upper bounds that tell which part of a method holds it back. They run under names of their own and never stand
 in default rows.
@@ -19,12 +19,13 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, Likelihood
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler, EMPasses
+from diffsr.samplers import AnnealedSampler, EMPasses, KnownVoices, TellVoices
 from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.room_estimation import UpdateRoom
 from diffsr.signal.resampling import resample
 
-ORACLES = ("noise", "room")
+ORACLES = ("noise", "room", "identity")
+_LACK = {"noise": "no noise", "room": "no room", "identity": "one talker"}
 _OF_THE_ROOM = (UpdateRoom, UpdatePrediction, UpdateLateReverberation, MeasureDecay)
 
 
@@ -35,22 +36,24 @@ class Known:
     Attributes:
         noise: What was added to the talkers, [C, T].
         responses: Of the room from each talker, [S, C, L], at any scale: its direct path becomes 1.
+        voices: What the shipped speaker encoder says of each talker's own speech, [S, E].
     """
 
     noise: Tensor | None = None
     responses: Tensor | None = None
+    voices: Tensor | None = None
 
     @property
     def is_nothing(self) -> bool:
         """Whether the observation is all there is."""
-        return self.noise is None and self.responses is None
+        return self.noise is None and self.responses is None and self.voices is None
 
 
 NOTHING = Known()
 
 
 def parse_oracle(text: str | None) -> tuple[str, ...]:
-    """`noise`, `room` or both with a comma in between, in the order of `ORACLES`.
+    """Some of `ORACLES` with commas in between, in their order.
 
     Raises:
         ConfigError: Anything else.
@@ -59,7 +62,7 @@ def parse_oracle(text: str | None) -> tuple[str, ...]:
     wrong = [name for name in names if name not in ORACLES]
     if wrong:
         raise ConfigError(
-            f"--oracle {text}: found {wrong[0]!r}, expected {' or '.join(ORACLES)}, or noise,room."
+            f"--oracle {text}: found {wrong[0]!r}, expected {', '.join(ORACLES)}, or several: noise,room."
         )
     return tuple(name for name in ORACLES if name in names)
 
@@ -70,11 +73,15 @@ def check_oracle(oracle: Sequence[str], track: Track) -> None:
     Raises:
         ConfigError: Names what is missing.
     """
-    there = {"noise": track.snr_db is not None, "room": bool(track.responses)}
+    there = {
+        "noise": track.snr_db is not None,
+        "room": bool(track.responses),
+        "identity": track.n_talkers > 1,
+    }
     missing = [name for name in oracle if not there[name]]
     if missing:
         raise ConfigError(
-            f"--oracle {','.join(oracle)}: the items of {track.name} have no {missing[0]}. Leave it out."
+            f"--oracle {','.join(oracle)}: the items of {track.name} have {_LACK[missing[0]]}. Leave it out."
         )
 
 
@@ -82,7 +89,14 @@ def known_of(rendered: Rendered, oracle: Sequence[str]) -> Known:
     """What of an item is told; copies, so that nobody can change what is scored."""
     noise = rendered.noise.clone() if "noise" in oracle else None
     responses = rendered.responses if "room" in oracle else None
-    return Known(noise, None if responses is None else responses.clone())
+    responses = None if responses is None else responses.clone()
+    return Known(noise, responses, _voices(rendered) if "identity" in oracle else None)
+
+
+def _voices(rendered: Rendered) -> Tensor:
+    """Embeddings of the talkers, [S, E]."""
+    encoder = TellVoices().encoder
+    return encoder(resample(rendered.reference, rendered.item.plan.rate_hz, encoder.rate_hz))
 
 
 def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
@@ -94,6 +108,9 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
         observation: What was recorded, [C, T], at the rate `from_hz`.
         from_hz: Rate of the item.
         to_hz: Rate of the prior.
+
+    Raises:
+        ConfigError: Voices for a recipe of one talker.
     """
     if known.noise is not None:
         stft = recipe.likelihood.stft
@@ -103,6 +120,10 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
             likelihood=KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples),
             sampler=_without(recipe.sampler, (UpdateLateReverberation,)),
         )
+    if known.voices is not None:
+        if recipe.n_sources < 2:
+            raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")
+        recipe = replace(recipe, voices=KnownVoices.of(known.voices, recipe.voices))
     if known.responses is not None:
         room = Room(resample(known.responses, from_hz, to_hz)[None], to_hz)
         recipe = replace(

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_it.add_argument(
         "--oracle",
         metavar="WHAT",
-        help="for a task: tell it the true noise power or room of each item: noise, room or noise,room",
+        help="for a task: tell it the true noise power, room or voices of each item: noise,room,identity",
     )
     run_it.add_argument("--device", help="for a task: auto, cpu, cuda, cuda:1, mps")
     run_it.add_argument("--seed", type=int, help="for a task: of the posterior samples (0)")

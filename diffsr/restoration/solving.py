@@ -77,15 +77,17 @@ def solve(
     n_first = n_samples
     if recipe.voices is not None and recipe.n_sources > 1:
         n_first = recipe.voices.n_untold(prior, n_samples, waves.shape[-1])
-    n_passes = 1 if n_first == n_samples else 2
-    restarts = range(n_first)
-    solved = _tried(waves, ids, prior, recipe, seed, restarts, part_of(on_step, 0, n_passes))
-    if recipe.voices is None or n_passes == 1:
-        return solved
-    assert isinstance(prior, WindowedPrior)
-    restarts = range(n_first, n_samples)
-    told = recipe.voices.told(prior, joined(solved, recipe, prior.rate_hz), len(restarts))
-    return solved.and_more(_tried(waves, ids, told, recipe, seed, restarts, part_of(on_step, 1, n_passes)))
+    n_passes = 2 if 0 < n_first < n_samples else 1
+    first, later = range(n_first), range(n_first, n_samples)
+    found: list[Solved] = []
+    if first:
+        found += [_tried(waves, ids, prior, recipe, seed, first, part_of(on_step, 0, n_passes))]
+    if later and recipe.voices is not None and isinstance(prior, WindowedPrior):
+        tracks = joined(found[0], recipe, prior.rate_hz) if found else waves[:, None]
+        told = recipe.voices.told(prior, recipe.voices.voices(tracks), len(later))
+        steps = part_of(on_step, n_passes - 1, n_passes)
+        found += [_tried(waves, ids, told, recipe, seed, later, steps)]
+    return found[0] if len(found) == 1 else found[0].and_more(found[1])
 
 
 def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:

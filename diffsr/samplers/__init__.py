@@ -23,7 +23,7 @@ from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
-from diffsr.samplers.telling import TellVoices
+from diffsr.samplers.telling import KnownVoices, TellVoices
 from diffsr.samplers.voices import ExchangeVoices, OneVoice, VoicesInOrder
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Every",
     "ExchangeVoices",
     "Heun",
+    "KnownVoices",
     "MeasureDecay",
     "NoiseLatent",
     "NoisePerturbed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,18 +41,48 @@ class TellVoices:
         self.encoder = SpeakerEncoder.from_pretrained(encoder)
 
     def n_untold(self, prior: Denoiser, n_restarts: int, n_samples: int) -> int:
-        """How many restarts come first: half, at least two.
+        """How many restarts come first: half, at least two; all of them where nobody can be told."""
+        return min(max(n_restarts // 2, 2), n_restarts) if self.takes(prior, n_samples) else n_restarts
 
-        All of them where nobody can be told: the prior takes no talkers, or those of another encoder, or the
-        recording of `n_samples` is too short to hear a voice in.
-        """
-        takes = isinstance(prior, WindowedPrior) and prior.speaker_width == self.encoder.embedding_dim
+    def takes(self, prior: Denoiser, n_samples: int) -> bool:
+        """Whether a prior takes the voices of this encoder, and a recording is long enough to hear them."""
         is_heard = n_samples >= SHORTEST_S * self.encoder.rate_hz and prior.rate_hz == self.encoder.rate_hz
-        return min(max(n_restarts // 2, 2), n_restarts) if takes and is_heard else n_restarts
+        is_told = isinstance(prior, WindowedPrior) and prior.speaker_width == self.encoder.embedding_dim
+        return is_heard and is_told
 
-    def told(self, prior: WindowedPrior, tracks: Sources, n_restarts: int) -> ToldPrior:
-        """The prior that knows the voices in tracks `[K, S, T]`, for rows of `n_restarts` each."""
+    def voices(self, tracks: Sources) -> Tensor:
+        """Of tracks `[K, S, T]`, `[K, S, E]`."""
         heard = torch.where(tracks.isfinite(), tracks, 0.0)
-        encoder = self.encoder.to(tracks.device)
-        voices: Tensor = encoder(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
+        return self.encoder.to(tracks.device)(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
+
+    def told(self, prior: WindowedPrior, voices: Tensor, n_restarts: int) -> ToldPrior:
+        """The prior that knows the voices `[K, S, E]`, for rows of `n_restarts` each."""
         return ToldPrior(prior, voices.repeat_interleave(n_restarts, 0), self.weight, self.sigma_low)
+
+
+class KnownVoices(TellVoices):
+    """All restarts are told voices that are known from elsewhere.
+
+    Args:
+        known: `[S, E]`, the same for all recordings.
+        others: See `TellVoices`.
+    """
+
+    def __init__(self, known: Tensor, **others: Any) -> None:  # noqa: ANN401 - of `TellVoices`
+        super().__init__(**others)
+        self.known = known
+
+    @classmethod
+    def of(cls, known: Tensor, like: TellVoices | None) -> KnownVoices:
+        """As strongly as another one tells what it finds."""
+        return cls(known) if like is None else cls(known, weight=like.weight, sigma_low=like.sigma_low)
+
+    def n_untold(self, prior: Denoiser, n_restarts: int, n_samples: int) -> int:
+        """None, if the prior takes talkers."""
+        return (
+            0 if super().n_untold(prior, max(n_restarts, 4), n_samples) < max(n_restarts, 4) else n_restarts
+        )
+
+    def voices(self, tracks: Sources) -> Tensor:
+        """The known ones for each of K recordings; of the tracks `[K, S, T]` only their number counts."""
+        return self.known.to(tracks).expand(len(tracks), -1, -1)

@@ -12,7 +12,7 @@ from diffsr.diffusion import Prior, ToldPrior, WindowedPrior
 from diffsr.errors import ConfigError
 from diffsr.networks import TFTransformer
 from diffsr.recipes import make_recipe
-from diffsr.samplers import TellVoices
+from diffsr.samplers import KnownVoices, TellVoices
 
 N_STEPS, N_TOLD = 4, 3
 """Noise levels, and those of them above 0.25."""
@@ -132,6 +132,15 @@ def test_calls_of_both_passes_and_their_progress_are_counted(told_prior, mixture
     done = restorer.restore(mixture, RATE_HZ, on_step=lambda *step: seen.append(step))
     assert done.n_calls == 2 * N_STEPS + 2 * (N_STEPS + N_TOLD)
     assert seen == [(k, 2 * N_STEPS) for k in range(1, 2 * N_STEPS + 1)]
+
+
+def test_known_voices_are_told_to_all_restarts(told_prior, mixture):
+    known = KnownVoices(voices(2, width=told_prior.speaker_width))
+    done = Restorer(told_prior, recipe=recipe(voices=known)).restore(mixture, RATE_HZ)
+    assert done.n_calls == 4 * (N_STEPS + N_TOLD)
+    assert done.samples.shape[0] == 4
+    single = Restorer(told_prior, recipe=recipe(1, voices=known)).restore(mixture, RATE_HZ)
+    assert single.n_calls == N_STEPS + N_TOLD
 
 
 def test_recordings_in_one_batch_are_told_their_own_voices(told_prior, make_speech):

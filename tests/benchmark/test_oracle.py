@@ -13,7 +13,7 @@ import torch
 from diffsr.benchmark import scenes, tracks
 from diffsr.benchmark.items import ItemList
 from diffsr.benchmark.lists import open_list
-from diffsr.benchmark.oracle import NOTHING, Known, informed, known_of, parse_oracle
+from diffsr.benchmark.oracle import NOTHING, Known, check_oracle, informed, known_of, parse_oracle
 from diffsr.benchmark.room_scores import room_errors, room_facts
 from diffsr.benchmark.runner import run_items
 from diffsr.benchmark.scorer import score_system
@@ -26,7 +26,7 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, NMFNoise
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe, make_recipe
-from diffsr.samplers import AnnealedSampler, EMPasses, Problem, RowNoise, UpdateNoise
+from diffsr.samplers import AnnealedSampler, EMPasses, KnownVoices, Problem, RowNoise, UpdateNoise
 from diffsr.samplers.room_estimation import UpdateRoom
 
 RATE_HZ = 16000
@@ -50,7 +50,13 @@ def rendered_of(opened: Opened, number: int = 0) -> scenes.Rendered:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(None, ()), ("noise", ("noise",)), ("room, noise", ("noise", "room")), ("room,room", ("room",))],
+    [
+        (None, ()),
+        ("noise", ("noise",)),
+        ("room, noise", ("noise", "room")),
+        ("room,room", ("room",)),
+        ("identity,room", ("room", "identity")),
+    ],
 )
 def test_names_of_oracles(text, expected):
     assert parse_oracle(text) == expected
@@ -58,7 +64,7 @@ def test_names_of_oracles(text, expected):
 
 @pytest.mark.parametrize("text", ["", "speech", "noise,talker"])
 def test_nothing_else_is_told(text):
-    with pytest.raises(ConfigError, match="expected noise or room, or noise,room"):
+    with pytest.raises(ConfigError, match="expected noise, room, identity, or several: noise,room"):
         parse_oracle(text)
 
 
@@ -93,6 +99,34 @@ def test_the_speech_is_not_among_what_is_told(opened):
             assert told is None or not _holds(told, rendered.reference)
     known_of(rendered, ("noise",)).noise.zero_()
     assert rendered.noise.any()  # a copy was told
+
+
+def test_voices_are_told_as_embeddings_in_the_place_of_those_that_are_found(opened):
+    rendered = rendered_of(opened)
+    pair = replace(rendered, reference=torch.stack([rendered.reference[0], rendered.reference[0].flip(-1)]))
+    known = known_of(pair, ("identity",))
+    assert not known.is_nothing
+    assert known.noise is None
+    assert known.voices.shape[0] == 2
+    assert known.voices.shape[1] < 200
+    torch.testing.assert_close(known.voices.norm(dim=-1), torch.ones(2))
+    own = make_recipe("separate")
+    told = informed(own, known, pair.observation, RATE_HZ, RATE_HZ)
+    assert isinstance(told.voices, KnownVoices)
+    assert torch.equal(told.voices.voices(torch.zeros(3, 2, 8)), known.voices.expand(3, -1, -1))
+    assert (told.voices.weight, told.voices.sigma_low) == (own.voices.weight, own.voices.sigma_low)
+    assert told.sampler is own.sampler
+    with pytest.raises(ConfigError, match="the system restores one talker"):
+        informed(make_recipe("enhance"), known, pair.observation, RATE_HZ, RATE_HZ)
+
+
+def test_identity_is_told_of_several_talkers_only():
+    check_oracle(("identity",), tracks.TRACKS["separate"])
+    check_oracle(("noise", "room", "identity"), tracks.TRACKS["joint"])
+    with pytest.raises(ConfigError, match="the items of enhance have one talker"):
+        check_oracle(("identity",), tracks.TRACKS["enhance"])
+    with pytest.raises(ConfigError, match="the items of separate have no noise"):
+        check_oracle(("noise",), tracks.TRACKS["separate"])
 
 
 def recipe(degradation) -> Recipe:
