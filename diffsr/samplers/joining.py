@@ -73,7 +73,7 @@ class Consensus(Joiner):
         pieces = torch.stack([restarts[..., start : start + size] for start in starts], dim=1)
         votes = _votes(pieces, weight)
         decay = math.exp(-self.piece_s / 2 / self.memory_s)
-        order = torch.as_tensor(_orders(votes.double().cpu().numpy(), decay)).to(votes.device)
+        order = torch.as_tensor(_orders(votes.cpu().double().numpy(), decay)).to(votes.device)
         tracks, agreement = _assigned(votes.gather(3, order[None, :, None].expand_as(votes)))
         share = agreement + 1e-6 * agreement.amax() * weight[:, None]  # where none agree
         share = share + torch.finfo(share.dtype).tiny  # where all are silent
@@ -112,7 +112,7 @@ def _assigned(alike: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The tracks, and how alike they are in sum `[R, N]`, at least 0.
     """
-    flat = alike.double().cpu().numpy().reshape(-1, *alike.shape[-2:])
+    flat = alike.cpu().double().numpy().reshape(-1, *alike.shape[-2:])
     tracks = torch.as_tensor(np.stack([_best_order(one.T) for one in flat])).to(alike.device)
     tracks = tracks.reshape(alike.shape[:-1])
     return tracks, alike.gather(2, tracks[:, :, None]).sum((2, 3)).clamp_min(0)
