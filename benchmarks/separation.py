@@ -1,6 +1,8 @@
 """Separates mixtures of the benchmark in several ways and prints what each is worth.
 
     python benchmarks/separation.py DATA [--task joint] [--count 20] [--restarts 4] [--ways default]
+    python benchmarks/separation.py DATA --talkers 3          # the first talker of the next item joins in
+    python benchmarks/separation.py DATA --quieter_db 10      # the second talker is quieter by so much
     python benchmarks/separation.py --list
 
 Each way is the shipped recipe `separate` (or `joint`) with something changed. Improvements of SI-SDR in dB
@@ -15,7 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor
 
 from diffsr.api import Restorer
-from diffsr.benchmark.items import committed_list
+from diffsr.benchmark.items import Item, committed_list
 from diffsr.benchmark.scenes import render_item
 from diffsr.evaluation.item import score_item
 from diffsr.recipe_file import load_recipe
@@ -153,9 +155,36 @@ WAYS.update(PUBLISHED)
 TALKERS_ONLY = {*PUBLISHED, *(way for way in WAYS if way.startswith("dirac"))}
 
 
+def sounds(options: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, mixture `[C, T]` and talkers `[S, T]` of each item, changed as the options say."""
+    found = committed_list(options.task, options.split)
+    items = found.choose(20)
+    for place in range(options.skip, options.count):
+        sound = render_item(items[place], options.data, found)
+        talkers, name = sound.reference.clone(), items[place].id
+        if options.quieter_db:
+            talkers[1] *= 10 ** (-options.quieter_db / 20)
+            name += f"-{options.quieter_db:g}dB"
+        if options.talkers == 3:
+            talkers, name = torch.cat([talkers, guest(items, place, options, talkers)]), name + "-three"
+        is_changed = name != items[place].id
+        yield name, talkers.sum(0)[None] if is_changed else sound.observation, talkers
+
+
+def guest(items: Sequence[Item], place: int, options: argparse.Namespace, talkers: Tensor) -> Tensor:
+    """A third talker, who is in another item, as loud as the first, `[1, T]`."""
+    own = {talker.speaker for talker in items[place].plan.talkers}
+    others = [*items[place + 1 :], *items[:place]]
+    other = next(one for one in others if one.plan.talkers[0].speaker not in own)
+    wave = render_item(other, options.data, committed_list(options.task, options.split)).reference[0]
+    length = talkers.shape[-1]
+    wave = wave.repeat(-(-length // len(wave)))[:length]
+    return (wave * talkers[0].norm() / wave.norm())[None]
+
+
 def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Namespace) -> Tensor:
     """`[R, S, T]`, made or read."""
-    recipe = make_recipe(options.task, options.preset, talkers=2)
+    recipe = make_recipe(options.task, options.preset, talkers=options.talkers)
     WAYS[way](recipe)
     place = Path(options.output) / f"{way}-{digest(recipe, options)}" / f"{item_id}.pt"
     if place.is_file():
@@ -200,6 +229,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="of the stratified 20")
     parser.add_argument("--skip", type=int, default=0, help="of these, so that two processes share them")
     parser.add_argument("--restarts", type=int, default=4)
+    parser.add_argument("--talkers", type=int, default=2, choices=(2, 3))
+    parser.add_argument("--quieter_db", type=float, default=0.0)
     parser.add_argument("--preset", default="default", choices=PRESETS)
     parser.add_argument("--prior", default="speech-16k-fast")
     parser.add_argument("--output", default="runs/separation")
@@ -215,15 +246,16 @@ def main() -> None:
         parser.error(f"--skip is {options.skip}; expected 0 to {options.count - 1}, below --count")
     if options.restarts < 2:
         parser.error(f"--restarts is {options.restarts}; expected 2 or more, of which one is chosen")
-    found, voices = committed_list(options.task, options.split), OneVoice()
+    if (options.talkers == 3 or options.quieter_db) and options.task == "joint":
+        parser.error("--talkers 3 and --quieter_db change mixtures without noise and room; expected separate")
+    voices = OneVoice()
     print("| " + " | ".join(COLUMNS) + " |")
     print("| --- " * len(COLUMNS) + "|")
     for way in options.ways:
         rows = []
-        for item in found.choose(20)[options.skip : options.count]:
-            sound = render_item(item, options.data, found)
-            restarts = restarts_of(way, sound.observation, item.id, options)
-            rows.append(scores_of(restarts, sound.reference, sound.observation[0], voices))
+        for name, mixture, talkers in sounds(options):
+            restarts = restarts_of(way, mixture, name, options)
+            rows.append(scores_of(restarts, talkers, mixture[0], voices))
         print(line(way, rows), flush=True)
 
 

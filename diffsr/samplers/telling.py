@@ -79,9 +79,7 @@ class KnownVoices(TellVoices):
 
     def n_untold(self, prior: Denoiser, n_restarts: int, n_samples: int) -> int:
         """None, if the prior takes talkers."""
-        return (
-            0 if super().n_untold(prior, max(n_restarts, 4), n_samples) < max(n_restarts, 4) else n_restarts
-        )
+        return 0 if self.takes(prior, n_samples) else n_restarts
 
     def voices(self, tracks: Sources) -> Tensor:
         """The known ones for each of K recordings; of the tracks `[K, S, T]` only their number counts."""
