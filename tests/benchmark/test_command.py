@@ -154,7 +154,7 @@ def test_a_preset_may_be_an_experiment(shell, tiny_prior_folder, tmp_path):
         ("--preset gone.yaml", "gone.yaml: No such file"),
         ("--preset fastest", "no preset 'fastest'"),
         (f"--preset {DEFAULT} --set sampler.init_args.n_stps=2", "Did you mean 'n_steps'?"),
-        ("--oracle speech", "found 'speech', expected noise or room"),
+        ("--oracle speech", "found 'speech', expected noise, room, identity"),
         ("--oracle room", "the items of enhance have no room"),
     ],
 )
