@@ -19,7 +19,7 @@ class ToldPrior:
     Args:
         prior: Takes talkers (`speaker_width` above 0).
         voices: Embedding of the talker of each signal `[rows, S, E]`.
-        weight: 0 tells nothing, 1 is the conditional prior, more exaggerates it.
+        weight: 0 tells nothing, 1 is the conditional prior, more exaggerates it (1 + w of the paper).
         sigma_low: Noise level below which nobody is told.
     """
 
