@@ -55,6 +55,8 @@ ENCODER_HZ = 16000
 """Rate of the speaker encoder that ships."""
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
+HISS_SIGMAS = (4e-3, 1.5e-3)
+"""Two more levels for several talkers, whose others decide who is who: without them pauses hiss."""
 RESTARTS, RESTART_LEVELS = 4, 60
 """Of several talkers, and the noise levels of one beyond which calls are better spent on more restarts."""
 
@@ -172,6 +174,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         rho=100.0,  # nearly equal steps of the logarithm
         churn=0.0,
         initialiser=FromNoise(),
+        last_sigmas=HISS_SIGMAS,
     )
     return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), n_restarts, n_talkers, *_judged(rate_hz))
 
@@ -200,7 +203,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         initialiser=FromWPE(10, 3, 3),
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)
-    degradation = LatePrediction(rate_hz=rate_hz)
+    degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
     return Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
 
 

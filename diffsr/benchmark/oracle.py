@@ -115,11 +115,8 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
     if known.noise is not None:
         stft = recipe.likelihood.stft
         noise, recording = (resample(wave, from_hz, to_hz) for wave in (known.noise, observation))
-        recipe = replace(
-            recipe,
-            likelihood=KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples),
-            sampler=_without(recipe.sampler, (UpdateLateReverberation,)),
-        )
+        told = KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples)
+        recipe = replace(recipe, likelihood=_with_noise(recipe.likelihood, told))
     if known.voices is not None:
         if recipe.n_sources < 2:
             raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")
@@ -141,6 +138,15 @@ def _without(sampler: AnnealedSampler, kinds: tuple[type, ...]) -> AnnealedSampl
     twin.estimators = [one for one in sampler.estimators if not isinstance(one, kinds)]
     if isinstance(twin, EMPasses):
         twin.sampler = _without(twin.sampler, kinds)
+    return twin
+
+
+def _with_noise(likelihood: Likelihood, noise: KnownNoise) -> Likelihood:
+    """The noise in place of a model of it; late reverberation, which is none, stays a model."""
+    if not isinstance(likelihood, LateReverberation):
+        return noise
+    twin = copy.deepcopy(likelihood)
+    twin.noise = noise
     return twin
 
 

@@ -20,11 +20,10 @@ BINS_AT_ONCE = 32
 
 
 class LatePrediction(Mixing):
-    """`Y_n = X_n + sum_k G_k Y_(n - delay - k) + sum_k H_k X_(n - delay - k)` in each bin, one microphone.
+    """`Y_n = sum_s X_sn + sum_k G_k Y_(n - delay - k) + sum_s sum_k H_sk X_s,(n - delay - k)` in each bin.
 
-    G is the model of WPE: the recording's past predicts its present. What it leaves, a response H of the
-    room to the talker explains (`SubbandRoom`); of several talkers each would have its own, and there is
-    none. Given the filters the room adds a known signal, so that everything made for additive mixtures holds.
+    For one microphone. G is the model of WPE: the recording's past predicts its present. What it leaves,
+    responses H of the room to the talkers explain (`SubbandRoom`). Given the filters the room adds a known signal, so that everything made for additive mixtures holds.
     They are found in closed form (`fit`) and start as 0. They say little about the room itself, so a
     `BlindRoom` is kept beside them, whose decays are measured on the estimate (`measure`): its response has
     the decays of the room, not its phases. `describe` tells of it; the estimate does not depend on it.
@@ -34,11 +33,20 @@ class LatePrediction(Mixing):
         delay: Frames between a frame and the newest that predicts it.
         rate_hz: Sample rate.
         response_taps: Length of H; 0 leaves it out.
+        tied: Whether the responses of several talkers share their decays, see `SubbandRoom`.
     """
 
-    def __init__(self, taps: int = 40, delay: int = 2, rate_hz: int = 16000, response_taps: int = 40) -> None:
+    def __init__(
+        self,
+        taps: int = 40,
+        delay: int = 2,
+        rate_hz: int = 16000,
+        response_taps: int = 40,
+        tied: bool = True,
+    ) -> None:
         super().__init__()
-        self.taps, self.delay, self.rate_hz, self.response_taps = taps, delay, rate_hz, response_taps
+        self.taps, self.delay, self.rate_hz = taps, delay, rate_hz
+        self.response_taps, self.tied = response_taps, tied
         hop_samples = round(HOP_S * rate_hz)
         self.stft = STFT(4 * hop_samples, hop_samples)
         self.room = BlindRoom(rate_hz)
@@ -58,9 +66,9 @@ class LatePrediction(Mixing):
         self.spec = self.stft.to(y.device)(y[:, 0])
         self.convolved = torch.zeros_like(self.spec)
         self.responses = None
-        if self.response_taps and n_sources == 1:
-            shape = (len(y), self.stft.n_bins, self.response_taps)
-            self.responses = SubbandRoom(*shape, self.delay, HOP_S, y.device)
+        if self.response_taps:
+            shape = (len(y), n_sources, self.stft.n_bins, self.response_taps)
+            self.responses = SubbandRoom(*shape, self.delay, HOP_S, y.device, self.tied)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, S, T] -> [rows, 1, T]`: the talkers and the late reverberation."""
@@ -86,11 +94,11 @@ class LatePrediction(Mixing):
         Args:
             x0: Estimated sources `[rows, S, T]`.
             variance: Of what neither they nor the room explain, broadcastable to `[rows, F, N]`.
-            uncertainty: `E|X - X0|^2` of their sum, likewise.
+            uncertainty: `E|X - X0|^2` of each, broadcastable to `[rows, S, F, N]`.
         """
-        dry, size = self.stft(x0.sum(1)), self.spec.real
+        dry, size = self.stft(x0), self.spec.real
         power = variance.expand_as(size).clamp_min(LEAST_POWER)
-        vague = torch.as_tensor(uncertainty).to(size).expand_as(size)
+        vague = torch.as_tensor(uncertainty).to(size).expand(dry.shape)
         # Row by row: products of matrices round otherwise in batches.
         rows = [
             self.stft.inverse(self._explained(row, dry[row], power[row], vague[row]), x0.shape[-1])
@@ -99,8 +107,11 @@ class LatePrediction(Mixing):
         self.late = torch.stack(rows)[:, None]
 
     def _explained(self, row: int, dry: Tensor, power: Tensor, vague: Tensor) -> Tensor:
-        """Sound of the room in one row, all `[F, N]`: prediction, and the response to what it leaves."""
-        heard, left = self.spec[row], self.spec[row] - dry
+        """Sound of the room in one row `[F, N]`: prediction, and the responses to what it leaves.
+
+        Talkers and their uncertainty are `[S, F, N]`, power is `[F, N]`.
+        """
+        heard, left = self.spec[row], self.spec[row] - dry.sum(0)
         predicted = self._predicted(heard, left - self.convolved[row], power)
         if self.responses is None:
             return predicted

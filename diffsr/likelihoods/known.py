@@ -53,16 +53,19 @@ class KnownNoise(Likelihood):
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
         """Bring the noise to the level of `y [rows, 1, T]`; row r belongs to item `item_of_row[r]`.
 
+        Restarts that are items of their own share the noise of their recording.
+
         Raises:
             DataError: The observations are not those that the noise was added to.
         """
-        n_items = int(item_of_row.max()) + 1
-        if (n_items, y.shape[-1]) != tuple(self.recording.shape):
+        n_items, n_recordings = int(item_of_row.max()) + 1, len(self.recording)
+        if n_items % n_recordings or y.shape[-1] != self.recording.shape[-1]:
             raise DataError(
                 f"There is known noise for recordings of the shape {list(self.recording.shape)}, found "
                 f"{[n_items, y.shape[-1]]}; expected the recording that the noise is part of."
             )
-        noise, recording = (wave.to(y)[item_of_row] for wave in (self.noise, self.recording))
+        place = item_of_row.div(n_items // n_recordings, rounding_mode="floor")
+        noise, recording = (wave.to(y)[place] for wave in (self.noise, self.recording))
         gain = (y[:, 0] * recording).sum(-1) / recording.square().sum(-1).clamp_min(TINY)
         power = self.stft(gain[:, None] * noise).abs().square()
         half = self.smooth_frames // 2

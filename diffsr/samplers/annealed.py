@@ -74,6 +74,21 @@ class Posterior:
         return z if self.constraint is None else self.constraint.apply(z, self.problem)
 
 
+def with_last(sigmas: Tensor, last: Sequence[float]) -> Tensor:
+    """A schedule that ends in 0, with further levels before that.
+
+    Raises:
+        ConfigError: They do not fall towards 0 from the last level that there is.
+    """
+    levels = [float(sigmas[-2]), *last, 0.0]
+    if any(not later < earlier for earlier, later in zip(levels, levels[1:], strict=False)):
+        raise ConfigError(
+            f"last_sigmas is {list(last)}; expected levels that fall, below sigma_min = {levels[0]:g} and "
+            "above 0."
+        )
+    return torch.cat([sigmas[:-2], sigmas.new_tensor(levels)])
+
+
 class AnnealedSampler:
     """Posterior sampling by descending noise levels.
 
@@ -95,9 +110,11 @@ class AnnealedSampler:
         constraint: What every state and the result fulfil; None is nothing.
         exchange: Which pieces of the tracks change places, of talkers that the observation does not tell
             apart; None is none.
+        last_sigmas: Further levels below sigma_min, each one more call: a schedule that decides everything
+            above it leaves what is quieter, such as hiss in pauses.
 
     Raises:
-        ConfigError: A negative churn.
+        ConfigError: A negative churn, or last levels that do not fall from sigma_min.
     """
 
     def __init__(
@@ -113,11 +130,12 @@ class AnnealedSampler:
         initialiser: Initialiser | None = None,
         constraint: Constraint | None = None,
         exchange: Exchange | None = None,
+        last_sigmas: Sequence[float] = (),
     ) -> None:
         self.guidance = guidance or Proximal()
         self.solver = solver or Euler()
         self.estimators = [UpdateNoise()] if estimators is None else list(estimators)
-        self.sigmas = rho_schedule(sigma_max, sigma_min, n_steps, rho)
+        self.sigmas = with_last(rho_schedule(sigma_max, sigma_min, n_steps, rho), last_sigmas)
         if not churn >= 0:
             raise ConfigError(f"churn is {churn:g}; expected 0 (the ODE) or more.")
         self.churn = churn

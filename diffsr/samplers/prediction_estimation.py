@@ -36,8 +36,8 @@ class UpdatePrediction:
         if int(count) % self.every:
             return
         degradation = prediction_of(problem.degradation)
-        uncertainty = problem.source_variance(x0, sigma).sum(1)
-        degradation.fit(x0, problem.likelihood.variance + uncertainty, uncertainty)
+        uncertainty = problem.source_variance(x0, sigma)
+        degradation.fit(x0, problem.likelihood.variance + uncertainty.sum(1), uncertainty)
 
 
 class UpdateLateReverberation:

@@ -169,7 +169,7 @@ def test_passes_leave_a_known_room_alone():
     assert [type(one) for one in told.sampler.sampler.estimators] == [UpdateNoise]
 
 
-@pytest.mark.parametrize("task", ["dereverb", "denoise_dereverb"])
+@pytest.mark.parametrize("task", ["dereverb", "denoise_dereverb", "joint"])
 def test_our_own_recipes_run_with_what_is_known(opened, task):
     rendered = rendered_of(opened)
     own = make_recipe(task)
@@ -179,10 +179,15 @@ def test_our_own_recipes_run_with_what_is_known(opened, task):
         known = replace(known, noise=None if known.noise is None else known.noise[:, :16000])
         told = informed(own, known, y[0], RATE_HZ, RATE_HZ)
         assert isinstance(told.degradation, Room) == ("room" in oracle)
-        assert not isinstance(told.likelihood, LateReverberation)
+        assert isinstance(told.likelihood, LateReverberation) == ("room" not in oracle)
+        noise = getattr(told.likelihood, "noise", told.likelihood)
+        assert isinstance(noise if "room" not in oracle else told.likelihood, KnownNoise) == (
+            "noise" in oracle
+        )
         sampler = AnnealedSampler(told.sampler.guidance, estimators=told.sampler.estimators, n_steps=4)
         parts = (told.degradation, told.likelihood)
-        problem = Problem.pose(y, WhiteGaussianPrior(0.05), *parts, RowNoise(0, ["a"]))
+        noise = RowNoise(0, ["a"], 2)
+        problem = Problem.pose(y, WhiteGaussianPrior(0.05), *parts, noise, 2, told.n_sources)
         assert sampler.sample(problem, sampler.start(problem)).x.isfinite().all()
 
 

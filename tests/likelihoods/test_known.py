@@ -39,6 +39,16 @@ def test_restarts_share_the_noise_of_their_item():
     assert not torch.equal(model.variance[0], model.variance[2])
 
 
+def test_restarts_with_models_of_their_own_share_it_too():
+    speech, noise = parts()
+    model = KnownNoise(noise, speech + noise)
+    rows = torch.arange(2).repeat_interleave(3)
+    model.reset((speech + noise)[rows][:, None], torch.arange(6))
+    found = model.variance
+    model.reset((speech + noise)[:, None], torch.arange(2))
+    torch.testing.assert_close(found, model.variance[rows])
+
+
 def test_smoothing_averages_over_frames():
     speech, noise = parts(1)
     exact, smooth = (KnownNoise(noise, speech + noise, frames) for frames in (1, 5))

@@ -191,3 +191,15 @@ def test_the_level_is_proportional_and_zero_for_silence():
 def test_a_negative_churn_is_refused(churn):
     with pytest.raises(ConfigError, match="churn is .*expected 0"):
         AnnealedSampler(churn=churn)
+
+
+def test_last_levels_follow_the_schedule_and_cost_a_call_each():
+    plain, longer = (AnnealedSampler(n_steps=10, last_sigmas=last) for last in ((), (5e-5, 1e-5)))
+    assert torch.equal(longer.sigmas[:10], plain.sigmas[:10])
+    assert longer.sigmas[10:].tolist() == pytest.approx([5e-5, 1e-5, 0.0])
+
+
+@pytest.mark.parametrize("last", [(1e-4,), (5e-5, 6e-5), (5e-5, 0.0), (float("nan"),), (-1e-5,)])
+def test_last_levels_that_do_not_fall_are_refused(last):
+    with pytest.raises(ConfigError, match="below sigma_min = 0.0001"):
+        AnnealedSampler(last_sigmas=last)

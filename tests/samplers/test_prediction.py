@@ -82,10 +82,19 @@ def test_the_response_explains_what_the_prediction_leaves_of_one_talker(dry):
             room.fit(dry, torch.tensor(1e-3))
         left[response_taps] = float((y - room(dry)).norm())
     assert left[30] < 0.7 * left[0]
-    room.reset(y, 2)
-    assert room.responses is None
-    room.fit(torch.cat([dry, dry], 1) / 2, torch.tensor(1e-3))
-    assert float((y - dry - room.late).norm()) > 1.2 * left[30]
+
+
+def test_two_talkers_in_different_places_have_responses_of_their_own(dry):
+    second = dry.flip(-1)
+    y = in_room(dry, 0.5) + in_room(second, 0.5, seed=2)
+    left = {}
+    for response_taps in (0, 30):
+        room = LatePrediction(taps=10, response_taps=response_taps)
+        room.reset(y, 2)
+        for _ in range(2):
+            room.fit(torch.cat([dry, second], 1), torch.tensor(1e-3))
+        left[response_taps] = float((y - room(torch.cat([dry, second], 1))).norm())
+    assert left[30] < 0.6 * left[0]
 
 
 @pytest.mark.parametrize("rt60_s", [0.2, 0.5, 0.7])
