@@ -36,6 +36,7 @@ from diffsr.samplers import (
     UpdateLowPass,
     UpdateNoise,
     UpdatePrediction,
+    UpdateVoice,
     VoicesInOrder,
 )
 from diffsr.samplers.estimation import Estimator
@@ -89,7 +90,7 @@ class Recipe:
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise, no room. Everything chosen in docs/results.md."""
     n_steps, n_samples = split(n_calls)
-    estimators = [UpdateNoise(sigma_start=0.2, n_updates=2)]
+    estimators = [UpdateNoise(sigma_start=0.2, n_updates=2), *_voice(rate_hz)]
     sampler = AnnealedSampler(NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=churn(n_steps))
     return Recipe(sampler, DriftingNoise(), n_samples=n_samples)
 
@@ -182,8 +183,9 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers in noise and an unknown room, all at once; calls as in `separate`.
 
-    The search of `separate` with the M-steps of one talker in a room. The residual is split evenly: by the
-    prior's own uncertainties, late reverberation and noise take over the speech.
+    The search of `separate` with the M-steps of one talker in a room, but for the response of each talker,
+    which cannot be found from such estimates. The residual is split evenly: by the prior's own
+    uncertainties, late reverberation and noise take over the speech.
     """
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
@@ -211,6 +213,11 @@ def restarts(n_calls: int) -> tuple[int, int]:
     """Calls -> noise levels and restarts of several talkers: 13 of 60 levels for 4 times 200 calls."""
     n_steps = min(n_calls, RESTART_LEVELS)
     return n_steps, RESTARTS * n_calls // n_steps
+
+
+def _voice(rate_hz: int) -> list[Estimator]:
+    """The M-step of a talker's voice, at the rate of the encoder."""
+    return [UpdateVoice()] if rate_hz == ENCODER_HZ else []
 
 
 def _judged(rate_hz: int) -> tuple[Ranker, Joiner, TellVoices | None]:

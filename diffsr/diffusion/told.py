@@ -14,16 +14,19 @@ class ToldPrior:
         D(z) + weight (D(z | voice) - D(z))     above sigma_low, D(z) below
 
     Who is who is decided at large noise; at small noise the network follows the signal, and being told would
-    only add errors. Calls with a voice count in `n_told`.
+    only add errors. Second calls count in `n_told`.
 
     Args:
         prior: Takes talkers (`speaker_width` above 0).
         voices: Embedding of the talker of each signal `[rows, S, E]`.
-        weight: 0 tells nothing, 1 is the conditional prior, more exaggerates it (1 + w of the paper).
+        weight: 0 tells nothing, 1 is the conditional prior, which takes no second call, more exaggerates it
+            (1 + w of the paper).
         sigma_low: Noise level below which nobody is told.
     """
 
-    def __init__(self, prior: WindowedPrior, voices: Tensor, weight: float, sigma_low: float) -> None:
+    def __init__(
+        self, prior: WindowedPrior, voices: Tensor, weight: float = 1.0, sigma_low: float = 0.0
+    ) -> None:
         self.prior, self.voices = prior, voices
         self.weight, self.sigma_low = weight, sigma_low
         self.rate_hz, self.sigma_data = prior.rate_hz, prior.sigma_data
@@ -36,9 +39,11 @@ class ToldPrior:
 
     def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
         """`[rows, S, T]` and `[rows, S]` -> `[rows, S, T]`, as `Prior.denoise`."""
-        x0 = self.prior.denoise(z, sigma)
         if self.weight == 0 or float(sigma.max()) <= self.sigma_low:
-            return x0
+            return self.prior.denoise(z, sigma)
+        if self.weight == 1:
+            return self.prior.denoise(z, sigma, self.voices)
+        x0 = self.prior.denoise(z, sigma)
         self.n_told += 1
         return x0 + self.weight * (self.prior.denoise(z, sigma, self.voices) - x0)
 

@@ -24,6 +24,7 @@ from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
 from diffsr.samplers.telling import KnownVoices, TellVoices
+from diffsr.samplers.voice_estimation import UpdateVoice
 from diffsr.samplers.voices import ExchangeVoices, OneVoice, VoicesInOrder
 
 __all__ = [
@@ -72,5 +73,6 @@ __all__ = [
     "UpdateGain",
     "UpdateLowPass",
     "UpdateNoise",
+    "UpdateVoice",
     "VoicesInOrder",
 ]

@@ -63,7 +63,7 @@ class Posterior:
         z = self.constrain(z)
         with torch.set_grad_enabled(self.guidance.needs_gradient):
             z = z.detach().requires_grad_(self.guidance.needs_gradient)
-            x0 = self.problem.prior.denoise(z, sigma[:, None].expand(z.shape[:2]))
+            x0 = self.problem.denoise(z, sigma[:, None].expand(z.shape[:2]))
             self.seen = x0.detach()
             for estimator in estimators:
                 estimator.update(self.seen, sigma, self.problem)
@@ -160,7 +160,7 @@ class AnnealedSampler:
             DivergedError: Rows are not finite any more; the message names the level where it happened.
         """
         posterior = Posterior(self.guidance, problem, self.constraint)
-        problem.memory.clear()
+        problem.forget()
         n_steps = len(self.sigmas) - 1
         watch = FiniteRows(problem, z)
         for index in range(n_steps):

@@ -26,6 +26,8 @@ class Problem:
         item_of_row: Item that each row belongs to `[rows]`; restarts of an item are neighbours.
         n_sources: Talkers S.
         memory: What guidance remembers from level to level, by name; a sampler starts with it empty.
+        told: The prior that knows more than `prior`, such as whose voice to expect, as soon as an M-step has
+            found that; None before.
     """
 
     y: Observation
@@ -36,6 +38,7 @@ class Problem:
     item_of_row: Tensor
     n_sources: int = 1
     memory: dict[str, Tensor] = field(default_factory=dict)
+    told: Denoiser | None = None
 
     @classmethod
     def pose(
@@ -59,6 +62,16 @@ class Problem:
         own = torch.arange(len(rows), device=y.device)
         likelihood.reset(rows, item_of_row if n_sources == 1 else own)
         return cls(rows, prior, degradation, likelihood, noise, item_of_row, n_sources)
+
+    def forget(self) -> None:
+        """Before a sampler begins: nothing remembered, nobody told."""
+        self.memory.clear()
+        self.told = None
+
+    def denoise(self, z: Sources, sigma: Tensor) -> Sources:
+        """The estimate of the prior, told or not, `[rows, S, T]` and `[rows, S]` -> `[rows, S, T]`."""
+        prior = self.prior if self.told is None else self.told
+        return prior.denoise(z, sigma)
 
     def residual(self, x: Sources) -> Observation:
         """`y - A(x)`, `[rows, C, T]`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -13,6 +13,12 @@ from diffsr.errors import ConfigError
 from diffsr.samplers.voices import SHORTEST_S
 from diffsr.speakers import SpeakerEncoder
 from diffsr.typing import Denoiser, Sources
+
+
+def can_be_told(prior: Denoiser, encoder: SpeakerEncoder, n_samples: int) -> TypeGuard[WindowedPrior]:
+    """Whether a prior takes the voices of an encoder, and a recording is long enough to hear them."""
+    is_heard = n_samples >= SHORTEST_S * encoder.rate_hz and prior.rate_hz == encoder.rate_hz
+    return is_heard and isinstance(prior, WindowedPrior) and prior.speaker_width == encoder.embedding_dim
 
 
 class TellVoices:
@@ -46,9 +52,7 @@ class TellVoices:
 
     def takes(self, prior: Denoiser, n_samples: int) -> bool:
         """Whether a prior takes the voices of this encoder, and a recording is long enough to hear them."""
-        is_heard = n_samples >= SHORTEST_S * self.encoder.rate_hz and prior.rate_hz == self.encoder.rate_hz
-        is_told = isinstance(prior, WindowedPrior) and prior.speaker_width == self.encoder.embedding_dim
-        return is_heard and is_told
+        return can_be_told(prior, self.encoder, n_samples)
 
     def voices(self, tracks: Sources) -> Tensor:
         """Of tracks `[K, S, T]`, `[K, S, E]`."""

@@ -88,7 +88,8 @@ def test_rows_are_on_their_own_and_silence_is_safe(dry, reverberation):
     silent = both.explain(0, 0 * dry[None], 0 * dry, v, none[None])
     assert (silent == 0).all()
     torch.testing.assert_close(
-        both.explain(1, dry[None], reverberation, v, none[None]), room().explain(0, dry[None], reverberation, v, none[None])
+        both.explain(1, dry[None], reverberation, v, none[None]),
+        room().explain(0, dry[None], reverberation, v, none[None]),
     )
 
 
