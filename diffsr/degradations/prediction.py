@@ -23,10 +23,11 @@ class LatePrediction(Mixing):
     """`Y_n = sum_s X_sn + sum_k G_k Y_(n - delay - k) + sum_s sum_k H_sk X_s,(n - delay - k)` in each bin.
 
     For one microphone. G is the model of WPE: the recording's past predicts its present. What it leaves,
-    responses H of the room to the talkers explain (`SubbandRoom`). Given the filters the room adds a known signal, so that everything made for additive mixtures holds.
-    They are found in closed form (`fit`) and start as 0. They say little about the room itself, so a
-    `BlindRoom` is kept beside them, whose decays are measured on the estimate (`measure`): its response has
-    the decays of the room, not its phases. `describe` tells of it; the estimate does not depend on it.
+    responses H of the room to the talkers explain (`SubbandRoom`). Given the filters the room adds a known
+    signal, so that everything made for additive mixtures holds. They are found in closed form (`fit`) and
+    start as 0. They say little about the room itself, so a `BlindRoom` is kept beside them, whose decays are
+    measured on the estimate (`measure`): its response has the decays of the room, not its phases. `describe`
+    tells of it; the estimate does not depend on it.
 
     Args:
         taps: Length of G in frames of 8 ms.
