@@ -9,6 +9,7 @@ from diffsr.degradations import Mixing
 from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.likelihoods import WhiteNoise
 from diffsr.networks import TFTransformer
+from diffsr.recipes import make_recipe
 from diffsr.samplers import AnnealedSampler, Problem, RowNoise, UpdateVoice
 
 RATE_HZ = 16000
@@ -97,6 +98,12 @@ def test_nobody_is_told_where_the_prior_or_the_recording_does_not_allow_it(noisy
     told = sampled(y, prior, [update]).x
     assert set(prior.told) == {None}
     assert torch.equal(told, sampled(y, prior, []).x)
+
+
+@pytest.mark.parametrize(("rate_hz", "n_voices"), [(RATE_HZ, 1), (8000, 0)])
+def test_enhance_hears_voices_at_the_rate_of_the_encoder(rate_hz, n_voices):
+    estimators = make_recipe("enhance", rate_hz=rate_hz).sampler.estimators
+    assert sum(isinstance(one, UpdateVoice) for one in estimators) == n_voices
 
 
 def test_silence_has_no_voice(update):
