@@ -179,11 +179,10 @@ def test_our_own_recipes_run_with_what_is_known(opened, task):
         known = replace(known, noise=None if known.noise is None else known.noise[:, :16000])
         told = informed(own, known, y[0], RATE_HZ, RATE_HZ)
         assert isinstance(told.degradation, Room) == ("room" in oracle)
-        assert isinstance(told.likelihood, LateReverberation) == ("room" not in oracle)
-        noise = getattr(told.likelihood, "noise", told.likelihood)
-        assert isinstance(noise if "room" not in oracle else told.likelihood, KnownNoise) == (
-            "noise" in oracle
-        )
+        is_late = isinstance(told.likelihood, LateReverberation)
+        assert is_late == ("room" not in oracle)
+        model = told.likelihood.noise if is_late else told.likelihood
+        assert isinstance(model, KnownNoise) == ("noise" in oracle)
         sampler = AnnealedSampler(told.sampler.guidance, estimators=told.sampler.estimators, n_steps=4)
         parts = (told.degradation, told.likelihood)
         noise = RowNoise(0, ["a"], 2)
