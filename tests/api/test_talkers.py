@@ -29,6 +29,8 @@ from diffsr.samplers import AnnealedSampler, Proximal, Renoise
 
 ROOT = Path(__file__).parents[2]
 N_STEPS = 3
+N_LAST = {"separate": 2, "joint": 0}
+"""Levels after the search."""
 SD = 0.05
 
 
@@ -116,9 +118,11 @@ def test_late_reverberation_is_predicted_from_what_all_talkers_leave(make_speech
     ("n_calls", "expected"), [(30, (30, 4)), (60, (60, 4)), (120, (60, 8)), (200, (60, 13))]
 )
 def test_more_calls_are_more_levels_and_then_more_restarts(n_calls, expected):
-    for task in TALKER_TASKS.values():
+    n_levels, n_restarts = expected
+    for name, task in TALKER_TASKS.items():
         made = task(n_calls, 16000, 2)
-        assert (len(made.sampler.sigmas) - 1, made.n_samples) == expected
+        assert len(made.sampler.sigmas) - 1 == n_levels + N_LAST[name]
+        assert made.n_samples == n_restarts
 
 
 # Shapes and levels -----------------------------------------------------------------------------------
@@ -131,7 +135,7 @@ def test_a_wave_for_each_talker_and_the_rest(tiny_prior, make_speech, task, n_ta
     done = Restorer(tiny_prior, task, "fast", talkers=n_talkers).restore(y, 44100)
     assert done.wave.shape == (n_talkers, y.shape[-1])
     assert done.samples.shape == (4, n_talkers, y.shape[-1])
-    assert done.n_calls == 4 * 2
+    assert done.n_calls == 4 * (2 + N_LAST[task])
     assert done.rate_hz == 44100
     assert done.talkers.joined
     torch.testing.assert_close(done.wave.sum(0) + done.talkers.residual, y.mean(0), rtol=0, atol=1e-6)
@@ -462,7 +466,7 @@ def test_the_benchmark_says_how_many_talkers_there_are(tiny_prior_folder, mixtur
         done = system.restore(mixture, 16000, n_talkers, "item")
         assert done.estimate.shape == (n_talkers, mixture.shape[-1])
         assert not torch.equal(done.estimate[0], done.estimate[1])
-        assert done.n_calls == 4 * 2
+        assert done.n_calls == 4 * (2 + N_LAST["separate"])
     with pytest.raises(ConfigError, match="talkers is 1"):
         system.restore(mixture, 16000, 1, "item")
     with pytest.raises(ConfigError, match="for one talker"):
