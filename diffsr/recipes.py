@@ -57,7 +57,7 @@ ENCODER_HZ = 16000
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
 HISS_SIGMAS = (4e-3, 1.5e-3)
-"""Two more levels for several talkers, whose others decide who is who: without them pauses hiss."""
+"""Two more levels of several talkers, after those that decide who is who: without them pauses hiss."""
 RESTARTS, RESTART_LEVELS = 4, 60
 """Of several talkers, and the noise levels of one beyond which calls are better spent on more restarts."""
 

@@ -16,9 +16,9 @@ from diffsr.typing import Sources
 class UpdateVoice:
     """Hears the voice in the estimate of each talker, and tells the prior of it from the next level on.
 
-    What the prior then knows of noise that is no speech of this voice it need not guess. It costs no call of
-    the prior, and a twelfth of the time of one for the encoder. For one talker: of several, a voice heard
-    in a track holds on to what is wrong there, and `TellVoices` tells what others have found.
+    A prior that knows the voice takes less of the noise for speech (docs/results.md). It costs no call, and
+    for the encoder a twelfth of the time of one. For one talker: of several, a voice that is heard in a track
+    holds on to what is wrong there, and `TellVoices` tells what other restarts have found.
 
     Nobody is told where the prior takes no talkers of this encoder, and of recordings below 0.5 s.
 
