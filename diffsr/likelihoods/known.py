@@ -10,6 +10,8 @@ from diffsr.errors import ConfigError, DataError
 from diffsr.likelihoods.base import FLOOR, Likelihood
 
 TINY = 1e-30
+MISMATCH = 1e-3
+"""Share of the energy by which an observation may differ from the recording, for rounding and resampling."""
 
 
 class KnownNoise(Likelihood):
@@ -67,6 +69,12 @@ class KnownNoise(Likelihood):
         place = item_of_row.div(n_items // n_recordings, rounding_mode="floor")
         noise, recording = (wave.to(y)[place] for wave in (self.noise, self.recording))
         gain = (y[:, 0] * recording).sum(-1) / recording.square().sum(-1).clamp_min(TINY)
+        other = (y[:, 0] - gain[:, None] * recording).square().sum(-1) > MISMATCH * y[:, 0].square().sum(-1)
+        if bool(other.any()):
+            raise DataError(
+                "The noise is known of another recording than the observation, which differs by more than its "
+                "level. Give the recording that the noise is part of."
+            )
         power = self.stft(gain[:, None] * noise).abs().square()
         half = self.smooth_frames // 2
         smooth = F.avg_pool1d(power, self.smooth_frames, 1, half, count_include_pad=False)

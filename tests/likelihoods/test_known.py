@@ -49,6 +49,13 @@ def test_restarts_with_models_of_their_own_share_it_too():
     torch.testing.assert_close(found, model.variance[rows])
 
 
+def test_another_recording_than_that_of_the_noise_is_refused():
+    speech, noise = parts()
+    model = KnownNoise(noise[:1], (speech + noise)[:1])
+    with pytest.raises(DataError, match="another recording"):
+        model.reset((speech + noise)[:, None], torch.arange(2))
+
+
 def test_smoothing_averages_over_frames():
     speech, noise = parts(1)
     exact, smooth = (KnownNoise(noise, speech + noise, frames) for frames in (1, 5))
