@@ -72,8 +72,8 @@ class KnownNoise(Likelihood):
         other = (y[:, 0] - gain[:, None] * recording).square().sum(-1) > MISMATCH * y[:, 0].square().sum(-1)
         if bool(other.any()):
             raise DataError(
-                "The noise is known of another recording than the observation, which differs by more than its "
-                "level. Give the recording that the noise is part of."
+                "The noise is known of another recording than the observation, which differs by more than "
+                "its level. Give the recording that the noise is part of."
             )
         power = self.stft(gain[:, None] * noise).abs().square()
         half = self.smooth_frames // 2
