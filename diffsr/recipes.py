@@ -25,6 +25,7 @@ from diffsr.samplers import (
     Consensus,
     Euler,
     FromNoise,
+    LogSpectralMean,
     MeasureDecay,
     NoisePerturbed,
     OneVoice,
@@ -70,10 +71,11 @@ class Recipe:
         sampler: The loop with its schedule, guidance, solver and M-steps.
         likelihood: Noise model.
         degradation: From sources to observation.
-        n_samples: Posterior samples R, whose mean is the result; of several talkers, restarts.
+        n_samples: Posterior samples R, of which the result is made; of several talkers, restarts.
         n_sources: Talkers S.
         ranker: Tells how good a restart is, where there are several talkers.
-        joiner: Makes the result of the restarts of several talkers; None takes the one that ranks first.
+        joiner: Makes the result of the samples; None takes their mean, of several talkers the one that ranks
+            first.
         voices: Tells later restarts the voices that the first ones found, where the prior takes them.
     """
 
@@ -92,7 +94,7 @@ def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
     n_steps, n_samples = split(n_calls)
     estimators = [UpdateNoise(sigma_start=0.2, n_updates=2), *_voice(rate_hz)]
     sampler = AnnealedSampler(NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=churn(n_steps))
-    return Recipe(sampler, DriftingNoise(), n_samples=n_samples)
+    return Recipe(sampler, DriftingNoise(), n_samples=n_samples, joiner=LogSpectralMean())
 
 
 def split(n_calls: int) -> tuple[int, int]:
@@ -146,16 +148,17 @@ def _in_a_room(
 ) -> Recipe:
     """Late reverberation that is predicted, and the rest of it as noise that follows the talker."""
     n_steps, n_samples = split(n_calls)
-    estimators = [UpdatePrediction(), *noise_steps, UpdateLateReverberation(), MeasureDecay()]
+    room_steps = [UpdatePrediction(), *noise_steps, UpdateLateReverberation(), MeasureDecay()]
     sampler = AnnealedSampler(
         NoisePerturbed(weight),
-        estimators=estimators,
+        estimators=[*room_steps, *_voice(rate_hz)],
         n_steps=n_steps,
         churn=churn(n_steps),
         initialiser=FromWPE(10, 3, 3),
     )
     likelihood = LateReverberation(noise, rate_hz=rate_hz)
-    return Recipe(sampler, likelihood, LatePrediction(rate_hz=rate_hz), n_samples)
+    degradation = LatePrediction(rate_hz=rate_hz)
+    return Recipe(sampler, likelihood, degradation, n_samples, joiner=LogSpectralMean())
 
 
 def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:

@@ -16,8 +16,9 @@ from diffsr.io.audio import write_audio
 from diffsr.report.physics_picture import draw_physics
 from diffsr.report.pictures import save_png, spectrogram_sheet
 from diffsr.restoration import Restoration
-from diffsr.restoration.physics import bin_variance, one_sided_psd
+from diffsr.restoration.physics import one_sided_psd
 from diffsr.restoration.side_files import SideFiles
+from diffsr.restoration.spread import variance_of
 from diffsr.signal.stft import STFT
 
 _LEAST = 1e-20
@@ -97,16 +98,16 @@ def summary(restoration: Restoration, name: str) -> dict[str, Any]:
 
 
 def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:
-    """Standard deviation over posterior samples `[R, C, T]` for each channel: over all, and by frequency.
+    """Standard deviation of posterior samples `[R, C, T]` for each channel: over all, and by frequency.
 
     `relative_db` is its RMS over that of the mean; `psd_db_per_hz` is its power per Hz, mean over time.
     """
     stft = STFT()
     found = []
     for channel in samples.swapaxes(0, 1):
-        variance = channel.var(0).mean()
+        variance = variance_of(channel).mean()
         signal = channel.mean(0).square().mean()
-        psd = one_sided_psd(bin_variance(channel, stft).mean(-1), stft, rate_hz)
+        psd = one_sided_psd(variance_of(stft(one) for one in channel).mean(-1), stft, rate_hz)
         found.append(
             {
                 "level_db": _db(variance),

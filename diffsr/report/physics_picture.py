@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffsr.report.pictures import N_FFT, draw_spectra, hop_for, magnitude_db, new_figure, spectrogram_db
 from diffsr.restoration import Physics, Restoration
-from diffsr.restoration.physics import bin_variance
+from diffsr.restoration.spread import variance_of
 from diffsr.signal.resampling import resample
 from diffsr.signal.room_acoustics import energy_decay_db, rt60_s
 from diffsr.signal.stft import STFT
@@ -49,7 +49,7 @@ def draw_physics(restoration: Restoration, wave: Tensor, rate_hz: int) -> Figure
     }
     if samples is not None:
         stft = STFT(N_FFT, hop_samples)
-        deviation = bin_variance(torch.as_tensor(samples)[:, place], stft).sqrt()
+        deviation = variance_of(stft(one) for one in torch.as_tensor(samples)[:, place]).sqrt()
         spectra[f"standard deviation of {len(samples)} samples"] = magnitude_db(deviation, stft)
     panels = {} if physics is None else _panels(physics)
     n_rows = len(spectra) + (len(panels) + 1) // 2

@@ -84,11 +84,15 @@ def restore_batch(
 def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
     """One recording of one talker, back at its rate and level."""
     samples, out_hz = posed.put_back(solved.x[:, :, 0], recipe.degradation.extends_band)
+    result = mean_of(samples)
+    if recipe.joiner is not None and n_samples > 1 and len(posed.rows):
+        made = joined(solved, recipe, posed.prior_hz)
+        result = posed.put_back(made, recipe.degradation.extends_band)[0][0]
     places = posed.rows.tolist()
     numbers = [posed.numbers[place] for place in places]
     stft = recipe.likelihood.stft
     return Restoration(
-        mean_of(samples),
+        result,
         out_hz,
         max(solved.n_calls, default=0),
         seconds,

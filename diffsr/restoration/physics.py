@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffsr.restoration.spread import variance_of
 from diffsr.signal.room_acoustics import drr_db, rt60_s
 from diffsr.signal.stft import STFT
 
@@ -124,7 +125,7 @@ def _of_samples(name: str, value: Tensor) -> dict[str, Any]:
     flat = value.float().reshape(len(value), -1)
     found = {name: _plain(flat.mean(0))}
     if len(flat) > 1 and bool((flat != flat[0]).any()):
-        found[f"{name}_std"] = _plain(flat.std(0))
+        found[f"{name}_std"] = _plain(variance_of(flat).sqrt())
     return found
 
 
@@ -133,18 +134,6 @@ def one_sided_psd(bin_power: Tensor, stft: STFT, rate_hz: int) -> Tensor:
     both = torch.full((stft.n_bins,), 2.0)
     both[0] = both[-1] = 1.0  # 0 Hz and half the rate have no mirror image
     return both * bin_power / (stft.window_energy * rate_hz)
-
-
-def bin_variance(samples: Tensor, stft: STFT) -> Tensor:
-    """Variance over samples `[R, T]` in every time-frequency bin, `[F, N]`."""
-    first = stft(samples[0])
-    total, squares = torch.zeros_like(first), torch.zeros_like(first.abs())
-    for sample in samples:  # one at a time: all spectrograms would be many times the audio
-        difference = stft(sample) - first
-        total += difference
-        squares += difference.abs().square()
-    count = len(samples)
-    return (squares - total.abs().square() / count).clamp_min(0) / (count - 1)
 
 
 def _db(power: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from diffsr.errors import AudioError, DiffsrError
 from diffsr.io.audio import can_hold, write_audio
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.side_files import AudioFiles, write_talker
+from diffsr.restoration.spread import variance_of
 from diffsr.restoration.talkers import Talkers
 
 _SAMPLE = re.compile(r"\d+(\.talker\d+)?")
@@ -26,7 +27,7 @@ class Restoration:
 
     Attributes:
         wave: Restored speech: of the kind, shape and level of the input; `[C, T]` for a file. Of several
-            posterior samples their mean. Of several talkers `[S, T]`, from the restart that ranks first.
+            posterior samples what the recipe makes of them, such as their mean. Of several talkers `[S, T]`.
         rate_hz: Sampling rate, that of the input; for a wider band at least that of the prior.
         n_calls: Calls of the prior, those of all samples together.
         seconds: Wall time; of recordings that shared a batch, an equal share.
@@ -47,10 +48,10 @@ class Restoration:
 
     @property
     def std(self) -> Any:  # noqa: ANN401 - of the kind of `wave`
-        """Standard deviation over the posterior samples, like `wave`; None where one was drawn."""
+        """Standard deviation of a posterior sample, like `wave`; None where one was drawn."""
         if self.samples is None:
             return None
-        spread = torch.as_tensor(self.samples).std(0)
+        spread = variance_of(torch.as_tensor(self.samples)).sqrt()
         return spread if isinstance(self.samples, Tensor) else spread.numpy()
 
     def converted(self, convert: Callable[[Tensor], Any]) -> Restoration:

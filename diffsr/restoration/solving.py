@@ -91,7 +91,7 @@ def solve(
 
 
 def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:
-    """One result of the restarts of each channel, `[K, S, T]`; of a recipe without a joiner the best one."""
+    """One result of the samples of each channel, `[K, S, T]`; of a recipe without a joiner the best one."""
     if recipe.joiner is None:
         best = [best_restart(scores) for scores in solved.scores.tolist()]
         return solved.x[torch.arange(len(best)), best]
@@ -145,7 +145,7 @@ def _solve(
     on_step: OnStep | None,
 ) -> Solved:
     n_samples = len(restarts)
-    noise = RowNoise(seed, ids, n_samples, restarts.start)
+    noise = RowNoise(seed, ids, n_samples, restarts.start, antithetic=recipe.n_sources == 1)
     problem = Problem.pose(
         waves[:, None], prior, recipe.degradation, recipe.likelihood, noise, n_samples, recipe.n_sources
     )

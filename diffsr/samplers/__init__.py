@@ -1,6 +1,7 @@
 """Posterior samplers: schedule x solver x guidance x M-steps, all independent of each other."""
 
 from diffsr.samplers.annealed import AnnealedSampler, Samples
+from diffsr.samplers.averaging import LogSpectralMean
 from diffsr.samplers.balanced import BalancedRenoise
 from diffsr.samplers.constraint import EvenShare, Remainder
 from diffsr.samplers.dps import DPS
@@ -55,6 +56,7 @@ __all__ = [
     "ExchangeVoices",
     "Heun",
     "KnownVoices",
+    "LogSpectralMean",
     "MeasureDecay",
     "NoiseLatent",
     "NoisePerturbed",

@@ -40,14 +40,14 @@ class RestorationModule(LightningModule):
         seed: Seed of the posterior samples.
         overwrite: Whether to restore again what is there already.
         channels: `each` restores every channel, `mean` their average, a number that channel alone.
-        n_samples: Posterior samples of each recording; the result is their mean, of several talkers what
-            the `joiner` makes of them.
+        n_samples: Posterior samples of each recording; the `joiner` makes the result of them.
         keep_samples: Whether to write each of them beside it.
         physics: Whether to write noise, room and spread beside the audio.
         batch: Recordings of equal length that are restored at once, out of `batch_size` of the data.
         talkers: How many there are, 2 to 8, of tasks for several, which need it; else None.
         ranker: Tells how good a sample of several talkers is; None is `diffsr.samplers.Agreement`.
-        joiner: Makes one result of them; None takes the one that ranks first.
+        joiner: Makes one result of the samples; None takes their mean, of several talkers the one that ranks
+            first.
         voices: Tells the later of them the voices that the first ones found; None tells nobody.
 
     Raises:

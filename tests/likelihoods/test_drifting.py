@@ -75,3 +75,14 @@ def test_digital_silence_keeps_a_floor():
     model = started(torch.zeros(1, 1, 8_000))
     model.update(torch.zeros(1, 1, 8_000), torch.zeros(1))
     assert bool((model.variance > 0).all())
+
+
+def test_restarts_count_as_one_estimate_their_mean():
+    """What one lacks of the speech and another has too much of is no noise."""
+    y, error = noise(1, 16_000), noise(1, 16_000, seed=1)
+    model, alone = DriftingNoise(), DriftingNoise()
+    model.reset(y.expand(2, 1, -1), torch.tensor([0, 0]))
+    alone.reset(y, torch.tensor([0]))
+    model.update(torch.cat([y + error, y - error]), torch.zeros(1))
+    alone.update(y, torch.zeros(1))
+    torch.testing.assert_close(model.variance[0], alone.variance[0], rtol=1e-4, atol=1e-6)

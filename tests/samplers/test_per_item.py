@@ -83,6 +83,16 @@ def test_random_numbers_depend_on_seed_item_and_restart_only():
     assert not torch.equal(a, RowNoise(1, ["x", "y"]).normal_like(reference))
 
 
+def test_antithetic_restarts_have_opposite_numbers_in_pairs():
+    reference = torch.empty(6, 1, 10)
+    plain = RowNoise(0, ["x", "y"], 3).normal_like(reference)
+    paired = RowNoise(0, ["x", "y"], 3, antithetic=True).normal_like(reference)
+    assert torch.equal(paired[[0, 2, 3, 5]], plain[[0, 2, 3, 5]])  # the first of each pair, and the odd one
+    assert torch.equal(paired[[1, 4]], -plain[[0, 3]])
+    later = RowNoise(0, ["x"], 2, first=1, antithetic=True).normal_like(reference[:2])
+    assert torch.equal(later, paired[[1, 2]])
+
+
 def test_unconditional_draws_are_repeatable_and_of_the_length_asked_for():
     draws = draw_speech(tiny_prior(), n_items=2, duration_s=0.25, n_steps=4)
     assert draws.shape == (2, 4000)
