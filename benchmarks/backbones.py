@@ -16,20 +16,23 @@ import argparse
 import json
 import multiprocessing
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import torch
 import yaml
 from lightning import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.trainer.states import RunningStage
 
 from data_modules import CleanSpeech
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, TrainingProgress
 from diffsr.diffusion import LogNormalLevels, Prior, RhoUniformLevels
+from diffsr.diffusion.schedule import NoiseLevels
 from diffsr.evaluation.tables import markdown_table, number
 from diffsr.io.atomic import replacing
 from diffsr.io.memory import PeakMemory
@@ -39,12 +42,13 @@ from diffsr.report.prior_quality import measure
 from diffsr.tasks import PriorModule
 
 TRAINING, SCORES = "training.json", "scores.json"
-LEVELS = {
+LEVELS: dict[str, NoiseLevels] = {
     "log_normal": LogNormalLevels(),
     "wide": LogNormalLevels(spread=2.4),
     "rho_uniform": RhoUniformLevels(),
 }
 """Distributions of the training noise levels to choose from."""
+Precision = Literal["64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Settings:
     valid_crops: int = 24
     rate_hz: int = 16000
     learning_rate: float = 1e-3
-    precision: str = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     accelerator: str = "auto"
     threads: int = 2
     seed: int = 0
@@ -82,7 +86,7 @@ class Settings:
 class QuietPriorModule(PriorModule):
     """The training of a prior without what follows it: export, scores and samples take time here."""
 
-    def configure_callbacks(self) -> list:
+    def configure_callbacks(self) -> list[Callback]:
         return []
 
 
@@ -93,7 +97,7 @@ class ProcessorTimer(Timer):
         self._processor_s = time.process_time()
         super().on_train_start(trainer, pl_module)
 
-    def time_elapsed(self, stage: RunningStage = RunningStage.TRAINING) -> float:
+    def time_elapsed(self, stage: str = RunningStage.TRAINING) -> float:
         if stage != RunningStage.TRAINING or not hasattr(self, "_processor_s"):
             return 0.0
         return self._offset + time.process_time() - self._processor_s
@@ -189,7 +193,7 @@ def build(name: str) -> Backbone:
         raise SystemExit(f"{name}: {error}") from error
 
 
-def in_new_process(function, *arguments) -> dict[str, float]:
+def in_new_process(function: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
     """The result of a function called in a process of its own, so that its memory is its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -199,7 +203,7 @@ def in_new_process(function, *arguments) -> dict[str, float]:
 def to_markdown(results: dict[str, dict[str, float]]) -> str:
     """One column for each backbone."""
     first = next(iter(results.values()))
-    rows = {"steps": ("steps", 1, 0)}
+    rows: dict[str, tuple[str, float, int]] = {"steps": ("steps", 1, 0)}
     for name in first:
         if name == "loss" or name.startswith("loss_sigma_"):
             rows[name] = (name.replace("_sigma_", ", sigma ").replace("loss", "validation loss"), 1, 3)
@@ -244,7 +248,7 @@ def parse() -> tuple[Settings, list[str], Path]:
     return settings, names, out
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
 

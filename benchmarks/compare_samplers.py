@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from diffsr.io.audio import read_audio
 from diffsr.likelihoods import NMFNoise
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler, NoisePerturbed, Proximal, Renoise, UpdateNoise
+from diffsr.samplers.guidance import Guidance
 
 
 class KnownNoise(NMFNoise):
@@ -47,7 +49,7 @@ class KnownNoise(NMFNoise):
 
 
 def variants(n_steps: int) -> dict[str, Recipe]:
-    def sampler(guidance, **options) -> AnnealedSampler:
+    def sampler(guidance: Guidance, **options: Any) -> AnnealedSampler:
         return AnnealedSampler(guidance, **{"n_steps": n_steps, "churn": 0.0, **options})
 
     always = UpdateNoise(sigma_start=10.0)

@@ -15,6 +15,8 @@ import csv
 import random
 from pathlib import Path
 
+from torch import Tensor
+
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.signal.levels import active_rms, rms
 from diffsr.signal.resampling import resample
@@ -45,8 +47,8 @@ def main() -> None:
         disturbance = read_noise(options.data, noise[index % len(noise)], n_samples, rng)
         gain = rms(clean) / rms(disturbance) * 10 ** (-options.snr_db / 20)
         noisy = clean + gain * disturbance
-        scale = 0.05 / active_rms(clean, RATE_HZ)  # -26 dBFS, with room for the noise
-        scale = min(float(scale), 0.95 / float(noisy.abs().max()))
+        scale = float(0.05 / active_rms(clean, RATE_HZ))  # -26 dBFS, with room for the noise
+        scale = min(scale, 0.95 / float(noisy.abs().max()))
         for kind, wave in (("clean", clean), ("noisy", noisy)):
             write_audio(options.out / kind / f"{index:02d}.wav", scale * wave, RATE_HZ, "FLOAT")
 
@@ -67,13 +69,13 @@ def in_turns(items: list[dict[str, str]], key: str, rng: random.Random) -> list[
     return [item for _, item in sorted(zip(turns, items, strict=True), key=lambda pair: pair[0])]
 
 
-def read_speech(data, row, longest_s):
+def read_speech(data: Path, row: dict[str, str], longest_s: float) -> Tensor:
     start_s, end_s = float(row["speech_start_s"]), float(row["speech_end_s"])
     wave, info = read_audio(data / row["path"], start_s, min(end_s, start_s + longest_s))
     return resample(wave[:1], info.rate_hz, RATE_HZ)
 
 
-def read_noise(data, row, n_samples, rng):
+def read_noise(data: Path, row: dict[str, str], n_samples: int, rng: random.Random) -> Tensor:
     wave, info = read_audio(data / row["path"])
     wave = resample(wave[:1], info.rate_hz, RATE_HZ)
     while wave.shape[-1] < n_samples:

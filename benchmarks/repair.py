@@ -32,6 +32,8 @@ from diffsr.io.audio import read_audio
 from diffsr.recipe_file import load_recipe
 from diffsr.recipes import PRESETS, Recipe, make_recipe
 from diffsr.samplers import Ancestral, AnnealedSampler, Projection, Proximal, Renoise
+from diffsr.samplers.guidance import Guidance
+from diffsr.samplers.solvers import Solver
 from diffsr.signal.resampling import resample
 from diffsr.signal.stft import STFT
 
@@ -119,7 +121,7 @@ class Repair:
 def samplers(n_steps: int) -> dict[str, AnnealedSampler]:
     """What could be chosen."""
 
-    def make(guidance, solver=None, churn=0.0) -> AnnealedSampler:
+    def make(guidance: Guidance, solver: Solver | None = None, churn: float = 0.0) -> AnnealedSampler:
         return AnnealedSampler(guidance, solver, estimators=[], n_steps=n_steps, churn=churn)
 
     return {

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,21 +56,23 @@ def show_rendering(n_rooms: int, name: str, render: Callable[[Room], object]) ->
         row = []
         for rt60_s in TIMES_S:
             alike = [replace(room, rt60_s=rt60_s) for room in rooms]
-            row.append(statistics.mean(seconds(lambda room=room: render(room)) for room in alike))
+            row.append(statistics.mean(seconds(partial(render, room)) for room in alike))
         print(f"{n_talkers:7d} {n_microphones:11d} " + " ".join(f"{cost:7.3f}" for cost in row))
 
 
 def show_pool(folder: Path) -> None:
     opened = seconds(lambda: RoomPool(folder))
     pool, rng = RoomPool(folder), np.random.default_rng(0)
+
+    def draw(n_talkers: int, n_microphones: int) -> list[Room]:
+        return [pool.draw(rng, n_talkers, n_microphones) for _ in range(300)]
+
     print(f"{folder}: {len(pool)} rooms, opened in {1e3 * opened:.1f} ms")
     for n_talkers, n_microphones in ((2, 1), (2, 2)):
-        rooms = [pool.draw(rng, n_talkers, n_microphones) for _ in range(300)]
-        drawing = (
-            seconds(lambda t=n_talkers, m=n_microphones: [pool.draw(rng, t, m) for _ in range(300)]) / 300
-        )
+        rooms = draw(n_talkers, n_microphones)
+        drawing = seconds(partial(draw, n_talkers, n_microphones)) / 300
         for rate_hz in (16000, 8000):
-            costs = [seconds(lambda room=room, hz=rate_hz: pool.responses(room, hz)) for room in rooms]
+            costs = [seconds(partial(pool.responses, room, rate_hz)) for room in rooms]
             print(
                 f"  {n_talkers} talkers, {n_microphones} microphones, {rate_hz} Hz: draw "
                 f"{1e3 * drawing:.3f} ms, responses {1e3 * statistics.mean(costs):.2f} ms "

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -18,6 +19,9 @@ from diffsr.io.manifest import read_manifest
 from diffsr.simulation import scene
 from diffsr.simulation.draw import SceneMaker, SceneSettings
 from diffsr.simulation.sources import open_rooms
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def main() -> None:
@@ -36,7 +40,7 @@ def main() -> None:
     settings = SceneSettings(n_microphones=options.microphones, crop_s=4.0, rate_hz=options.rate_hz)
     rooms = open_rooms(options.rooms) if options.rooms else None
     maker = SceneMaker(settings, read_manifest(options.speech), read_manifest(options.noise), rooms)
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for name in ("read_part", "convolve", "snr_db", "to_level", "resample"):
         setattr(scene, name, clocked(getattr(scene, name), name, spent))
     if rooms is not None:
@@ -49,14 +53,14 @@ def main() -> None:
         maker.scene(index)
     took_s = time.perf_counter() - started_s
     print(f"{options.count / took_s:.1f} scenes/s, {1e3 * took_s / options.count:.1f} ms each")
-    for name, seconds in spent.most_common():
+    for name, seconds in sorted(spent.items(), key=lambda pair: pair[1], reverse=True):
         print(f"  {name:15s} {1e3 * seconds / options.count:5.1f} ms")
 
 
-def clocked(function: Callable, name: str, spent: Counter[str]) -> Callable:
+def clocked(function: Callable[_P, _R], name: str, spent: defaultdict[str, float]) -> Callable[_P, _R]:
     """The function, with its time added to `spent`."""
 
-    def timed(*args, **kwargs):
+    def timed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         started_s = time.perf_counter()
         try:
             return function(*args, **kwargs)

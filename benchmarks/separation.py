@@ -19,6 +19,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ from diffsr.samplers import (
     SpeakerGuidance,
     VoicesInOrder,
 )
+from diffsr.samplers.guidance import Guidance
 from diffsr.samplers.ranking import mean_agreement_db
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments" / "separate"
@@ -108,9 +110,8 @@ def untold(recipe: Recipe) -> None:
 
 def guided(recipe: Recipe) -> None:
     """Estimates are moved towards one voice in each track, besides."""
-    recipe.sampler.guidance = SpeakerGuidance(
-        guidance=recipe.sampler.guidance, strength=0.15, sigma_high=1.0, sigma_low=0.1
-    )
+    moved = SpeakerGuidance(guidance=recipe.sampler.guidance, strength=0.15, sigma_high=1.0, sigma_low=0.1)
+    recipe.sampler.guidance = cast(Guidance, moved)  # whose needs_gradient can only be read
 
 
 def published(name: str, n_steps: int, churn: float = 0.0) -> Callable[[Recipe], None]:

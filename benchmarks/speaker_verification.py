@@ -49,7 +49,7 @@ class Crops:
 def cut(manifest: str, rate_hz: int, length_s: float, per_talker: int) -> Crops:
     """At most `per_talker` crops of each talker, spread evenly over what it says."""
     n_samples = round(length_s * rate_hz)
-    found = defaultdict(list)
+    found: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
     for row in read_manifest(manifest):
         if row.speaker is None:
             continue
@@ -159,11 +159,11 @@ def main() -> None:
         crops = cut(options.manifest, encoder.rate_hz, length_s, options.per_talker)
         known = systems(encoder, crops.wave)
         pair = [crops.wave, crops.wave]
-        found, corpora = run(encoder, crops, pair), list(by_corpus(encoder, crops, pair))
-        n_same = int((found.first == found.second).sum())
+        as_is, corpora = run(encoder, crops, pair), list(by_corpus(encoder, crops, pair))
+        n_same = int((as_is.first == as_is.second).sum())
         print(
             f"\n{length_s:g} s: {len(crops.wave)} crops of {len(set(crops.talkers))} talkers, {n_same} "
-            f"trials of one talker and {len(found.score) - n_same} of two, EER in %\n"
+            f"trials of one talker and {len(as_is.score) - n_same} of two, EER in %\n"
         )
         print("| " + " | ".join(["condition", "encoder", "(95 %)", *corpora, *list(known)[1:]]) + " |")
         print("| --- " * (3 + len(corpora) + len(known) - 1) + "|")

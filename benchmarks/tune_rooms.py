@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,10 @@ from diffsr.errors import DiffsrError
 from diffsr.signal.room_acoustics import rt60_s
 
 RATE_HZ = 16000
+
+Kept = dict[str, Any]
+"""What a file holds by name: recordings, or the estimates of one variant."""
+Score = Callable[[Tensor, Tensor], Tensor]
 
 
 # --- recordings
@@ -78,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     data = load(options.file)
     count = min(options.count, len(data["ids"]))
     prior = Prior.from_pretrained(options.prior)
-    saved: dict[str, dict] = {}
+    saved: dict[str, Kept] = {}
     print(header(count, data, options), flush=True)
     for name, wave in {"(input)": data["y"][:count], "(wpe)": None}.items():
         if wave is None:
@@ -101,13 +106,13 @@ def run(options: argparse.Namespace) -> None:
                 torch.save(kept, options.out)
 
 
-def load(file: str) -> dict:
+def load(file: str) -> Kept:
     """What `pack` wrote, in single precision."""
-    data: dict = torch.load(file, weights_only=True)
+    data: Kept = torch.load(file, weights_only=True)
     return {**data, "y": data["y"].float(), "x": data["x"].float()}
 
 
-def restore(make: Make, prior: Prior, data: dict, count: int, options: argparse.Namespace) -> dict:
+def restore(make: Make, prior: Prior, data: Kept, count: int, options: argparse.Namespace) -> Kept:
     started, waves, times = time.perf_counter(), [], []
     for start in range(0, count, options.rows):
         rows = range(start, min(start + options.rows, count))
@@ -137,7 +142,7 @@ def together(responses: list[Tensor]) -> Tensor:
 # --- scores
 
 
-def header(count: int, data: dict, options: argparse.Namespace) -> str:
+def header(count: int, data: Kept, options: argparse.Namespace) -> str:
     title = f"{count} recordings, {options.calls} calls"
     return (
         f"| {title} | sim SI-SDR | sim ESTOI | sim PESQ | meas SI-SDR | meas ESTOI | meas PESQ | "
@@ -145,7 +150,7 @@ def header(count: int, data: dict, options: argparse.Namespace) -> str:
     )
 
 
-def row(name: str, found: dict, data: dict) -> str:
+def row(name: str, found: Kept, data: Kept) -> str:
     x = found["x"].float()
     cells = [name]
     for kind in ("simulated", "measured"):
@@ -163,7 +168,7 @@ def row(name: str, found: dict, data: dict) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def scores() -> list:
+def scores() -> list[Score]:
     from diffsr.evaluation.metrics import estoi, pesq_wb, si_sdr_db
 
     return [
@@ -173,7 +178,7 @@ def scores() -> list:
     ]
 
 
-def mean_change(score: Callable[[Tensor, Tensor], Tensor], x: Tensor, data: dict, chosen: list[int]) -> str:
+def mean_change(score: Score, x: Tensor, data: Kept, chosen: list[int]) -> str:
     try:
         changes = [
             float(score(x[k], data["x"][k])) - float(score(data["y"][k], data["x"][k])) for k in chosen

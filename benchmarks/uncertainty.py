@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,9 +79,9 @@ def agreement_on(prior: Prior, waves: list[Tensor], stft: STFT) -> Agreement:
 def cost(prior: Prior, wave: Tensor, stft: STFT) -> str:
     sigma = torch.full((1,), 0.05)
     x0 = wave[None]
-    calls = {"denoise": lambda: prior.denoise(x0, sigma)}
+    calls: dict[str, Callable[[], Tensor]] = {"denoise": lambda: prior.denoise(x0, sigma)}
     for name, predict in predictions_of(prior).items():
-        calls[name] = lambda predict=predict: predict(x0, sigma, stft)
+        calls[name] = partial(predict, x0, sigma, stft)
     took_ms = {}
     for name, call in calls.items():
         call()

@@ -220,7 +220,7 @@ def restore(
         preset: `fast`, `default`, `quality`, or the path of an experiment.
         seed: Seed of the posterior samples.
         cutoff_hz: Where its frequencies end, of the task `bandwidth` alone; None to estimate it.
-        n_samples: Posterior samples, whose mean is the result, with their spread as `.std`; None leaves it
+        n_samples: Posterior samples, of which the result is made, with their spread as `.std`; None leaves it
             to the task and the preset.
         rir: File with the room response, where it is known; of the task `dereverb` alone.
         talkers: How many there are, of the tasks `separate` and `joint` alone; None is two.

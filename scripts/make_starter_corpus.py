@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
+import soxr  # type: ignore[import-untyped]
 from starter_talkers import TALKERS, Talker
 from starter_texts import SentenceSource
 

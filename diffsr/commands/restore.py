@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=int,
         metavar="R",
-        help="posterior samples: OUT is their mean, of several talkers one of them; each is in OUT.samples "
+        help="posterior samples, of which OUT is made; each is in OUT.samples "
         "(default: the task's own)",
     )
     parser.add_argument(
