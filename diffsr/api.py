@@ -102,7 +102,8 @@ class Restorer:
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the prior and the models."""
-        parts = (self.prior, self.recipe.likelihood, self.recipe.degradation)
+        quiet = self.recipe.little_noise
+        parts = [self.prior, self.recipe.likelihood, self.recipe.degradation, quiet and quiet.likelihood]
         self.device = move_to(device, *(part for part in parts if isinstance(part, torch.nn.Module)))
         return self
 

@@ -25,6 +25,7 @@ from diffsr.samplers import (
     Consensus,
     Euler,
     FromNoise,
+    LittleNoise,
     LogSpectralMean,
     MeasureDecay,
     NoisePerturbed,
@@ -77,6 +78,11 @@ class Recipe:
         joiner: Makes the result of the samples; None takes their mean, of several talkers the one that ranks
             first.
         voices: Tells later restarts the voices that the first ones found, where the prior takes them.
+        little_noise: How recordings of one talker that turn out to have little noise are restored once more;
+            None restores all alike.
+
+    Raises:
+        ConfigError: The noise model for little noise has another STFT than that of the recipe.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
@@ -87,6 +93,18 @@ class Recipe:
     ranker: Ranker = field(default_factory=Agreement)
     joiner: Joiner | None = None
     voices: TellVoices | None = None
+    little_noise: LittleNoise | None = None
+
+    def __post_init__(self) -> None:
+        """Check that what is found out of all recordings has one shape."""
+        if self.little_noise is None:
+            return
+        own, other = self.likelihood.stft, self.little_noise.likelihood.stft
+        if (own.n_fft, own.hop_samples) != (other.n_fft, other.hop_samples):
+            raise ConfigError(
+                f"little_noise has a noise model with n_fft {other.n_fft}, hop_samples {other.hop_samples}; "
+                f"expected those of the likelihood, {own.n_fft} and {own.hop_samples}."
+            )
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
@@ -94,7 +112,13 @@ def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
     n_steps, n_samples = split(n_calls)
     estimators = [UpdateNoise(sigma_start=0.2, n_updates=2), *_voice(rate_hz)]
     sampler = AnnealedSampler(NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=churn(n_steps))
-    return Recipe(sampler, DriftingNoise(), n_samples=n_samples, joiner=LogSpectralMean())
+    little_noise = LittleNoise(
+        DriftingNoise(quantile=0.1, bias=1.5, clicks=False),
+        [UpdateNoise(sigma_start=0.05, n_updates=2), *_voice(rate_hz)],
+    )
+    return Recipe(
+        sampler, DriftingNoise(), n_samples=n_samples, joiner=LogSpectralMean(), little_noise=little_noise
+    )
 
 
 def split(n_calls: int) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
         stft = recipe.likelihood.stft
         noise, recording = (resample(wave, from_hz, to_hz) for wave in (known.noise, observation))
         told = KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples)
-        recipe = replace(recipe, likelihood=_with_noise(recipe.likelihood, told))
+        recipe = replace(recipe, likelihood=_with_noise(recipe.likelihood, told), little_noise=None)
     if known.voices is not None:
         if recipe.n_sources < 2:
             raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")

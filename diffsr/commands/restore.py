@@ -59,8 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=int,
         metavar="R",
-        help="posterior samples, of which OUT is made; each is in OUT.samples "
-        "(default: the task's own)",
+        help="posterior samples, of which OUT is made; each is in OUT.samples (default: the task's own)",
     )
     parser.add_argument(
         "--physics",

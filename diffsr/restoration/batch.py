@@ -73,7 +73,7 @@ def restore_batch(
     results: list[Restoration | DiffsrError] = []
     first = 0
     for one in posed:
-        rows = slice(first, first + len(one.rows))
+        rows = range(first, first + len(one.rows))
         seconds = one.seconds + (time.perf_counter() - started) / len(posed)
         finish = _separated if recipe.n_sources > 1 else _finished
         results.append(_told(finish(one, solved.of(rows), recipe, n_samples, seconds), solved.of(rows)))

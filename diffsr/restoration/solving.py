@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from diffsr.diffusion import ToldPrior, WindowedPrior
 from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler, Problem, RowNoise
+from diffsr.samplers import AnnealedSampler, LittleNoise, Problem, RowNoise
 from diffsr.samplers.annealed import OnStep
 from diffsr.samplers.divergence import DivergedError
 from diffsr.samplers.ranking import best_restart
@@ -36,13 +36,28 @@ class Solved:
     failed: dict[int, str]
     scores: Tensor
 
-    def of(self, channels: slice) -> Solved:
+    def of(self, channels: Sequence[int]) -> Solved:
         """Some of the channels."""
-        described = {name: value[channels] for name, value in self.described.items()}
-        failed = {
-            k - channels.start: text for k, text in self.failed.items() if channels.start <= k < channels.stop
+        some = list(channels)
+        described = {name: value[some] for name, value in self.described.items()}
+        failed = {place: self.failed[k] for place, k in enumerate(some) if k in self.failed}
+        return Solved(self.x[some], [self.n_calls[k] for k in some], described, failed, self.scores[some])
+
+    def with_again(self, again: Solved, channels: Sequence[int]) -> Solved:
+        """With what became of some of the channels in another try, whose calls come on top."""
+        some = list(channels)
+        described = {
+            name: value.index_copy(0, torch.tensor(some), again.described.get(name, value[some]))
+            for name, value in self.described.items()
         }
-        return Solved(self.x[channels], self.n_calls[channels], described, failed, self.scores[channels])
+        x, scores = self.x.clone(), self.scores.clone()
+        x[some], scores[some] = again.x, again.scores
+        n_calls = list(self.n_calls)
+        for place, k in enumerate(some):
+            n_calls[k] += again.n_calls[place]
+        failed = {k: text for k, text in self.failed.items() if k not in some}
+        failed |= {some[place]: text for place, text in again.failed.items()}
+        return Solved(x, n_calls, described, failed, scores)
 
     def and_more(self, more: Solved) -> Solved:
         """With further samples of the same channels; a channel has failed where both have."""
@@ -69,7 +84,8 @@ def solve(
 ) -> Solved:
     """Posterior samples of channels `[K, T]` that are at the level of the prior, each as if it were alone.
 
-    Where a recipe tells voices, the later restarts know those that the first ones have found.
+    Where a recipe tells voices, the later restarts know those that the first ones have found. Where it has
+    another way for little noise, recordings of one talker that turn out to have little are done again.
     """
     if not ids:
         nothing = waves.new_zeros(0, n_samples, recipe.n_sources, waves.shape[-1])
@@ -87,7 +103,32 @@ def solve(
         told = recipe.voices.told(prior, recipe.voices.voices(tracks), len(later))
         steps = part_of(on_step, n_passes - 1, n_passes)
         found += [_tried(waves, ids, told, recipe, seed, later, steps)]
-    return found[0] if len(found) == 1 else found[0].and_more(found[1])
+    solved = found[0] if len(found) == 1 else found[0].and_more(found[1])
+    if recipe.little_noise is not None and recipe.n_sources == 1:
+        return _with_little_noise(solved, recipe.little_noise, waves, ids, prior, recipe, seed, on_step)
+    return solved
+
+
+def _with_little_noise(
+    solved: Solved,
+    little: LittleNoise,
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    on_step: OnStep | None,
+) -> Solved:
+    """Channels that turned out to have little noise done again for that; they do not fail by it."""
+    is_found = little.is_found(waves, solved.x[:, :, 0].mean(1), prior.rate_hz)
+    some = [k for k in is_found.nonzero()[:, 0].tolist() if k not in solved.failed]
+    if not some:
+        return solved
+    restarts, steps = range(solved.x.shape[1]), part_of(on_step, 1, 2)
+    other = replace(recipe, sampler=little.sampler(recipe.sampler), likelihood=little.likelihood)
+    again = _tried(waves[some], [ids[k] for k in some], prior, other, seed, restarts, steps)
+    done = [place for place in range(len(some)) if place not in again.failed]
+    return solved.with_again(again.of(done), [some[place] for place in done])
 
 
 def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:
@@ -124,14 +165,7 @@ def _tried(
     known = prior.of(lost, len(restarts)) if isinstance(prior, ToldPrior) else prior
     gentler = recipe.sampler.gentler()
     again = _solve(gentler, waves[lost], [ids[k] for k in lost], known, recipe, seed, restarts, None)
-    for name, value in again.described.items():
-        solved.described[name][lost] = value
-    solved.x[lost], solved.scores[lost] = again.x, again.scores
-    calls = list(solved.n_calls)
-    for place, k in enumerate(lost):
-        calls[k] += again.n_calls[place]
-    failed = {lost[k]: message for k, message in again.failed.items()}
-    return Solved(solved.x, calls, solved.described, failed, solved.scores)
+    return solved.with_again(again, lost)
 
 
 def _solve(

@@ -12,6 +12,7 @@ from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Ungui
 from diffsr.samplers.hybrid_gradient import HybridGradient
 from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
 from diffsr.samplers.joining import Consensus
+from diffsr.samplers.little_noise import LittleNoise
 from diffsr.samplers.noised_mixture import FromNoisedMixture
 from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.problem import Problem
@@ -56,6 +57,7 @@ __all__ = [
     "ExchangeVoices",
     "Heun",
     "KnownVoices",
+    "LittleNoise",
     "LogSpectralMean",
     "MeasureDecay",
     "NoiseLatent",

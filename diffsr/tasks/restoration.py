@@ -17,7 +17,7 @@ from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
-from diffsr.samplers import Agreement, AnnealedSampler, TellVoices
+from diffsr.samplers import Agreement, AnnealedSampler, LittleNoise, TellVoices
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
@@ -49,6 +49,8 @@ class RestorationModule(LightningModule):
         joiner: Makes one result of the samples; None takes their mean, of several talkers the one that ranks
             first.
         voices: Tells the later of them the voices that the first ones found; None tells nobody.
+        little_noise: How recordings of one talker that turn out to have little noise are restored once more;
+            None restores all alike.
 
     Raises:
         ConfigError: A number of talkers for a task that restores one, or one that does not fit.
@@ -75,6 +77,7 @@ class RestorationModule(LightningModule):
         ranker: Ranker | None = None,
         joiner: Joiner | None = None,
         voices: TellVoices | None = None,
+        little_noise: LittleNoise | None = None,
     ) -> None:
         super().__init__()
         self._check_talkers(talkers)
@@ -89,6 +92,7 @@ class RestorationModule(LightningModule):
                 ranker or Agreement(),
                 joiner,
                 voices,
+                little_noise,
             ),
             seed=seed,
             device="cpu",

@@ -11,7 +11,7 @@ from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise
-from diffsr.recipe_file import is_recipe_file, load_recipe, recipe_parts
+from diffsr.recipe_file import PARTS, is_recipe_file, load_recipe, recipe_parts
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
 from diffsr.speakers import SpeakerEncoder
@@ -151,7 +151,7 @@ WRITTEN = [
 @pytest.mark.parametrize(("task", "name"), WRITTEN)
 def test_the_default_experiment_and_that_on_scenes_are_the_default_recipe(task, name):
     written, coded = load_recipe(EXPERIMENTS / task / f"{name}.yaml"), make_recipe(task)
-    for part in ("sampler", "likelihood", "degradation", "ranker", "joiner", "voices"):
+    for part in PARTS:
         assert settings(getattr(written, part)) == settings(getattr(coded, part))
     assert written.n_samples == coded.n_samples
     assert written.n_sources == coded.n_sources
