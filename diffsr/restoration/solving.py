@@ -47,7 +47,7 @@ class Solved:
         """With what became of some of the channels in another try, whose calls come on top."""
         some = list(channels)
         described = {
-            name: value.index_copy(0, torch.tensor(some), again.described.get(name, value[some]))
+            name: value.index_copy(0, torch.tensor(some, dtype=torch.long), again.described.get(name, value[some]))
             for name, value in self.described.items()
         }
         x, scores = self.x.clone(), self.scores.clone()
