@@ -46,8 +46,9 @@ class Solved:
     def with_again(self, again: Solved, channels: Sequence[int]) -> Solved:
         """With what became of some of the channels in another try, whose calls come on top."""
         some = list(channels)
+        rows = torch.tensor(some, dtype=torch.long)
         described = {
-            name: value.index_copy(0, torch.tensor(some, dtype=torch.long), again.described.get(name, value[some]))
+            name: value.index_copy(0, rows, again.described.get(name, value[some]))
             for name, value in self.described.items()
         }
         x, scores = self.x.clone(), self.scores.clone()
