@@ -102,8 +102,9 @@ class Restorer:
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the prior and the models."""
-        quiet = self.recipe.little_noise
-        parts = [self.prior, self.recipe.likelihood, self.recipe.degradation, quiet and quiet.likelihood]
+        parts = [self.prior, self.recipe.likelihood, self.recipe.degradation]
+        if self.recipe.little_noise is not None:
+            parts.append(self.recipe.little_noise.likelihood)
         self.device = move_to(device, *(part for part in parts if isinstance(part, torch.nn.Module)))
         return self
 

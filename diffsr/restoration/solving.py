@@ -44,7 +44,10 @@ class Solved:
         return Solved(self.x[some], [self.n_calls[k] for k in some], described, failed, self.scores[some])
 
     def with_again(self, again: Solved, channels: Sequence[int]) -> Solved:
-        """With what became of some of the channels in another try, whose calls come on top."""
+        """With what became of some of the channels in another try, whose calls come on top.
+
+        Physics that the other try does not describe stays as it was.
+        """
         some = list(channels)
         rows = torch.tensor(some, dtype=torch.long)
         described = {

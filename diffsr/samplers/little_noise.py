@@ -21,7 +21,8 @@ class LittleNoise:
     does: where its level is far below that of the speech all is done again, with what is given here.
 
     Args:
-        likelihood: Noise model, with the STFT of the one that it replaces.
+        likelihood: Noise model, with the STFT of the one that it replaces. What it does not describe is
+            reported as the first restoration found it.
         estimators: M-steps in place of those of the sampler.
         snr_db: From which signal-to-noise ratio on, active speech over all that was removed.
     """

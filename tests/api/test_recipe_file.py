@@ -157,6 +157,16 @@ def test_the_default_experiment_and_that_on_scenes_are_the_default_recipe(task, 
     assert written.n_sources == coded.n_sources
 
 
+def test_the_experiment_for_little_noise_is_what_the_default_takes_for_it():
+    default = make_recipe("enhance")
+    written, little = load_recipe(EXPERIMENTS / "enhance" / "little_noise.yaml"), default.little_noise
+    assert settings(written.likelihood) == settings(little.likelihood)
+    assert settings(written.sampler) == settings(little.sampler(default.sampler))
+    assert settings(written.joiner) == settings(default.joiner)
+    assert written.n_samples == default.n_samples
+    assert written.little_noise is None
+
+
 @pytest.mark.parametrize(
     ("n_calls", "n_steps", "n_samples", "fresh"),
     [(4, 4, 1, 0.0), (30, 30, 1, 2.0), (60, 30, 2, 2.0), (200, 50, 4, 4.0)],
