@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffsr.diffusion import Prior
-from diffsr.diffusion.devices import move_to
+from diffsr.diffusion.devices import move_to, takes_bfloat16
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio
@@ -51,6 +51,9 @@ class Restorer:
             it makes nothing faster. Without enough memory for so many there are fewer.
         talkers: How many talkers there are, of `separate` and `joint` and their experiments, 2 to 8; None is
             two, or what the experiment says.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the processor is made for it, which takes
+            about half of the time; its rounding is far below the error of an estimate. What needs a gradient
+            through the network computes in float32.
 
     Raises:
         ConfigError: No such task or preset, or an argument that does not fit.
@@ -71,6 +74,7 @@ class Restorer:
         rir: str | Path | None = None,
         batch: int | None = None,
         talkers: int | None = None,
+        precision: str = "auto",
     ) -> None:
         for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
             if value is not None and value < 1:
@@ -82,7 +86,7 @@ class Restorer:
         if recipe is None:
             check_choice(task, preset, cutoff_hz, rir, talkers)  # before the prior, which takes longer
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
-        self.seed, self.channels, self.batch = seed, str(channels), batch
+        self.seed, self.channels, self.batch, self.precision = seed, str(channels), batch, precision
         self.keeps_samples = n_samples is not None and n_samples > 1
         self._asked = n_samples
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
@@ -101,11 +105,12 @@ class Restorer:
         return self.to(self.device)
 
     def to(self, device: str | torch.device) -> Restorer:
-        """Move the prior and the models."""
+        """Move the prior and the models; tell the prior how precisely to compute there."""
         parts = [self.prior, self.recipe.likelihood, self.recipe.degradation]
         if self.recipe.little_noise is not None:
             parts.append(self.recipe.little_noise.likelihood)
         self.device = move_to(device, *(part for part in parts if isinstance(part, torch.nn.Module)))
+        self.prior.bfloat16 = takes_bfloat16(self.precision, self.device)
         return self
 
     def restore(

@@ -93,6 +93,7 @@ class OwnTask:
         seed: Of the posterior samples; each item has random numbers of its own.
         overrides: Changes of the experiment, see `diffsr.recipe_file.load_recipe`.
         oracle: What of each item is told, see `benchmark.oracle`.
+        precision: auto, float32 or bfloat16.
 
     Raises:
         CheckpointError: The prior cannot be had.
@@ -108,6 +109,7 @@ class OwnTask:
         seed: int,
         overrides: Sequence[str] = (),
         oracle: tuple[str, ...] = (),
+        precision: str = "auto",
     ) -> None:
         from diffsr.api import Restorer
 
@@ -120,6 +122,7 @@ class OwnTask:
             device=device,
             channels=0,
             recipe=own,
+            precision=precision,
         )
         self._task = task
         self._recipe, self.oracle = self._restorer.recipe, oracle
@@ -132,6 +135,7 @@ class OwnTask:
             "prior": prior_digest(self._restorer.prior),
             "device": self._restorer.device.type,
             "diffsr": diffsr.__version__,
+            **({"precision": "bfloat16"} if self._restorer.prior.bfloat16 else {}),
             **({"oracle": ",".join(oracle)} if oracle else {}),
         }
 
@@ -225,6 +229,7 @@ def open_system(
     seed: int | None = None,
     overrides: Sequence[str] = (),
     oracle: tuple[str, ...] = (),
+    precision: str | None = None,
 ) -> Runnable:
     """The system of this name.
 
@@ -236,6 +241,7 @@ def open_system(
         seed: For tasks: of the posterior samples; 0 when None.
         overrides: For tasks whose preset is an experiment: changes of it.
         oracle: For tasks: what of each item is told.
+        precision: For tasks: auto (when None), float32 or bfloat16.
 
     Raises:
         ConfigError: No such system, a package is missing, or an option that it does not have.
@@ -243,7 +249,7 @@ def open_system(
     """
     if name in BASELINES:
         given = {"--prior": prior, "--preset": preset, "--device": device, "--seed": seed}
-        more = {"--set": tuple(overrides) or None, "--oracle": oracle or None}
+        more = {"--set": tuple(overrides) or None, "--oracle": oracle or None, "--precision": precision}
         idle = [option for option, value in {**given, **more}.items() if value is not None]
         if idle:
             raise ConfigError(f"{' '.join(idle)}: the system {name} has no such option. Leave it out.")
@@ -251,7 +257,14 @@ def open_system(
     if name not in known_systems():
         raise ConfigError(f"There is no system {name!r}; choose one of {', '.join(known_systems())}.")
     return OwnTask(
-        name, prior or DEFAULT, preset or "default", device or "auto", seed or 0, overrides, oracle
+        name,
+        prior or DEFAULT,
+        preset or "default",
+        device or "auto",
+        seed or 0,
+        overrides,
+        oracle,
+        precision or "auto",
     )
 
 

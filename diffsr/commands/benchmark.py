@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for a task: tell it the true noise power, room or voices of each item: noise,room,identity",
     )
     run_it.add_argument("--device", help="for a task: auto, cpu, cuda, cuda:1, mps")
+    run_it.add_argument("--precision", help="for a task: auto, float32, bfloat16")
     run_it.add_argument("--seed", type=int, help="for a task: of the posterior samples (0)")
     score.add_argument(
         "--system",
@@ -98,7 +99,14 @@ def _run(options: argparse.Namespace) -> int:
 
     oracle = parse_oracle(options.oracle)
     system = open_system(
-        options.system, options.prior, options.preset, options.device, options.seed, options.set, oracle
+        options.system,
+        options.prior,
+        options.preset,
+        options.device,
+        options.seed,
+        options.set,
+        oracle,
+        options.precision,
     )
     found, folder, place = _open(options)
     items = found.choose(options.subset)

@@ -31,6 +31,8 @@ TASKS = (
     "band)"
 )
 
+PRECISION = "auto (bfloat16 where the processor is made for it, twice as fast), float32, bfloat16"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `diffsr restore`."""
@@ -76,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="each (default; of several talkers their mean), mean, or the number of one channel",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--precision", default="auto", help=PRECISION)
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
 
 
@@ -101,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
         rir=options.rir,
         batch=options.batch,
         talkers=options.talkers,
+        precision=options.precision,
     )
     memory = PeakMemory(restorer.device)
     memory.start()

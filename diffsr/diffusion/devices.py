@@ -1,4 +1,4 @@
-"""Where networks compute."""
+"""Where and how precisely networks compute."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from diffsr.errors import ConfigError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def move_to(device: str | torch.device, *modules: nn.Module) -> torch.device:
@@ -28,3 +30,31 @@ def move_to(device: str | torch.device, *modules: nn.Module) -> torch.device:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ConfigError(f"Device {device} cannot be used ({reason}). Try --device cpu.") from error
     return found
+
+
+def takes_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a prior shall compute in bfloat16 on a device.
+
+    `auto` takes it where there are units for its matrix products: AMX of CPUs, CUDA from compute capability
+    8.0 on. Without them it is slower than single precision (docs/results.md, Cost).
+
+    Args:
+        precision: One of `PRECISIONS`.
+        device: What computes.
+
+    Raises:
+        ConfigError: No such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"There is no precision {precision!r}; choose one of: {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and has_amx()
+
+
+def has_amx() -> bool:
+    """Whether the CPU has matrix units for bfloat16, as far as this version of torch tells."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16"))

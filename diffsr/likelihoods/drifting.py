@@ -69,6 +69,10 @@ class DriftingNoise(Likelihood):
         self.power = self._smooth(noise_posterior_power(left, self.power, extra)).clamp_min(FLOOR)
 
     def _smooth(self, power: Tensor) -> Tensor:
-        size = (self.n_bins, self.n_frames)
-        pad = (self.n_bins // 2, self.n_frames // 2)
-        return F.avg_pool2d(power[:, None], size, stride=1, padding=pad, count_include_pad=False)[:, 0]
+        """Mean over each rectangle: over frames, then over bins, which is several times faster than at once."""
+        return _moving_mean(_moving_mean(power, self.n_frames).mT, self.n_bins).mT
+
+
+def _moving_mean(power: Tensor, n: int) -> Tensor:
+    """Over `n` along the last dimension, of what there is at the ends, `[B, ..., N] -> [B, ..., N]`."""
+    return F.avg_pool1d(power, n, stride=1, padding=n // 2, count_include_pad=False)

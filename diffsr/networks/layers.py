@@ -106,8 +106,8 @@ def attend(qkv: Tensor, heads: int, rotary: tuple[Tensor, Tensor]) -> Tensor:
         turned, v = qkv.view(batch, frames, 3, heads, -1).split([2, 1], dim=2)
         q, k = rotate(turned, rotary).permute(2, 0, 3, 1, 4)
         v = v[:, :, 0].transpose(1, 2)
-        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # The fused attention of CPUs does not use their bfloat16 matrix units, plain products do.
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
+            # The gradient of the fused attention does not use the bfloat16 matrix units of CPUs.
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
             mixed = scores.softmax(-1) @ v
         else:

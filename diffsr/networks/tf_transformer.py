@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -118,8 +119,10 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor, told: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
         """`tokens [B, N, width]`, `told [B, condition_width]` -> `[B, N, width]`."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.modulate(told)[:, None].chunk(6, dim=-1)
-        tokens = tokens + gate_a * self._attend(self.norm_attention(tokens) * (1 + scale_a) + shift_a, rotary)
-        return tokens + gate_f * self._feed_forward(self.norm_ffn(tokens) * (1 + scale_f) + shift_f)
+        x = torch.addcmul(shift_a, self.norm_attention(tokens), 1 + scale_a)
+        tokens = torch.addcmul(tokens, gate_a, self._attend(x, rotary))
+        x = torch.addcmul(shift_f, self.norm_ffn(tokens), 1 + scale_f)
+        return torch.addcmul(tokens, gate_f, self._feed_forward(x))
 
     def _attend(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
         return self.attention_out(attend(self.qkv(x), self.heads, rotary))

@@ -51,6 +51,7 @@ class RestorationModule(LightningModule):
         voices: Tells the later of them the voices that the first ones found; None tells nobody.
         little_noise: How recordings of one talker that turn out to have little noise are restored once more;
             None restores all alike.
+        precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
 
     Raises:
         ConfigError: A number of talkers for a task that restores one, or one that does not fit.
@@ -78,6 +79,7 @@ class RestorationModule(LightningModule):
         joiner: Joiner | None = None,
         voices: TellVoices | None = None,
         little_noise: LittleNoise | None = None,
+        precision: str = "auto",
     ) -> None:
         super().__init__()
         self._check_talkers(talkers)
@@ -99,6 +101,7 @@ class RestorationModule(LightningModule):
             channels=channels,
             n_samples=n_samples if keep_samples else None,
             batch=batch,
+            precision=precision,
         )
         self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights
         self.output, self.overwrite, self.physics = Path(output).expanduser(), overwrite, physics
