@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffsr.diffusion import Prior
+from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.diffusion.devices import move_to, takes_bfloat16
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import AudioError, ConfigError, DiffsrError
@@ -23,6 +23,8 @@ from diffsr.restoration.choice import check_choice, choose_recipe
 from diffsr.restoration.solving import part_of
 from diffsr.samplers.annealed import OnStep
 
+OVERLAP_S = 0.512
+"""Of the windows in which a prior hears what is longer than it was trained on."""
 CUDA_BATCH = 8
 """Recordings at once where nothing else is asked for."""
 
@@ -105,12 +107,15 @@ class Restorer:
         return self.to(self.device)
 
     def to(self, device: str | torch.device) -> Restorer:
-        """Move the prior and the models; tell the prior how precisely to compute there."""
+        """Move the prior and the models; decide how precisely the prior computes there."""
         parts = [self.prior, self.recipe.likelihood, self.recipe.degradation]
         if self.recipe.little_noise is not None:
             parts.append(self.recipe.little_noise.likelihood)
         self.device = move_to(device, *(part for part in parts if isinstance(part, torch.nn.Module)))
-        self.prior.bfloat16 = takes_bfloat16(self.precision, self.device)
+        self.in_bfloat16 = takes_bfloat16(self.precision, self.device)
+        window_s = self.prior.window_s
+        overlap_s = min(OVERLAP_S, window_s / 4)
+        self._windowed = WindowedPrior(self.prior, window_s, overlap_s, in_bfloat16=self.in_bfloat16)
         return self
 
     def restore(
@@ -144,8 +149,8 @@ class Restorer:
     ) -> list[Restoration | DiffsrError]:
         """Restore recordings; those of equal length at the prior's rate share batches.
 
-        Each gets what `restore` gives it but for rounding, less than 1e-5 of full scale: matrix products are
-        summed in another order in batches.
+        Each gets what `restore` gives it but for rounding: matrix products are summed in another order in
+        batches. That is less than 1e-5 of full scale in float32, and no more than bfloat16 itself changes.
 
         Args:
             waves: `[C, T]` each.
@@ -169,7 +174,7 @@ class Restorer:
         for number, group in enumerate(groups):
             members = [posed[place] for place in group]
             steps = part_of(on_step, number, len(groups))
-            done = restore_batch(members, self.prior, self.recipe, self.seed, self.n_samples, steps)
+            done = restore_batch(members, self._windowed, self.recipe, self.seed, self.n_samples, steps)
             results.update(zip(group, done, strict=True))
         return [results[place] for place in range(len(waves))]
 

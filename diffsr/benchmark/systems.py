@@ -135,7 +135,7 @@ class OwnTask:
             "prior": prior_digest(self._restorer.prior),
             "device": self._restorer.device.type,
             "diffsr": diffsr.__version__,
-            **({"precision": "bfloat16"} if self._restorer.prior.bfloat16 else {}),
+            **({"precision": "bfloat16"} if self._restorer.in_bfloat16 else {}),
             **({"oracle": ",".join(oracle)} if oracle else {}),
         }
 

@@ -56,5 +56,5 @@ def takes_bfloat16(precision: str, device: torch.device) -> bool:
 
 def has_amx() -> bool:
     """Whether the CPU has matrix units for bfloat16, as far as this version of torch tells."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,6 @@ class Prior(nn.Module):
         self.network = network
         self.rate_hz, self.sigma_data, self.window_s = rate_hz, sigma_data, window_s
         self.calibration: Calibration | None = None  # of the uncertainty; comes with the files
-        self.bfloat16 = False  # whether its estimates are computed in it, where no gradient is asked for
 
     @property
     def speaker_width(self) -> int:
@@ -83,15 +81,8 @@ class Prior(nn.Module):
         scale = precondition(sigma.reshape(-1, 1), self.sigma_data)
         flat = z.reshape(-1, z.shape[-1])
         told = None if speaker is None else speaker.reshape(-1, speaker.shape[-1])
-        with self._precision(z):
-            output = self.network(scale.c_in * flat, scale.c_noise[:, 0], told)
+        output = self.network(scale.c_in * flat, scale.c_noise[:, 0], told)
         return (scale.c_skip * flat + scale.c_out * output).reshape(z.shape)
-
-    def _precision(self, z: Tensor) -> AbstractContextManager[object]:
-        """That of the network; a gradient through it is small enough for rounding to matter."""
-        if self.bfloat16 and not z.requires_grad:
-            return torch.autocast(z.device.type, torch.bfloat16)
-        return nullcontext()
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """Variance `E|X - X0|^2` of speech around the estimate `x0 [..., T]` in STFT bins, `[..., F, N]`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +24,17 @@ class WindowedPrior(nn.Module):
         window_s: Length of a window.
         overlap_s: Least overlap of neighbouring windows.
         windows_per_call: Windows that go through the network at once.
+        in_bfloat16: Whether the network computes in it, where no gradient is asked for: of a gradient through
+            the network rounding would be too large a part.
     """
 
     def __init__(
-        self, prior: Denoiser, window_s: float, overlap_s: float = 0.512, windows_per_call: int = 8
+        self,
+        prior: Denoiser,
+        window_s: float,
+        overlap_s: float = 0.512,
+        windows_per_call: int = 8,
+        in_bfloat16: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= overlap_s < window_s:
@@ -34,7 +43,7 @@ class WindowedPrior(nn.Module):
         self.rate_hz, self.sigma_data = prior.rate_hz, prior.sigma_data
         self.window = round(window_s * prior.rate_hz)
         self.overlap = round(overlap_s * prior.rate_hz)
-        self.windows_per_call = windows_per_call
+        self.windows_per_call, self.in_bfloat16 = windows_per_call, in_bfloat16
 
     @property
     def speaker_width(self) -> int:
@@ -59,7 +68,13 @@ class WindowedPrior(nn.Module):
         """`[B, T]`, `[B]` and `[B, E]` -> `[B, T]`, a few windows at a time."""
         given = [windows, levels] if speaker is None else [windows, levels, speaker]
         parts = zip(*(one.split(self.windows_per_call) for one in given), strict=True)
-        return torch.cat([self.prior.denoise(*part) for part in parts])
+        with self._precision(windows):
+            return torch.cat([self.prior.denoise(*part) for part in parts])
+
+    def _precision(self, windows: Tensor) -> AbstractContextManager[object]:
+        if self.in_bfloat16 and not windows.requires_grad:
+            return torch.autocast(windows.device.type, torch.bfloat16)
+        return nullcontext()
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """As the prior's."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.diffusion import WindowedPrior
 from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
@@ -19,7 +19,6 @@ from diffsr.restoration.solving import Solved, joined, solve
 from diffsr.restoration.talkers import Talkers
 from diffsr.samplers.annealed import OnStep
 
-OVERLAP_S = 0.512
 TOO_LONG = (
     "The recording is too long for this device's memory: cut it, ask for fewer samples, or use the CPU "
     "(--device cpu on the command line)."
@@ -42,7 +41,7 @@ def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
 
 def restore_batch(
     posed: Sequence[Posed],
-    prior: Prior,
+    prior: WindowedPrior,
     recipe: Recipe,
     seed: int,
     n_samples: int,
@@ -55,12 +54,11 @@ def restore_batch(
         where it is too long for the memory even by itself.
     """
     started = time.perf_counter()
-    windowed = WindowedPrior(prior, prior.window_s, overlap_s=min(OVERLAP_S, prior.window_s / 4))
     waves = torch.cat([one.waves for one in posed])
     ids = [row_id for one in posed for row_id in one.row_ids]
     solved = None
     try:
-        solved = solve(waves, ids, windowed, recipe, seed, n_samples, on_step)
+        solved = solve(waves, ids, prior, recipe, seed, n_samples, on_step)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -261,11 +261,18 @@ def test_systems_by_name(tiny_prior_folder: Path):
         open_system("wep")
     with pytest.raises(ConfigError, match="--prior --preset: the system unprocessed has no such option"):
         open_system("unprocessed", prior="x", preset="fast")
+    with pytest.raises(ConfigError, match="--precision: the system wpe has no such option"):
+        open_system("wpe", precision="bfloat16")
     with pytest.raises(CheckpointError, match="No prior at nowhere"):
         open_system("enhance", prior="nowhere")
     system = open_system("enhance", prior=tiny_prior_folder, preset="fast", device="cpu")
     assert system.label == "enhance-fast"
     assert system.settings()["preset"] == "fast"
+    exact, rounded = (
+        open_system("enhance", prior=tiny_prior_folder, device="cpu", precision=name).settings()
+        for name in ("float32", "bfloat16")
+    )
+    assert rounded == {**exact, "precision": "bfloat16"}  # so that results of both are not mixed
 
 
 def test_a_task_gives_its_one_output_for_every_talker(tiny_prior_folder: Path, make_speech):

@@ -166,6 +166,7 @@ def test_output_that_is_there_already(shell, work: Path) -> None:
         (["noisy/good.wav", "out.m4a"], ".m4a is not a format that can be written"),
         (["noisy/good.wav", "out.wav", "--channels=1"], "channel '1' was asked for and the recording has 1"),
         (["noisy/good.wav", "out.wav", "--device=warp"], "Device warp cannot be used"),
+        (["noisy/good.wav", "out.wav", "--precision=half"], "There is no precision 'half'"),
     ],
 )
 def test_contradictions(shell, work: Path, given: list[str], words: str) -> None:

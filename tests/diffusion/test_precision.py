@@ -1,0 +1,92 @@
+"""How precisely a prior computes, and who decides that."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffsr import Restorer, load_prior
+from diffsr.diffusion import WindowedPrior, devices
+from diffsr.errors import ConfigError
+from diffsr.recipes import Recipe
+from diffsr.samplers import AnnealedSampler
+
+CPU = torch.device("cpu")
+
+
+def decibel(error: torch.Tensor, signal: torch.Tensor) -> float:
+    return float(10 * (error.square().sum() / signal.square().sum()).log10())
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_prior("speech-16k-fast")
+
+
+def test_auto_is_bfloat16_where_there_are_units_for_it(monkeypatch):
+    for there_are in (True, False):
+        monkeypatch.setattr(devices, "has_amx", lambda there_are=there_are: there_are)
+        assert devices.takes_bfloat16("auto", CPU) is there_are
+    assert not devices.takes_bfloat16("auto", torch.device("mps"))
+    assert devices.takes_bfloat16("bfloat16", torch.device("mps"))
+    assert not devices.takes_bfloat16("float32", CPU)
+
+
+def test_a_torch_that_does_not_tell_has_no_units(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not devices.has_amx()
+
+
+@pytest.mark.parametrize("wrong", ["half", "", "BFLOAT16"])
+def test_other_precisions_are_refused(tiny_prior, wrong):
+    with pytest.raises(ConfigError, match="choose one of: auto, float32, bfloat16"):
+        Restorer(tiny_prior, recipe=Recipe(), precision=wrong)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.05, 0.002])
+def test_rounding_is_far_below_what_an_estimate_lacks(shipped, make_speech, sigma):
+    speech = torch.from_numpy(make_speech(2.0))
+    z = speech + sigma * torch.randn(speech.shape, generator=torch.Generator().manual_seed(0))
+    level = torch.tensor([sigma])
+    exact = WindowedPrior(shipped, 8.192).denoise(z, level)
+    rounded = WindowedPrior(shipped, 8.192, in_bfloat16=True).denoise(z, level)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    assert decibel(rounded - exact, exact - speech) < -14
+
+
+def test_company_changes_no_more_than_rounding_does(shipped):
+    torch.manual_seed(0)
+    z, sigma = 0.1 * torch.randn(5, 20_000), torch.logspace(-3, 0, 5)
+    prior = WindowedPrior(shipped, 8.192, in_bfloat16=True)
+    alone = torch.cat([prior.denoise(z[[row]], sigma[[row]]) for row in range(5)])
+    exact = WindowedPrior(shipped, 8.192).denoise(z, sigma)
+    together = prior.denoise(z, sigma)
+    for row in range(5):
+        rounding = float((alone[row] - exact[row]).square().sum())
+        assert (
+            float((together[row] - alone[row]).square().sum()) < 2 * rounding
+        )  # two roundings, neither nearer to the truth
+
+
+def test_a_gradient_through_the_network_is_exact(tiny_prior):
+    z = (0.1 * torch.randn(1, 4000)).requires_grad_()
+    sigma = torch.tensor([0.1])
+    found = [
+        WindowedPrior(tiny_prior, 0.5, 0.1, in_bfloat16=wanted).denoise(z, sigma) for wanted in (False, True)
+    ]
+    assert torch.equal(*found)
+    assert torch.equal(*(torch.autograd.grad(one.square().sum(), z)[0] for one in found))
+
+
+def test_restorations_differ_by_rounding_and_the_prior_stays_as_it_was(tiny_prior, make_speech):
+    y = torch.from_numpy(make_speech())
+    before = tiny_prior.denoise(y, torch.tensor([0.1]))
+
+    def restored(precision):
+        recipe = Recipe(AnnealedSampler(n_steps=4))
+        return Restorer(tiny_prior, recipe=recipe, precision=precision).restore(y, 16000).wave
+
+    exact, rounded = restored("float32"), restored("bfloat16")
+    assert -70 < decibel(rounded - exact, exact) < -25
+    assert torch.equal(before, tiny_prior.denoise(y, torch.tensor([0.1])))
