@@ -87,25 +87,35 @@ class LatePrediction(Mixing):
         """Those of the room beside it, see `BlindRoom.describe`."""
         return self.room.describe()
 
-    def fit(self, x0: Tensor, variance: Tensor, uncertainty: Tensor | float = 0.0) -> None:
+    def fit(
+        self,
+        x0: Tensor,
+        variance: Tensor,
+        uncertainty: Tensor | float = 0.0,
+        model_of_row: Tensor | None = None,
+    ) -> None:
         """M-step: filters that best explain what the talkers leave of the recording.
 
         A little regularised, `G ~ CN(0, 1)`, so that bins without sound and rounding have no say.
 
         Args:
-            x0: Estimated sources `[rows, S, T]`.
-            variance: Of what neither they nor the room explain, broadcastable to `[rows, F, N]`.
-            uncertainty: `E|X - X0|^2` of each, broadcastable to `[rows, S, F, N]`.
+            x0: Estimated sources `[B, S, T]`, one estimate for each set of filters.
+            variance: Of what neither they nor the room explain, broadcastable to `[B, F, N]`.
+            uncertainty: `E|X - X0|^2` of each, broadcastable to `[B, S, F, N]`.
+            model_of_row: Which of the B sets each row takes `[rows]`: rows of one recording may share one,
+                if they are neighbours. None for a set for each row.
         """
-        dry, size = self.stft(x0), self.spec.real
-        power = variance.expand_as(size).clamp_min(LEAST_POWER)
-        vague = torch.as_tensor(uncertainty).to(size).expand(dry.shape)
-        # Row by row: products of matrices round otherwise in batches.
-        rows = [
-            self.stft.inverse(self._explained(row, dry[row], power[row], vague[row]), x0.shape[-1])
-            for row in range(len(dry))
+        models = torch.arange(len(x0), device=x0.device) if model_of_row is None else model_of_row
+        dry = self.stft(x0)
+        power = variance.expand_as(dry[:, 0]).clamp_min(LEAST_POWER)
+        vague = torch.as_tensor(uncertainty).to(power).expand(dry.shape)
+        first_rows = torch.searchsorted(models, torch.arange(len(x0), device=x0.device)).tolist()
+        # One by one: products of matrices round otherwise in batches.
+        late = [
+            self.stft.inverse(self._explained(row, *given), x0.shape[-1])
+            for row, *given in zip(first_rows, dry, power, vague, strict=True)
         ]
-        self.late = torch.stack(rows)[:, None]
+        self.late = torch.stack(late)[models][:, None]
 
     def _explained(self, row: int, dry: Tensor, power: Tensor, vague: Tensor) -> Tensor:
         """Sound of the room in one row `[F, N]`: prediction, and the responses to what it leaves.

@@ -8,12 +8,15 @@ from torch import Tensor
 from diffsr.degradations import Degradation, LatePrediction
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import LateReverberation
+from diffsr.likelihoods.base import mean_over_restarts
 from diffsr.samplers.problem import Problem
 from diffsr.typing import Sources
 
 
 class UpdatePrediction:
     """Refits prediction and response of the room (`LatePrediction.fit`), in closed form.
+
+    Restarts of one talker share them, found for the mean of their estimates.
 
     At large noise levels the estimate is vague and its uncertainty is the power of speech, so that the first
     fit is that of WPE; later ones predict what the estimate does not explain, weighted accordingly.
@@ -35,9 +38,15 @@ class UpdatePrediction:
         problem.memory["prediction"] = count + 1
         if int(count) % self.every:
             return
-        degradation = prediction_of(problem.degradation)
         uncertainty = problem.source_variance(x0, sigma)
-        degradation.fit(x0, problem.likelihood.variance + uncertainty.sum(1), uncertainty)
+        variance = problem.likelihood.variance + uncertainty.sum(1)
+        models = problem.model_of_row
+        prediction_of(problem.degradation).fit(
+            mean_over_restarts(x0, models),
+            mean_over_restarts(variance, models),
+            mean_over_restarts(uncertainty, models),
+            models,
+        )
 
 
 class UpdateLateReverberation:

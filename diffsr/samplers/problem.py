@@ -51,17 +51,22 @@ class Problem:
         n_restarts: int = 1,
         n_sources: int = 1,
     ) -> Problem:
-        """Repeat `y [B, C, T]` for each restart and start the parameters of the model from it.
-
-        Restarts share the noise of their recording; with several talkers each has its own, as one that is
-        wrong would spoil the others.
-        """
+        """Repeat `y [B, C, T]` for each restart and start the parameters of the model from it."""
         item_of_row = torch.arange(y.shape[0], device=y.device).repeat_interleave(n_restarts)
         rows = y[item_of_row]
+        problem = cls(rows, prior, degradation, likelihood, noise, item_of_row, n_sources)
         degradation.reset(rows, n_sources)
-        own = torch.arange(len(rows), device=y.device)
-        likelihood.reset(rows, item_of_row if n_sources == 1 else own)
-        return cls(rows, prior, degradation, likelihood, noise, item_of_row, n_sources)
+        likelihood.reset(rows, problem.model_of_row)
+        return problem
+
+    @property
+    def model_of_row(self) -> Tensor:
+        """Whose noise and room each row has `[rows]`: restarts of one talker share those of their recording.
+
+        With several talkers each has its own, as one that is wrong would spoil the others.
+        """
+        own = torch.arange(len(self.y), device=self.y.device)
+        return self.item_of_row if self.n_sources == 1 else own
 
     def forget(self) -> None:
         """Before a sampler begins: nothing remembered, nobody told."""
