@@ -75,8 +75,8 @@ def _dereverberate(spec: Tensor, sound: Tensor, taps: int, delay: int, iteration
 
 def stack_past(spec: Tensor, taps: int, delay: int) -> Tensor:
     """The frames `delay` to `delay + taps - 1` before each, `[F, C, N] -> [F, taps C, N]`."""
-    n_frames = spec.shape[-1]
-    return torch.cat([F.pad(spec, (delay + k, 0))[..., :n_frames] for k in range(taps)], dim=1)
+    later = F.pad(spec, (delay + taps - 1, 0)).unfold(-1, spec.shape[-1], 1)[..., :taps, :]
+    return later.transpose(1, 2).flip(1).flatten(1, 2)
 
 
 def predict(target: Tensor, past: Tensor, power: Tensor, prior: Tensor | None = None) -> Tensor:

@@ -27,6 +27,12 @@ def test_auto_is_bfloat16_where_there_are_units_for_it(monkeypatch):
     for there_are in (True, False):
         monkeypatch.setattr(devices, "has_amx", lambda there_are=there_are: there_are)
         assert devices.takes_bfloat16("auto", CPU) is there_are
+    for is_native in (True, False):
+        # a GPU that only emulates it says that it supports it, unless asked so
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation, is_native=is_native: is_native
+        )
+        assert devices.takes_bfloat16("auto", torch.device("cuda:1")) is is_native
     assert not devices.takes_bfloat16("auto", torch.device("mps"))
     assert devices.takes_bfloat16("bfloat16", torch.device("mps"))
     assert not devices.takes_bfloat16("float32", CPU)
