@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import copy
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,8 @@ class WindowedPrior(nn.Module):
         self.rate_hz, self.sigma_data = prior.rate_hz, prior.sigma_data
         self.window = round(window_s * prior.rate_hz)
         self.overlap = round(overlap_s * prior.rate_hz)
-        self.windows_per_call, self.in_bfloat16 = windows_per_call, in_bfloat16
+        self.windows_per_call = windows_per_call
+        self.rounded = rounded(prior) if in_bfloat16 else None
 
     @property
     def speaker_width(self) -> int:
@@ -68,14 +69,20 @@ class WindowedPrior(nn.Module):
         """`[B, T]`, `[B]` and `[B, E]` -> `[B, T]`, a few windows at a time."""
         given = [windows, levels] if speaker is None else [windows, levels, speaker]
         parts = zip(*(one.split(self.windows_per_call) for one in given), strict=True)
-        with self._precision(windows):
+        if self.rounded is None or windows.requires_grad:
             return torch.cat([self.prior.denoise(*part) for part in parts])
-
-    def _precision(self, windows: Tensor) -> AbstractContextManager[object]:
-        if self.in_bfloat16 and not windows.requires_grad:
-            return torch.autocast(windows.device.type, torch.bfloat16)
-        return nullcontext()
+        with torch.autocast(windows.device.type, torch.bfloat16):
+            return torch.cat([self.rounded.denoise(*part) for part in parts])
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """As the prior's."""
         return self.prior.uncertainty(x0, sigma, stft)
+
+
+def rounded(prior: Denoiser) -> Denoiser:
+    """A copy whose matrix products need not round their weights at every call."""
+    twin = copy.deepcopy(prior)
+    for module in twin.modules() if isinstance(twin, nn.Module) else ():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            module.to(torch.bfloat16)
+    return twin
