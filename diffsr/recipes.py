@@ -51,7 +51,8 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 
 LEVELS = 30
 """Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/results.md)."""
-MOST_SAMPLES = 4
+MOST_SAMPLES = 6
+"""Beyond which they are level, and calls go into more levels."""
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
 ENCODER_HZ = 16000

@@ -169,7 +169,7 @@ def test_the_experiment_for_little_noise_is_what_the_default_takes_for_it():
 
 @pytest.mark.parametrize(
     ("n_calls", "n_steps", "n_samples", "fresh"),
-    [(4, 4, 1, 0.0), (30, 30, 1, 2.0), (60, 30, 2, 2.0), (200, 50, 4, 4.0)],
+    [(4, 4, 1, 0.0), (30, 30, 1, 2.0), (60, 30, 2, 2.0), (200, 33, 6, 2.3)],
 )
 def test_calls_are_split_into_levels_and_samples(n_calls, n_steps, n_samples, fresh):
     recipe = TASKS["enhance"](n_calls, 16000)

@@ -90,6 +90,14 @@ def test_every_row_hears_its_own_talker(noisy, update):
         torch.testing.assert_close(together[2 * k : 2 * k + 2], alone, rtol=0, atol=1e-4)
 
 
+def test_restarts_of_a_talker_are_told_the_voice_of_their_mean(noisy, update):
+    prior = Overheard(update.encoder.embedding_dim)
+    sampled(noisy, prior, [update], n_restarts=2)
+    for told, estimate in zip(prior.told[1:], prior.estimates, strict=False):
+        mean = estimate.unflatten(0, (2, 2)).mean(1)
+        torch.testing.assert_close(told, update.encoder(mean).repeat_interleave(2, 0))
+
+
 @pytest.mark.parametrize("why", ["no talkers", "another width", "another rate", "too short"])
 def test_nobody_is_told_where_the_prior_or_the_recording_does_not_allow_it(noisy, update, why):
     width = {"no talkers": 0, "another width": 64}.get(why, update.encoder.embedding_dim)
