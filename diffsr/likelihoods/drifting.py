@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffsr.errors import ConfigError
 from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
 from diffsr.signal.clicks import click_power
 from diffsr.signal.noise_floor import noise_floor
@@ -27,6 +28,9 @@ class DriftingNoise(Likelihood):
         quantile: Of the power over time that it starts from.
         bias: By what the quantile of white noise lies below its mean.
         clicks: Whether there are clicks in v.
+
+    Raises:
+        ConfigError: `n_frames` or `n_bins` is no odd number from 1 on.
     """
 
     def __init__(
@@ -40,6 +44,9 @@ class DriftingNoise(Likelihood):
         clicks: bool = True,
     ) -> None:
         super().__init__(n_fft, hop_samples)
+        for name, size in (("n_frames", n_frames), ("n_bins", n_bins)):
+            if size < 1 or size % 2 == 0:
+                raise ConfigError(f"{name} of DriftingNoise is {size}; expected an odd number from 1 on.")
         self.n_frames, self.n_bins = n_frames, n_bins
         self.quantile, self.bias, self.clicks = quantile, bias, clicks
         self.power = torch.empty(0)  # of what drifts [B, F, N]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise
 
 
@@ -14,6 +15,23 @@ def started(y, **options):
     model = DriftingNoise(**options)
     model.reset(y, torch.arange(len(y)))
     return model
+
+
+@pytest.mark.parametrize("wrong", [{"n_frames": 100}, {"n_bins": 0}])
+def test_rectangles_without_a_middle_are_refused(wrong):
+    [name] = wrong
+    with pytest.raises(
+        ConfigError, match=f"{name} of DriftingNoise is {wrong[name]}; expected an odd number"
+    ):
+        DriftingNoise(**wrong)
+
+
+def test_the_mean_is_that_of_the_rectangle_around_each_bin():
+    power = torch.rand(2, 9, 12, generator=torch.Generator().manual_seed(0)) ** 8
+    smooth = DriftingNoise(n_frames=5, n_bins=3)._smooth(power)
+    for k, n in ((0, 0), (4, 6), (8, 11), (1, 10)):
+        inside = power[:, max(k - 1, 0) : k + 2, max(n - 2, 0) : n + 3]
+        torch.testing.assert_close(smooth[:, k, n], inside.mean((1, 2)))
 
 
 def test_it_starts_at_the_level_of_stationary_noise():
