@@ -124,16 +124,15 @@ def _with_little_noise(
     on_step: OnStep | None,
 ) -> Solved:
     """Channels that turned out to have little noise done again for that; they do not fail by it."""
-    share = little.share(waves, solved.x[:, :, 0].mean(1), prior.rate_hz)
-    some = [k for k in share.nonzero()[:, 0].tolist() if k not in solved.failed]
+    is_found = little.is_found(waves, solved.x[:, :, 0].mean(1), prior.rate_hz)
+    some = [k for k in is_found.nonzero()[:, 0].tolist() if k not in solved.failed]
     if not some:
         return solved
     restarts, steps = range(solved.x.shape[1]), part_of(on_step, 1, 2)
     other = replace(recipe, sampler=little.sampler(recipe.sampler), likelihood=little.likelihood)
     again = _tried(waves[some], [ids[k] for k in some], prior, other, seed, restarts, steps)
-    both = torch.lerp(solved.x[some], again.x, share[some, None, None, None])
     done = [place for place in range(len(some)) if place not in again.failed]
-    return solved.with_again(replace(again, x=both).of(done), [some[place] for place in done])
+    return solved.with_again(again.of(done), [some[place] for place in done])
 
 
 def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:
