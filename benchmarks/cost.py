@@ -1,6 +1,6 @@
 """What a prior costs: GFLOP and seconds per second of audio, and the real-time factor of the presets.
 
-python benchmarks/cost.py PRIOR [--threads 2]
+python benchmarks/cost.py PRIOR [--threads 2] [--precisions float32 bfloat16]
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import time
 import torch
 
 from diffsr.api import Restorer
-from diffsr.diffusion import Prior
+from diffsr.diffusion import Prior, WindowedPrior
+from diffsr.diffusion.devices import PRECISIONS, takes_bfloat16
 from diffsr.networks.cost import gflop_per_second
 from diffsr.recipes import PRESETS
+
+N_CALLS = 8
+WINDOW_S = 8.192
 
 
 @torch.no_grad()
@@ -24,22 +28,34 @@ def main() -> None:
     parser.add_argument("prior")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--presets", nargs="*", default=["fast"], choices=list(PRESETS))
+    parser.add_argument("--precisions", nargs="+", default=["auto"], choices=PRECISIONS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
     prior = Prior.from_pretrained(options.prior)
     print(f"{gflop_per_second(prior.network, prior.rate_hz):.2f} GFLOP per second of audio and call")
-    wave = 0.05 * torch.randn(1, round(8.192 * prior.rate_hz))
-    prior.denoise(wave, torch.tensor([0.1]))
-    started = time.perf_counter()
-    for _ in range(5):
-        prior.denoise(wave, torch.tensor([0.1]))
-    seconds = (time.perf_counter() - started) / 5 / 8.192
-    print(f"{seconds:.4f} s per second of audio and call, {options.threads} threads")
     recording = 0.05 * torch.randn(1, 10 * prior.rate_hz)
-    for preset in options.presets:
-        result = Restorer(prior, preset=preset, device="cpu").restore(recording, prior.rate_hz)
-        print(f"{preset}: {result.n_calls} calls, real-time factor {result.seconds / 10:.2f}")
+    for precision in options.precisions:
+        in_bfloat16 = takes_bfloat16(precision, torch.device("cpu"))
+        windowed = WindowedPrior(prior, WINDOW_S, in_bfloat16=in_bfloat16)
+        call_s = {count: seconds_of_call(windowed, count) for count in (1, 2)}
+        print(f"{precision}: " + ", ".join(f"{s:.4f} s with {n} at once" for n, s in call_s.items()))
+        for preset in options.presets:
+            restorer = Restorer(prior, preset=preset, device="cpu", precision=precision)
+            result = restorer.restore(recording, prior.rate_hz)
+            print(f"  {preset}: {result.n_calls} calls, real-time factor {result.seconds / 10:.2f}")
+
+
+def seconds_of_call(prior: WindowedPrior, n_signals: int) -> float:
+    """The fastest of some calls, per second of audio."""
+    waves, sigma = 0.05 * torch.randn(n_signals, prior.window), torch.full((n_signals,), 0.1)
+    prior.denoise(waves, sigma)
+    took_s = []
+    for _ in range(N_CALLS):
+        started = time.perf_counter()
+        prior.denoise(waves, sigma)
+        took_s.append(time.perf_counter() - started)
+    return min(took_s) / (n_signals * WINDOW_S)
 
 
 if __name__ == "__main__":
