@@ -29,6 +29,10 @@ PLAIN = {
     "doctor": "check this installation:        diffsr doctor",
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
+CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""Environment of PyTorch on CPUs, read at the first product of matrices: how many are kept compiled. By default
+that is a thousand of each, 0.6 MB for every shape in bfloat16, and recordings of other lengths have other
+shapes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 something the user can put right (one message on stderr), 130 Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name, size in CACHES.items():
+        os.environ.setdefault(name, size)
     try:
         return _dispatch(arguments)
     except DiffsrError as error:

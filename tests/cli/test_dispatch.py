@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import pytest
 
@@ -21,6 +22,16 @@ def test_help_lists_every_verb(arguments: list[str], capsys: pytest.CaptureFixtu
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"diffsr {diffsr.__version__}\n"
+
+
+def test_few_compiled_products_are_kept_unless_the_user_says_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "512")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    assert main(["--version"]) == 0
+    found = os.environ["LRU_CACHE_CAPACITY"], os.environ.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    assert found == ("512", "64")
 
 
 def test_near_miss_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
