@@ -30,9 +30,9 @@ PLAIN = {
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
 CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
-"""Environment of PyTorch on CPUs, read at the first product of matrices: how many are kept compiled. By default
-that is a thousand of each, 0.6 MB for every shape in bfloat16, and recordings of other lengths have other
-shapes."""
+"""Environment of PyTorch on CPUs, read at the first product of matrices: how many are kept compiled. By
+default that is a thousand of each, 0.6 MB for every shape in bfloat16, and recordings of other lengths have
+other shapes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
