@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def row(name: str, prior: Prior, recipe: Recipe, pairs: list[tuple[Tensor, Tensor]]) -> str:
-    restorer = Restorer(prior, recipe=recipe, device="cpu")
+    restorer = Restorer(prior, recipe=recipe, device="cpu", precision="float32")
     gains, clarity = [], []
     for index, (noisy, clean) in enumerate(pairs):
         if isinstance(recipe.likelihood, KnownNoise):

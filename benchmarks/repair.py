@@ -184,7 +184,7 @@ def main() -> None:
 def restored_row(
     name: str, repair: Repair, recipe: Recipe, prior: Prior, damaged: list[Tensor], clean: list[Tensor]
 ) -> str:
-    restorer = Restorer(prior, recipe=recipe, device="cpu")
+    restorer = Restorer(prior, recipe=recipe, device="cpu", precision="float32")
     started = time.perf_counter()
     made, errors = [], []
     for index, wave in enumerate(damaged):

@@ -190,7 +190,9 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
     place = Path(options.output) / f"{way}-{digest(recipe, options)}" / f"{item_id}.pt"
     if place.is_file():
         return torch.load(place, weights_only=True)
-    restorer = Restorer(options.prior, recipe=recipe, device="cpu", n_samples=options.restarts)
+    restorer = Restorer(
+        options.prior, recipe=recipe, device="cpu", n_samples=options.restarts, precision="float32"
+    )
     made = torch.as_tensor(restorer.restore(mixture, 16000, item_id).samples)
     place.parent.mkdir(parents=True, exist_ok=True)
     torch.save(made, place)

@@ -2,6 +2,7 @@
 
     python benchmarks/tune_rooms.py pack DATA rooms.pt [--track dereverb] [--count 20] [--seconds 4]
     python benchmarks/tune_rooms.py run rooms.pt [--only NAME ...] [--exact] [--calls 60] [--rows 1]
+        [--precision float32]
         [--device cuda] [--out estimates.pt]
     python benchmarks/tune_rooms.py score rooms.pt estimates.pt
 
@@ -117,7 +118,13 @@ def restore(make: Make, prior: Prior, data: Kept, count: int, options: argparse.
     for start in range(0, count, options.rows):
         rows = range(start, min(start + options.rows, count))
         recipe = make(together([data["responses"][k].float() for k in rows]))
-        restorer = Restorer(prior, recipe=recipe, device=options.device, batch=options.rows)
+        restorer = Restorer(
+            prior,
+            recipe=recipe,
+            device=options.device,
+            batch=options.rows,
+            precision=options.precision,
+        )
         recordings = [data["y"][k][None] for k in rows]
         done = restorer.restore_many(recordings, [RATE_HZ] * len(rows), [data["ids"][k] for k in rows])
         for one in done:
@@ -218,6 +225,7 @@ def main() -> None:
     one.add_argument("--prior", default=DEFAULT)
     one.add_argument("--only", nargs="*", default=[], help="parts of names")
     one.add_argument("--exact", action="store_true")
+    one.add_argument("--precision", default="float32", help="auto, float32, bfloat16")
     one.add_argument("--calls", type=int, default=60, help="of the network, each recording")
     one.add_argument("--rows", type=int, default=1, help="recordings at once")
     one.add_argument("--count", type=int, default=10**6)

@@ -46,7 +46,9 @@ def main() -> None:
     found = committed_list("separate", "valid")
     sound = render_item(next(one for one in found.items if one.id == options.item), options.data, found)
     recipe = make_recipe("separate")
-    restorer = Restorer(options.prior, recipe=recipe, device="cpu", n_samples=options.restarts)
+    restorer = Restorer(
+        options.prior, recipe=recipe, device="cpu", n_samples=options.restarts, precision="float32"
+    )
     done = restorer.restore(sound.observation, 16000, options.item)
     n_untold = max(options.restarts // 2, 2) if recipe.voices is not None else options.restarts
     names = [f"{k + 1}{', told' if k >= n_untold else ''}" for k in range(options.restarts)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffsr.diffusion import Prior, WindowedPrior
-from diffsr.diffusion.devices import move_to, takes_bfloat16
+from diffsr.diffusion.devices import check_precision, move_to, takes_bfloat16
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio
@@ -37,8 +37,9 @@ class Restorer:
         task: What is wrong with the recordings: `enhance` (noise), `dereverb` (a room), `denoise_dereverb`
             (both), `separate` (several talkers), `joint` (several talkers in a room with noise), `declip`
             (peaks cut off), `packet_loss` (gaps of zeros), `bandwidth` (no frequencies above a cut-off).
-        preset: `fast` (30 network calls), `default` (60) or `quality` (200); or the path of an experiment
-            (`experiments/enhance/default.yaml`), whose sampler and models are taken in place of the task's.
+        preset: `fast` (30 network calls), `default` (60) or `quality` (about 200); or the path of an
+            experiment (`experiments/enhance/default.yaml`), whose sampler and models are taken in place of
+            the task's.
         seed: Seed of the posterior samples; a recording gets the same result in any company.
         device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
         channels: `each` restores every channel, `mean` their average, a number that channel alone. Several
@@ -53,9 +54,10 @@ class Restorer:
             it makes nothing faster. Without enough memory for so many there are fewer.
         talkers: How many talkers there are, of `separate` and `joint` and their experiments, 2 to 8; None is
             two, or what the experiment says.
-        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the processor is made for it, which takes
-            about half of the time; its rounding is far below the error of an estimate. What needs a gradient
-            through the network computes in float32.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the processor is made for it, which took
+            half of the time on CPUs; its rounding is far below the error of an estimate. What needs a
+            gradient through the network computes in float32. Of a prior that is changed afterwards call
+            `to`, as the weights are rounded once.
 
     Raises:
         ConfigError: No such task or preset, or an argument that does not fit.
@@ -85,8 +87,9 @@ class Restorer:
             raise ConfigError(
                 f"talkers is {talkers} and the recipe has n_sources {recipe.n_sources}. Leave talkers out."
             )
+        check_precision(precision)  # both before the prior, which takes longer
         if recipe is None:
-            check_choice(task, preset, cutoff_hz, rir, talkers)  # before the prior, which takes longer
+            check_choice(task, preset, cutoff_hz, rir, talkers)
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.seed, self.channels, self.batch, self.precision = seed, str(channels), batch, precision
         self.keeps_samples = n_samples is not None and n_samples > 1
@@ -104,14 +107,12 @@ class Restorer:
     def use(self, recipe: Recipe) -> Restorer:
         """Take another recipe from now on, on the device of the one before."""
         self.recipe = recipe
-        return self.to(self.device)
+        move_to(self.device, *recipe.modules())
+        return self
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the prior and the models; decide how precisely the prior computes there."""
-        parts = [self.prior, self.recipe.likelihood, self.recipe.degradation]
-        if self.recipe.little_noise is not None:
-            parts.append(self.recipe.little_noise.likelihood)
-        self.device = move_to(device, *(part for part in parts if isinstance(part, torch.nn.Module)))
+        self.device = move_to(device, self.prior, *self.recipe.modules())
         self.in_bfloat16 = takes_bfloat16(self.precision, self.device)
         window_s = self.prior.window_s
         overlap_s = min(OVERLAP_S, window_s / 4)

@@ -29,10 +29,11 @@ PLAIN = {
     "doctor": "check this installation:        diffsr doctor",
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
+RESTORING = ("restore", "predict", "benchmark")
 CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
-"""Environment of PyTorch on CPUs, read at the first product of matrices: how many are kept compiled. By
-default that is a thousand of each, 0.6 MB for every shape in bfloat16, and recordings of other lengths have
-other shapes."""
+"""Environment of PyTorch on CPUs for `RESTORING`, read at the first product of matrices: how many are kept
+compiled. By default that is a thousand of each, 0.6 MB for every shape in bfloat16, and recordings of other
+lengths have other shapes. A training has more than 64 shapes, the same ones at every step."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 something the user can put right (one message on stderr), 130 Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for name, size in CACHES.items():
-        os.environ.setdefault(name, size)
+    if arguments and arguments[0] in RESTORING:
+        for name, size in CACHES.items():
+            os.environ.setdefault(name, size)
     try:
         return _dispatch(arguments)
     except DiffsrError as error:

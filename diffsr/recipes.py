@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffsr.degradations import (
     BlindLowPass,
@@ -106,6 +106,11 @@ class Recipe:
                 f"little_noise has a noise model with n_fft {other.n_fft}, hop_samples {other.hop_samples}; "
                 f"expected those of the likelihood, {own.n_fft} and {own.hop_samples}."
             )
+
+    def modules(self) -> list[nn.Module]:
+        """Its models of the recording, which live on a device."""
+        little = [] if self.little_noise is None else [self.little_noise.likelihood]
+        return [self.likelihood, self.degradation, *little]
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:

@@ -104,12 +104,23 @@ def _packages() -> Iterator[Finding]:
 def _torch() -> Iterator[Finding]:
     import torch
 
-    yield Finding("ok", f"CPU: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    from diffsr.diffusion.devices import takes_bfloat16
+
+    def precision(device: str) -> str:
+        kind = "bfloat16" if takes_bfloat16("auto", torch.device(device)) else "float32"
+        return f"restores in {kind} (--precision auto)"
+
+    yield Finding(
+        "ok",
+        f"CPU: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads, {precision('cpu')}",
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             gpu = torch.cuda.get_device_properties(index)
             yield Finding(
-                "ok", f"GPU {index}: {gpu.name}, {gpu.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}"
+                "ok",
+                f"GPU {index}: {gpu.name}, {gpu.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}, "
+                + precision(f"cuda:{index}"),
             )
     elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
         yield Finding("ok", "GPU: Apple (mps)")

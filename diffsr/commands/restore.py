@@ -31,7 +31,7 @@ TASKS = (
     "band)"
 )
 
-PRECISION = "auto (bfloat16 where the processor is made for it, twice as fast), float32, bfloat16"
+PRECISION = "auto (bfloat16 where the processor is made for it: faster), float32, bfloat16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         default="default",
-        help="fast, default, quality (30, 60, 200 network calls), or the path of"
+        help="fast, default, quality (30, 60, about 200 network calls), or the path of"
         " an experiment (.yaml) whose sampler and models are taken",
     )
     parser.add_argument("--rir", help="file with the known room response; of --task dereverb")

@@ -102,8 +102,8 @@ class LatePrediction(Mixing):
             x0: Estimated sources `[B, S, T]`, one estimate for each set of filters.
             variance: Of what neither they nor the room explain, broadcastable to `[B, F, N]`.
             uncertainty: `E|X - X0|^2` of each, broadcastable to `[B, S, F, N]`.
-            model_of_row: Which of the B sets each row takes `[rows]`: rows of one recording may share one,
-                if they are neighbours. None for a set for each row.
+            model_of_row: Which of the B sets each row takes `[rows]`, ascending from 0 to B - 1: rows of one
+                recording may share one. None for a set for each row.
         """
         models = torch.arange(len(x0), device=x0.device) if model_of_row is None else model_of_row
         dry = self.stft(x0)

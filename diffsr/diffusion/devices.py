@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -43,15 +45,38 @@ def takes_bfloat16(precision: str, device: torch.device) -> bool:
         device: What computes.
 
     Raises:
-        ConfigError: No such precision.
+        ConfigError: No such precision, or a device that cannot compute in bfloat16.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"There is no precision {precision!r}; choose one of: {', '.join(PRECISIONS)}.")
+    check_precision(precision)
+    if precision == "bfloat16" and not _can_autocast(device):
+        raise ConfigError(f"Device {device} cannot compute in bfloat16. Try --precision float32.")
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        # AMD's all have it, and number their capabilities otherwise.
+        return bool(torch.version.hip) or torch.cuda.get_device_properties(device).major >= 8
     return device.type == "cpu" and has_amx()
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is none of `PRECISIONS`.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"There is no precision {precision!r}; choose one of: {', '.join(PRECISIONS)}.")
+
+
+def _can_autocast(device: torch.device) -> bool:
+    """Whether PyTorch computes in bfloat16 there; where it does not, it says so in a warning or an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.autocast(device.type, torch.bfloat16):
+                return torch.is_autocast_enabled(device.type)
+        except RuntimeError:
+            return False
 
 
 def has_amx() -> bool:

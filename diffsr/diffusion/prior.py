@@ -133,8 +133,8 @@ class Prior(nn.Module):
         Args:
             folder: Where.
             card: Text of the card.
-            dtype: Store the weights in half the space as `bfloat16` or `float16`; None as they are. Loaded
-                priors always compute in single precision.
+            dtype: Store the weights in half the space as `bfloat16` or `float16`; None as they are. They are
+                loaded in single precision.
 
         Raises:
             CheckpointError: The folder cannot be written.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from diffsr.signal.stft import STFT
@@ -29,7 +28,10 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
-        """Start from observations `[rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
+        """Start from observations `[rows, 1, T]`; row r belongs to item `item_of_row[r]`.
+
+        Rows of one item are neighbours, as many for each item.
+        """
         raise NotImplementedError
 
     def update(self, residual: Tensor, extra_variance: Tensor) -> None:
@@ -60,7 +62,6 @@ def noise_posterior_power(residual: Tensor, variance: Tensor, extra_variance: Te
 
 
 def mean_over_restarts(per_row: Tensor, item_of_row: Tensor) -> Tensor:
-    """Average rows of the same item: `[rows, ...] -> [B, ...]`."""
-    counts = torch.bincount(item_of_row)
-    total = per_row.new_zeros(len(counts), *per_row.shape[1:]).index_add_(0, item_of_row, per_row)
-    return total / counts.reshape(-1, *[1] * (per_row.ndim - 1))
+    """Average rows of the same item, neighbours and as many of each: `[rows, ...] -> [B, ...]`."""
+    n_items = int(item_of_row[-1]) + 1
+    return per_row.unflatten(0, (n_items, -1)).mean(1)  # without atomic sums, whose order is by chance

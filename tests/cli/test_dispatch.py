@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 
 import pytest
 
@@ -24,14 +23,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"diffsr {diffsr.__version__}\n"
 
 
-def test_few_compiled_products_are_kept_unless_the_user_says_how_many(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [("restore", "64"), ("predict", "64"), ("benchmark", "64"), ("fit", None), ("validate", None)],
+)
+def test_what_restores_keeps_few_compiled_products_unless_the_user_says_how_many(
+    verb: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LRU_CACHE_CAPACITY", "512")
-    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
-    assert main(["--version"]) == 0
-    found = os.environ["LRU_CACHE_CAPACITY"], os.environ.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
-    assert found == ("512", "64")
+    environment = {"LRU_CACHE_CAPACITY": "512"}
+    monkeypatch.setattr("diffsr.cli.os.environ", environment)
+    monkeypatch.setattr("diffsr.cli._dispatch", lambda _: 0)
+    assert main([verb]) == 0
+    assert environment["LRU_CACHE_CAPACITY"] == "512"
+    assert environment.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == expected
 
 
 def test_near_miss_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,6 +130,15 @@ def test_doctor(shell) -> None:
         assert any(word in line for line in lines), word
 
 
+@pytest.mark.parametrize(("has_amx", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_doctor_says_how_precisely_priors_compute(
+    has_amx: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffsr.diffusion.devices.has_amx", lambda: has_amx)
+    [cpu] = [one.what for one in doctor.findings() if one.what.startswith("CPU")]
+    assert f"restores in {expected} " in cpu
+
+
 def test_doctor_names_the_fix(shell, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = doctor._version
     monkeypatch.setattr(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from diffsr import Restorer, load_prior
-from diffsr.diffusion import WindowedPrior, devices
+from diffsr.diffusion import Prior, WindowedPrior, devices
 from diffsr.errors import ConfigError
+from diffsr.likelihoods import NMFNoise
+from diffsr.networks import NCSNpp, TFDualPath, TFTransformer
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler
+from diffsr.tasks import EnhanceModule
 
 CPU = torch.device("cpu")
 
@@ -27,12 +32,13 @@ def test_auto_is_bfloat16_where_there_are_units_for_it(monkeypatch):
     for there_are in (True, False):
         monkeypatch.setattr(devices, "has_amx", lambda there_are=there_are: there_are)
         assert devices.takes_bfloat16("auto", CPU) is there_are
-    for is_native in (True, False):
-        # a GPU that only emulates it says that it supports it, unless asked so
-        monkeypatch.setattr(
-            torch.cuda, "is_bf16_supported", lambda including_emulation, is_native=is_native: is_native
-        )
-        assert devices.takes_bfloat16("auto", torch.device("cuda:1")) is is_native
+    # two GPUs of one machine, which need not be alike: one of capability 7.5 only emulates it
+    majors = {"cuda:0": 7, "cuda:1": 9}
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=majors[str(device)])
+    )
+    assert not devices.takes_bfloat16("auto", torch.device("cuda:0"))
+    assert devices.takes_bfloat16("auto", torch.device("cuda:1"))
     assert not devices.takes_bfloat16("auto", torch.device("mps"))
     assert devices.takes_bfloat16("bfloat16", torch.device("mps"))
     assert not devices.takes_bfloat16("float32", CPU)
@@ -44,9 +50,53 @@ def test_a_torch_that_does_not_tell_has_no_units(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["half", "", "BFLOAT16"])
-def test_other_precisions_are_refused(tiny_prior, wrong):
+def test_other_precisions_are_refused_before_a_prior_is_loaded(wrong):
     with pytest.raises(ConfigError, match="choose one of: auto, float32, bfloat16"):
-        Restorer(tiny_prior, recipe=Recipe(), precision=wrong)
+        Restorer("there is none", recipe=Recipe(), precision=wrong)
+
+
+def test_a_device_without_bfloat16_is_refused(tiny_prior, monkeypatch):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)
+    with pytest.raises(ConfigError, match="Device cpu cannot compute in bfloat16. Try --precision float32"):
+        Restorer(tiny_prior, recipe=Recipe(), device="cpu", precision="bfloat16")
+
+
+def test_another_recipe_does_not_round_the_weights_again(tiny_prior):
+    restorer = Restorer(tiny_prior, recipe=Recipe(), device="cpu", precision="bfloat16")
+    windowed, other = restorer._windowed, Recipe()
+    assert restorer.use(other) is restorer
+    assert restorer.recipe is other
+    assert restorer._windowed is windowed
+    restorer.to("cpu")  # such as after a change of the weights
+    assert restorer._windowed is not windowed
+
+
+def test_the_module_of_a_task_hands_it_on(tiny_prior_folder):
+    for precision in ("float32", "bfloat16"):
+        task = EnhanceModule(str(tiny_prior_folder), AnnealedSampler(), NMFNoise(), precision=precision)
+        assert task.restorer.in_bfloat16 is (precision == "bfloat16")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        TFTransformer(width=16, depth=1, heads=2, speaker_width=8),
+        TFDualPath(width=16, depth=1, heads=2),
+        NCSNpp(nf=8, channel_multipliers=(1, 2)),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_every_network_computes_in_it_and_with_a_talker(network):
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    prior = Prior(network).eval().requires_grad_(False)
+    z, sigma = 0.1 * torch.randn(2, 6000), torch.full((2,), 0.1)
+    told = torch.randn(2, prior.speaker_width) if prior.speaker_width else None
+    exact = WindowedPrior(prior, 8.192).denoise(z, sigma, told)
+    rounded = WindowedPrior(prior, 8.192, in_bfloat16=True).denoise(z, sigma, told)
+    assert rounded.dtype == torch.float32
+    assert -80 < decibel(rounded - exact, exact) < -25
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.05, 0.002])
@@ -58,7 +108,7 @@ def test_rounding_is_far_below_what_an_estimate_lacks(shipped, make_speech, sigm
     rounded = WindowedPrior(shipped, 8.192, in_bfloat16=True).denoise(z, level)
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, exact)
-    assert decibel(rounded - exact, exact - speech) < -14
+    assert decibel(rounded - exact, exact - speech) < -30
 
 
 def test_company_changes_no_more_than_rounding_does(shipped):
@@ -70,9 +120,8 @@ def test_company_changes_no_more_than_rounding_does(shipped):
     together = prior.denoise(z, sigma)
     for row in range(5):
         rounding = float((alone[row] - exact[row]).square().sum())
-        assert (
-            float((together[row] - alone[row]).square().sum()) < 2 * rounding
-        )  # two roundings, neither nearer to the truth
+        # two roundings, neither nearer to the truth; as wrong as both, if they were opposite
+        assert float((together[row] - alone[row]).square().sum()) < 4 * rounding
 
 
 def test_a_gradient_through_the_network_is_exact(tiny_prior):

@@ -64,11 +64,13 @@ def test_a_known_residual_is_learned():
 def test_restarts_share_one_model_and_items_do_not():
     y = noisy(2)
     model = NMFNoise()
-    model.reset(y[[0, 0, 1]], torch.tensor([0, 0, 1]))
-    model.update(y[[0, 0, 1]], torch.full((1,), 0.01))
+    rows = torch.tensor([0, 0, 1, 1])
+    model.reset(y[rows], rows)
+    model.update(y[rows], torch.full((1,), 0.01))
     v = model.variance
-    assert v.shape[0] == 3
+    assert v.shape[0] == 4
     assert torch.equal(v[0], v[1])
+    assert torch.equal(v[2], v[3])
     assert not torch.allclose(v[0], v[2])
 
 
