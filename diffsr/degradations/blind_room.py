@@ -147,8 +147,7 @@ class BlindRoom(Degradation):
             for parameter in parameters:
                 parameter.requires_grad_(True)
             self.parameters_of_rows = parameters
-            self._optimiser = torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
-        self._response = None
+        self._optimiser = self._response = None
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, S, T] -> [rows, 1, T]`, as long as x."""
@@ -213,11 +212,14 @@ class BlindRoom(Degradation):
         Returns:
             The loss before each update, `[n_updates, rows]`.
         """
-        parameters, optimiser = self._current(), self._optimiser
-        assert optimiser is not None
+        parameters = self._current()
+        if self._optimiser is None:  # not before it is needed: the first one of a process takes a second
+            self._optimiser = torch.optim.Adam(parameters, lr=self.lr, betas=self.betas)
         self._response = None
         render = partial(self.render, parameters)
-        return fit_response(render, self.project, optimiser, x0, y, weight, n_updates, stft, after, perturb)
+        return fit_response(
+            render, self.project, self._optimiser, x0, y, weight, n_updates, stft, after, perturb
+        )
 
     def set_decays(self, rt60_s: Tensor, frame_energy: Tensor) -> None:
         """Take over decays of bands of equal width `[rows, bands]`, of `DecayFit.of_bands`."""

@@ -4,7 +4,8 @@
 
 The statistical model of reverberation (Polack 1988; Lebart et al. 2001) with a few fixed reverberation times
 T_k, whose weights w are found by multiplicative updates for the Itakura-Saito distance (exponent 1/2, which
-never raises it: Févotte and Idier, arXiv 1010.1763).
+never raises it: Févotte and Idier, arXiv 1010.1763). Sums over parts or frames are products of matrices, one
+for each bin of a row, which read the parts once and write nothing of their size.
 """
 
 from __future__ import annotations
@@ -42,15 +43,19 @@ def updated_weights(weights: Tensor, parts: Tensor, target: Tensor, power: Tenso
         target: Observed power `[rows, F, N]`.
         power: Modelled power, of which the parts may be only some, `[rows, F, N]`.
     """
-    up = _in_bands(parts * (target / power.square())[:, None])
-    down = _in_bands(parts / power[:, None])
+    slopes = torch.stack([target / power.square(), power.reciprocal()], -1)
+    sums = [part.transpose(0, 1) @ slope for part, slope in zip(parts, slopes, strict=True)]
+    up, down = _in_bands(torch.stack(sums).permute(3, 0, 2, 1))
     return (weights * (up / down.clamp_min(TINY)).sqrt()).clamp_min(1e-12)
 
 
 def weighted_sum(weights: Tensor, parts: Tensor) -> Tensor:
     """`[rows, K, bands], [rows, K, F, N] -> [rows, F, N]`."""
     of_bins = weights.repeat_interleave(BINS_PER_BAND, -1)[..., : parts.shape[-2], None]
-    return (of_bins * parts).sum(1)
+    sums = [
+        (one.permute(1, 2, 0) @ part.transpose(0, 1))[:, 0] for one, part in zip(of_bins, parts, strict=True)
+    ]
+    return torch.stack(sums)
 
 
 def n_bands(n_bins: int) -> int:
@@ -59,7 +64,6 @@ def n_bands(n_bins: int) -> int:
 
 
 def _in_bands(values: Tensor) -> Tensor:
-    """`[rows, K, F, N] -> [rows, K, bands]`."""
-    summed = values.sum(-1)
-    padded = F.pad(summed, (0, -summed.shape[-1] % BINS_PER_BAND))
+    """`[..., F] -> [..., bands]`."""
+    padded = F.pad(values, (0, -values.shape[-1] % BINS_PER_BAND))
     return padded.unflatten(-1, (-1, BINS_PER_BAND)).sum(-1)
