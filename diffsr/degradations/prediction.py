@@ -15,8 +15,8 @@ from diffsr.signal.wpe import predict, stack_past
 HOP_S = 0.008
 LEAST_POWER = 1e-10
 """Variance of a bin in the weights of the fit."""
-BINS_AT_ONCE = 32
-"""Memory follows bins times taps."""
+BINS_AT_ONCE = 8
+"""Memory follows bins times taps; so few stay in the cache of a core."""
 
 
 class LatePrediction(Mixing):
