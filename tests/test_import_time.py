@@ -55,3 +55,14 @@ def test_help_is_light(option: str) -> None:
     loaded = loaded_by(code)
     assert "diffsr" in loaded
     assert not loaded & HEAVY
+
+
+def test_a_room_that_is_not_fitted_by_an_optimizer_loads_no_compiler() -> None:
+    # The first optimizer of a process loads it, which takes longer than a second of restored speech.
+    code = (
+        "import sys, torch\n"
+        "from diffsr.degradations import LatePrediction\n"
+        "LatePrediction().reset(torch.zeros(1, 1, 8000), 1)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    assert "torch" in loaded_by(code)
