@@ -29,6 +29,8 @@ class Degradation(nn.Module):
     """Whether the restoration has frequencies that the recording's rate may not hold."""
     raises_peaks: bool = False
     """Whether the restoration is louder than full scale where the recording reached it."""
+    keeps_samples: bool = False
+    """Whether what is not damaged comes back bit by bit."""
     nothing_found: str = "is not damaged"
     """What a recording is like in which `damaged` finds nothing."""
     n_sources: int = 1
@@ -133,6 +135,7 @@ class Chain(Degradation):
         self.reaches_all = all(part.reaches_all for part in parts)
         self.extends_band = any(part.extends_band for part in parts)
         self.raises_peaks = any(part.raises_peaks for part in parts)
+        self.keeps_samples = any(part.keeps_samples for part in parts)
         self.nothing_found = "lacks one of the damages: it " + " or ".join(p.nothing_found for p in parts)
         # Behind a part that does not reach every signal, a later projection would leave its range.
         onto_before = all(part.reaches_all for part in parts[:-1])

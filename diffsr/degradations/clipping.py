@@ -26,6 +26,7 @@ class Clipping(Degradation):
     linear = False
     has_projection = True
     raises_peaks = True
+    keeps_samples = True
     nothing_found = "is not clipped, or was filtered or coded since: samples pile up at no level"
 
     def __init__(self, threshold: Tensor | float | None = None) -> None:

@@ -24,6 +24,7 @@ class PacketLoss(Degradation):
     """
 
     has_projection = True
+    keeps_samples = True
     nothing_found = "has no gaps, or they were filled or filtered: there are no runs of exact zeros"
 
     def __init__(

@@ -14,6 +14,7 @@ from diffsr.diffusion import Prior
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.recipes import Recipe
 from diffsr.samplers.initialise import speech_level
+from diffsr.signal.damage import without_offset
 from diffsr.signal.levels import active_rms
 from diffsr.signal.resampling import resample
 
@@ -75,7 +76,9 @@ class Posed:
         degradation.check_rates(rate_hz, prior_hz)
         wave, numbers = choose_channels(wave.float(), channels, recipe.n_sources)
         _check_content(wave, rate_hz)
-        y = resample(wave, rate_hz, prior_hz).to(device)
+        # A constant would count as loud speech in the level, and as noise.
+        heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)
+        y = resample(heard, rate_hz, prior_hz).to(device)
         level = speech_level(recipe.sampler.initialiser.reference(y, prior_hz), prior_hz)
         y = torch.where(level[:, None] > 0, y, 0.0)
         rows = (level > 0).nonzero()[:, 0]  # none, where the little that was there lies above the band

@@ -1,4 +1,4 @@
-"""Damage that a recording shows by itself: samples that pile up, runs of zeros, a spectrum that ends."""
+"""Damage that a recording shows: samples that pile up, runs of zeros, a spectrum that ends, a constant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffsr.signal.levels import FRAME_S
 from diffsr.signal.stft import STFT
 
 TOLERANCE = 5e-4
@@ -19,6 +20,8 @@ PILE_DENSITY = 30.0
 _BELOW = (0.95, 0.99)
 SHORTEST_GAP_MS = 5.0
 """Quantised speech holds shorter runs of zeros by itself."""
+LEAST_OFFSET = 0.1
+"""Mean over RMS from which on a constant was added; of speech it is at most 0.03."""
 LEAST_EDGE_DB = 20.0
 """By how much the long-term spectrum falls at its end; 14 dB for whole speech, 30 to 80 for a low-pass."""
 LOWEST_EDGE_HZ = 700.0
@@ -53,16 +56,35 @@ def find_gaps(y: Tensor, rate_hz: int, shortest_ms: float = SHORTEST_GAP_MS) -> 
         rate_hz: Their sample rate.
         shortest_ms: Shorter runs do not count.
     """
-    n = max(1, math.ceil(shortest_ms * rate_hz / 1000))
     sounds = (y != 0).any(1)
-    if n > y.shape[-1]:
+    started = sounds.cummax(1).values
+    ends_later = sounds.flip(1).cummax(1).values.flip(1)
+    return _zero_runs(sounds, rate_hz, shortest_ms) & started & ends_later
+
+
+def _zero_runs(sounds: Tensor, rate_hz: int, shortest_ms: float = SHORTEST_GAP_MS) -> Tensor:
+    """Samples in runs of those that do not sound, `[rows, T]` -> bool `[rows, T]`."""
+    n = max(1, math.ceil(shortest_ms * rate_hz / 1000))
+    if n > sounds.shape[-1]:
         return torch.zeros_like(sounds)
     # A run is a place where a window of n samples is silent; the samples of such windows are in a run.
     busy = F.max_pool1d(sounds.float()[:, None], n, stride=1)
-    gaps = F.max_pool1d(F.pad(1.0 - busy, (n - 1, n - 1)), n, stride=1)[:, 0] > 0
-    started = sounds.cummax(1).values
-    ends_later = sounds.flip(1).cummax(1).values.flip(1)
-    return gaps & started & ends_later
+    return F.max_pool1d(F.pad(1.0 - busy, (n - 1, n - 1)), n, stride=1)[:, 0] > 0
+
+
+def without_offset(wave: Tensor, rate_hz: int) -> Tensor:
+    """Channels without the constant that a device has added, where it is large, `[C, T] -> [C, T]`.
+
+    Runs of exact zeros are silence that was put there later: they say nothing of it and stay as they are.
+    """
+    sounds = ~_zero_runs(wave != 0, rate_hz)
+    count = sounds.sum(-1, keepdim=True)
+    heard = (wave * sounds).double()
+    offset = heard.sum(-1, keepdim=True) / count.clamp_min(1)
+    rms = (heard.square().sum(-1, keepdim=True) / count.clamp_min(1)).sqrt()
+    # What sounds for less than a frame, such as an impulse, has a mean by itself.
+    is_large = (offset.abs() > LEAST_OFFSET * rms) & (count >= FRAME_S * rate_hz)
+    return torch.where(sounds & is_large, (wave - offset).to(wave), wave)
 
 
 def long_term_power(y: Tensor, stft: STFT) -> Tensor:
