@@ -179,6 +179,7 @@ def _written(
             chosen, _ = choose_channels(wave, restorer.channels, restorer.recipe.n_sources)
             write_pictures(result, chosen, info.rate_hz, sides)
         saved = result.save(output, subtype)
+        sides.remove_earlier(restorer.recipe.n_sources, result.talkers is not None, physics)
     except (DiffsrError, OSError) as error:
         return _failed(recording, output, error)
     n_files = len(AudioFiles(output, restorer.recipe.n_sources).files)

@@ -42,7 +42,7 @@ from diffsr.samplers import (
     VoicesInOrder,
 )
 from diffsr.samplers.estimation import Estimator
-from diffsr.samplers.initialise import FromWPE
+from diffsr.samplers.initialise import FromWiener, FromWPE
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Agreement, Ranker
 
@@ -117,7 +117,13 @@ def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise, no room. Everything chosen in docs/results.md."""
     n_steps, n_samples = split(n_calls)
     estimators = [UpdateNoise(sigma_start=0.2, n_updates=2), *_voice(rate_hz)]
-    sampler = AnnealedSampler(NoisePerturbed(), estimators=estimators, n_steps=n_steps, churn=churn(n_steps))
+    sampler = AnnealedSampler(
+        NoisePerturbed(),
+        estimators=estimators,
+        n_steps=n_steps,
+        churn=churn(n_steps),
+        initialiser=FromWiener(),
+    )
     little_noise = LittleNoise(
         DriftingNoise(quantile=0.1, bias=1.5, clicks=False),
         [UpdateNoise(sigma_start=0.05, n_updates=2), *_voice(rate_hz)],

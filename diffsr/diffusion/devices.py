@@ -26,6 +26,8 @@ def move_to(device: str | torch.device, *modules: nn.Module) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
+        if found.type == "meta":  # before a prior that others use loses its weights to it
+            raise RuntimeError("it holds no numbers")
         for module in modules:
             module.to(found)
     except (RuntimeError, AssertionError) as error:

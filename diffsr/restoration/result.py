@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,8 @@ class Restoration:
             if _SAMPLE.fullmatch(earlier.stem):
                 earlier.unlink()
         if self.samples is None:
+            with suppress(OSError):  # it is not there, or something else lies in it
+                Path(folder).rmdir()
             return []
         samples = torch.as_tensor(self.samples)
         digits = len(str(len(samples)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -112,6 +113,26 @@ class SideFiles:
             beside / f"{name}.samples",
             beside / f"{name}.failed{output.suffix}",
         )
+
+    def remove_earlier(self, n_sources: int, has_summary: bool, has_physics: bool) -> None:
+        """Take away what an earlier restoration has left beside the audio, as it tells of other audio.
+
+        Not its samples; numbers and a picture only where the numbers are those of a restoration.
+
+        Args:
+            n_sources: Talkers.
+            has_summary: Whether the numbers are of this restoration.
+            has_physics: Whether all but the failed estimate is.
+        """
+        earlier = [*AudioFiles(self.failed, n_sources).files]
+        if not has_physics:
+            earlier.append(self.response)
+        if not has_summary and not has_physics:
+            with suppress(OSError, ValueError):
+                if "network_calls" in json.loads(self.summary.read_text(encoding="utf-8")):
+                    earlier += [self.summary, self.picture]
+        for path in earlier:
+            path.unlink(missing_ok=True)
 
 
 def write_talker(path: Path, wave: Tensor, rate_hz: int, subtype: str | None) -> Path:

@@ -10,7 +10,7 @@ from diffsr.samplers.filter_estimation import UpdateLowPass
 from diffsr.samplers.gain_estimation import UpdateGain
 from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Unguided
 from diffsr.samplers.hybrid_gradient import HybridGradient
-from diffsr.samplers.initialise import FromNoise, FromObservation, FromWPE
+from diffsr.samplers.initialise import FromNoise, FromObservation, FromWiener, FromWPE
 from diffsr.samplers.joining import Consensus
 from diffsr.samplers.little_noise import LittleNoise
 from diffsr.samplers.noised_mixture import FromNoisedMixture
@@ -37,6 +37,7 @@ __all__ = [
     "UpdateLateReverberation",
     "FromWPE",
     "FromObservation",
+    "FromWiener",
     "FromNoise",
     "DPS",
     "Dirac",

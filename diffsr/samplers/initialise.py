@@ -35,6 +35,21 @@ class FromObservation(Initialiser):
         return shared(problem.y[:, :1], problem, sigma_max)
 
 
+class FromWiener(Initialiser):
+    """The observation less the noise that its model starts with, plus noise of level sigma_max.
+
+    Wiener's filter, from the noise model as it is before the first step. A hum is a few bins far above the
+    noise of any level: the prior takes such a tone for speech and keeps it, unless the state is without.
+    """
+
+    def __call__(self, problem: Problem, sigma_max: float) -> Sources:
+        """See `Initialiser`."""
+        likelihood, y = problem.likelihood, problem.y[:, :1]
+        spec = likelihood.stft(y[:, 0])
+        gain = (1 - likelihood.variance / spec.abs().square().clamp_min(1e-20)).clamp_min(0)
+        return shared(likelihood.stft.inverse(gain * spec, y.shape[-1])[:, None], problem, sigma_max)
+
+
 class FromNoise(Initialiser):
     """Noise of level sigma_max alone: the start of unconditional sampling."""
 

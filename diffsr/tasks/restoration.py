@@ -135,10 +135,23 @@ class RestorationModule(LightningModule):
             )
         self._recordings = set(recordings_outside(source, self.output))
         check_writable(self.output)
-        self.restorer.to(self.device)
+        self._follow()
         self._reports = []
         self._memory = PeakMemory(self.device)
         self._memory.start()
+
+    def _follow(self) -> None:
+        """Bring the models to where Lightning has put the prior.
+
+        Raises:
+            ConfigError: It has changed the precision.
+        """
+        if (precision := str(self.trainer.precision)) not in ("32-true", "32"):
+            raise ConfigError(
+                f"trainer.precision is {precision}; restorations need 32-true around the network. Leave it "
+                "out, and set model.init_args.precision, such as to bfloat16."
+            )
+        self.restorer.to(self.device)
 
     def predict_step(self, batch: list[dict[str, str]], batch_idx: int) -> None:
         """Restore `[{"id": relative path without suffix, "path": file}, ...]`, earlier results left out."""
@@ -164,7 +177,7 @@ class RestorationModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Bring the models to where Lightning has put the prior."""
-        self.restorer.to(self.device)
+        self._follow()
         self._rows: list[Row] = []
         self._failed: dict[str, str] = {}
 

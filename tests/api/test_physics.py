@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,8 +139,22 @@ def test_summary_and_picture_are_written_when_asked_for(
             assert -60 < channel["noise"]["level_db"] < -20
             assert channel["spread"]["relative_db"] < 20
         assert (tmp_path / "out" / name).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-        for path in [*(tmp_path / "out").glob("*.json"), *(tmp_path / "out").glob("*.png")]:
-            path.unlink()
+        for left in (".response.wav", ".failed" + Path(name).suffix):
+            (tmp_path / "out" / f"{Path(name).stem}{left}").touch()
+        assert main([*plain, "--overwrite"]) == 0  # what told of the audio before is gone
+        assert [path.name for path in (tmp_path / "out").iterdir() if path.stem[0] == name[0]] == [name]
+
+
+def test_an_overwrite_leaves_files_of_others_alone(tiny_prior_folder, make_speech, tmp_path, short_presets):
+    soundfile.write(tmp_path / "a.wav", make_speech(0.4, 1, 16000).T, 16000)
+    (tmp_path / "out").mkdir()
+    for name, content in (("a.json", "[1]"), ("a.png", "mine")):
+        (tmp_path / "out" / name).write_text(content)
+    assert (
+        main(["restore", str(tmp_path / "a.wav"), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]) == 0
+    )
+    assert (tmp_path / "out" / "a.json").read_text() == "[1]"
+    assert (tmp_path / "out" / "a.png").read_text() == "mine"
 
 
 def test_one_channel_is_drawn_and_described_as_the_one_that_it_is(

@@ -252,7 +252,7 @@ def test_no_prior(tmp_path):
         Restorer(tmp_path / "gone")
 
 
-@pytest.mark.parametrize("device", ["cuda:77", "warp", "meta:x"])
+@pytest.mark.parametrize("device", ["cuda:77", "warp", "meta:x", "meta"])
 def test_devices_that_are_not_there(tiny_prior, device):
     with pytest.raises(ConfigError, match=f"Device {device} cannot be used") as caught:
         Restorer(tiny_prior, device=device)

@@ -245,6 +245,7 @@ def test_samples_lie_beside_the_result(tiny_prior_folder, make_speech, tmp_path,
     assert main([*command, "--overwrite"]) == 0
     assert "60 network calls each" in capsys.readouterr().out
     assert not list(tmp_path.rglob("[0-9].wav"))  # the default's two were not asked for, and earlier ones go
+    assert not (tmp_path / "out" / "a.samples").exists()
     assert main([*command, "--samples=0"]) == 2
     assert "n_samples is 0; expected 1 or more (--samples" in capsys.readouterr().err
 

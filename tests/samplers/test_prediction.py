@@ -12,13 +12,14 @@ from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.evaluation.metrics import si_sdr_db
 from diffsr.io.audio import read_audio
-from diffsr.likelihoods import LateReverberation, NMFNoise, WhiteNoise
+from diffsr.likelihoods import DriftingNoise, LateReverberation, NMFNoise, WhiteNoise
 from diffsr.recipe_file import load_recipe
 from diffsr.recipes import make_recipe
 from diffsr.samplers import (
     AnnealedSampler,
     FromNoise,
     FromObservation,
+    FromWiener,
     FromWPE,
     MeasureDecay,
     Problem,
@@ -177,6 +178,18 @@ def test_first_states(dry):
     assert float(FromNoise()(problem, 0.5).std()) == pytest.approx(0.5, rel=0.05)
     level = active_rms(FromWPE().reference(y[0], RATE_HZ), RATE_HZ)
     assert float(level) < float(active_rms(y[0], RATE_HZ))
+
+
+def test_the_first_state_of_wiener_has_the_speech_and_no_hum(dry):
+    time_s = torch.arange(dry.shape[-1]) / RATE_HZ
+    hum = 0.3 * torch.sin(2 * torch.pi * 50 * time_s)
+    problem = posed(dry + hum, likelihood=DriftingNoise())
+    start = FromWiener()(problem, 0.0)[0, 0]
+    kept = float(start @ hum / hum.square().sum())
+    assert abs(kept) < 0.05
+    assert si_sdr_db(start, dry[0, 0]) > 5
+    quiet = posed(dry, likelihood=WhiteNoise(1e-6))
+    torch.testing.assert_close(FromWiener()(quiet, 0.0), quiet.y, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("whiten", "perturbation"), [(False, 0.0), (False, 1.0), (True, 0.0)])

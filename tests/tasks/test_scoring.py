@@ -182,3 +182,12 @@ def test_two_devices_score_what_one_does(tiny_prior_folder, noise, tmp_path, n_s
         tables.append(table_of(found.parent))
     assert len(tables[0]) == n_scenes
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_a_precision_of_the_trainer_is_refused(tiny_prior_folder, precision):
+    task = EnhanceModule(str(tiny_prior_folder), sampler(), NMFNoise())
+    trainer = lightning.Trainer(accelerator="cpu", precision=precision, logger=False)
+    task.trainer = trainer
+    with pytest.raises(ConfigError, match=f"trainer.precision is {precision}.*model.init_args.precision"):
+        task.on_test_start()
