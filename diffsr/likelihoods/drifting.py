@@ -9,7 +9,7 @@ from torch import Tensor
 from diffsr.errors import ConfigError
 from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
 from diffsr.signal.clicks import click_power
-from diffsr.signal.noise_floor import noise_floor
+from diffsr.signal.noise_floor import muted_frames, noise_floor
 
 
 class DriftingNoise(Likelihood):
@@ -51,13 +51,16 @@ class DriftingNoise(Likelihood):
         self.quantile, self.bias, self.clicks = quantile, bias, clicks
         self.power = torch.empty(0)  # of what drifts [B, F, N]
         self.click_power: Tensor | float = 0.0  # [B, F, N]
+        self.muted = torch.zeros((), dtype=torch.bool)  # frames of digital silence in noise [B, 1, N]
         self.item_of_row = torch.empty(0, dtype=torch.long)
 
     def reset(self, y: Tensor, item_of_row: Tensor) -> None:
         """Start from the noise floor of `y [rows, 1, T]`; row r belongs to item `item_of_row[r]`."""
         self.item_of_row = item_of_row
         power = mean_over_restarts(self.stft(y[:, 0]).abs().square(), item_of_row)
-        self.power = noise_floor(power, quantile=self.quantile, bias=self.bias).clamp_min(FLOOR)
+        self.muted = muted_frames(power)
+        start = noise_floor(power, quantile=self.quantile, bias=self.bias)
+        self.power = start.masked_fill(self.muted, FLOOR).clamp_min(FLOOR)
         self.click_power = click_power(power) if self.clicks else 0.0
 
     @property
@@ -73,11 +76,17 @@ class DriftingNoise(Likelihood):
         by_row = extra_variance + residual.new_zeros(len(residual), 1, 1)
         extra = self.click_power + mean_over_restarts(by_row, self.item_of_row)
         left = mean_over_restarts(self.stft(residual[:, 0]), self.item_of_row)
-        self.power = self._smooth(noise_posterior_power(left, self.power, extra)).clamp_min(FLOOR)
+        found = self._smooth(noise_posterior_power(left, self.power, extra))
+        self.power = found.masked_fill(self.muted, FLOOR).clamp_min(FLOOR)
 
     def _smooth(self, power: Tensor) -> Tensor:
+        """Mean over the rectangle around each bin, of the frames in it that are not muted."""
         # One direction after the other: several times faster than both at once.
-        return _moving_mean(_moving_mean(power, self.n_frames).mT, self.n_bins).mT
+        if not bool(self.muted.any()):
+            return _moving_mean(_moving_mean(power, self.n_frames).mT, self.n_bins).mT
+        heard = (~self.muted).to(power)
+        total = _moving_mean(_moving_mean(power * heard, self.n_frames).mT, self.n_bins).mT
+        return total / _moving_mean(heard, self.n_frames).clamp_min(FLOOR)
 
 
 def _moving_mean(power: Tensor, n: int) -> Tensor:

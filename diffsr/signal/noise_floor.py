@@ -15,6 +15,12 @@ from torch import Tensor
 SMOOTH_FRAMES = 9
 STEP_FRAMES = 4
 """Smoothed frames are so alike that every fourth is enough."""
+DIGITAL_SILENCE = 1e-9
+"""Power over that of the loudest frame, below which nothing was recorded."""
+BORDER_FRAMES = (4, 8)
+"""How far from digital silence its border is looked at: behind the windows that reach into it."""
+ABRUPT = 1e-4
+"""Power of a border over that of the loudest frame, from which on sound was cut off rather than ended."""
 
 
 def noise_floor(power: Tensor, window_frames: int = 500, quantile: float = 0.25, bias: float = 1.3) -> Tensor:
@@ -35,8 +41,43 @@ def noise_floor(power: Tensor, window_frames: int = 500, quantile: float = 0.25,
     size = min(window_frames // STEP_FRAMES, thin.shape[-1])
     stride = max(size // 4, 1)
     windows = thin.unfold(-1, size, stride)  # [rows, F, windows, size]
-    floor = bias * windows.kthvalue(max(round(quantile * size), 1), dim=-1).values
+    muted = muted_frames(power)
+    if bool(muted.any()):
+        lowest = _quantile_of_some(windows, ~muted[..., ::STEP_FRAMES].unfold(-1, size, stride), quantile)
+    else:
+        lowest = windows.kthvalue(max(round(quantile * size), 1), dim=-1).values
+    floor = bias * lowest
     return _from_centres(floor, STEP_FRAMES * (size - 1) / 2, STEP_FRAMES * stride, n_frames)
+
+
+def muted_frames(power: Tensor) -> Tensor:
+    """Frames `[rows, 1, N]` of `|Y|^2 [rows, F, N]` in which a noisy recording was muted or padded.
+
+    They hold digital silence whose borders are loud: the noise went on and was cut off, so that such frames
+    tell nothing of it. Clean speech that was made or gated ends softly before its digital silence, which is
+    as good as a recording without noise.
+    """
+    level = power.sum(-2, keepdim=True)
+    level = level / level.amax(-1, keepdim=True).clamp_min(1e-30)
+    silent = level <= DIGITAL_SILENCE
+    near, far = (_within(silent, n) for n in BORDER_FRAMES)
+    border = far & ~near
+    loud = (border & (level > ABRUPT)).sum(-1, keepdim=True)
+    return silent & (2 * loud > border.sum(-1, keepdim=True))
+
+
+def _within(frames: Tensor, distance: int) -> Tensor:
+    """Which frames are within a distance of some of `frames [rows, 1, N]`."""
+    return F.max_pool1d(frames.float(), 2 * distance + 1, stride=1, padding=distance) > 0
+
+
+def _quantile_of_some(windows: Tensor, kept: Tensor, quantile: float) -> Tensor:
+    """The quantile over the last dimension of what is kept; 0 where nothing is."""
+    n_kept = kept.sum(-1, keepdim=True)
+    ordered = windows.masked_fill(~kept, torch.inf).sort(dim=-1).values
+    place = ((quantile * n_kept).round().long() - 1).clamp_min(0)
+    found = ordered.gather(-1, place.expand(*ordered.shape[:-1], 1))
+    return torch.where(n_kept > 0, found, 0.0)[..., 0]
 
 
 def _from_centres(values: Tensor, first: float, distance: float, n_frames: int) -> Tensor:
