@@ -124,11 +124,11 @@ class SideFiles:
             has_summary: Whether the numbers are of this restoration.
             has_physics: Whether all but the failed estimate is.
         """
-        earlier = [*AudioFiles(self.failed, n_sources).files]
+        earlier = list(AudioFiles(self.failed, n_sources).files)
         if not has_physics:
             earlier.append(self.response)
         if not has_summary and not has_physics:
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, TypeError):  # no file, no JSON, a bare number
                 if "network_calls" in json.loads(self.summary.read_text(encoding="utf-8")):
                     earlier += [self.summary, self.picture]
         for path in earlier:

@@ -145,15 +145,18 @@ def test_summary_and_picture_are_written_when_asked_for(
         assert [path.name for path in (tmp_path / "out").iterdir() if path.stem[0] == name[0]] == [name]
 
 
-def test_an_overwrite_leaves_files_of_others_alone(tiny_prior_folder, make_speech, tmp_path, short_presets):
+@pytest.mark.parametrize("own", ["[1]", "5", "no json"])
+def test_an_overwrite_leaves_files_of_others_alone(
+    own, tiny_prior_folder, make_speech, tmp_path, short_presets
+):
     soundfile.write(tmp_path / "a.wav", make_speech(0.4, 1, 16000).T, 16000)
     (tmp_path / "out").mkdir()
-    for name, content in (("a.json", "[1]"), ("a.png", "mine")):
+    for name, content in (("a.json", own), ("a.png", "mine")):
         (tmp_path / "out" / name).write_text(content)
     assert (
         main(["restore", str(tmp_path / "a.wav"), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]) == 0
     )
-    assert (tmp_path / "out" / "a.json").read_text() == "[1]"
+    assert (tmp_path / "out" / "a.json").read_text() == own
     assert (tmp_path / "out" / "a.png").read_text() == "mine"
 
 
