@@ -20,6 +20,8 @@ from diffsr.signal.resampling import resample
 
 SHORTEST_S = 0.1
 CLIPPED_SHARE = 0.5
+LOWEST_RATE_HZ = 1000
+"""Below it there is no speech. A wrong header: at the prior's rate such a file could fill the memory."""
 HIGHEST_PEAK = 1e9
 """Of samples as floating point: far above integers that were not scaled, far below where squares overflow."""
 
@@ -141,6 +143,11 @@ def _check_shape(wave: Tensor, rate_hz: int) -> None:
     """Refuse what is no recording."""
     if rate_hz <= 0:
         raise ConfigError(f"The sampling rate is {rate_hz} Hz; expected a number above 0, such as 16000.")
+    if rate_hz < LOWEST_RATE_HZ:
+        raise AudioError(
+            f"The sampling rate is {rate_hz} Hz; expected at least {LOWEST_RATE_HZ} Hz. "
+            "Correct the header of the file."
+        )
     if wave.ndim != 2 or wave.shape[0] == 0:
         raise AudioError(f"The audio has shape {tuple(wave.shape)}; expected [channels, T].")
     n_channels, n_samples = wave.shape

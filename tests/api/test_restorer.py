@@ -203,6 +203,7 @@ def test_an_array_needs_its_rate(tiny_prior, make_speech):
         (torch.randn(1, 8000).index_fill(1, torch.tensor(7), math.inf), 16000, "NaN or infinite"),
         (torch.randn(1, 8000).sign(), 16000, "clipped in 100%"),
         (torch.randn(1, 8000), 0, "sampling rate is 0"),
+        (torch.randn(1, 8000), 1, "sampling rate is 1 Hz; expected at least 1000 Hz"),
     ],
 )
 def test_what_cannot_be_restored(restorer, wave, rate_hz, words):
