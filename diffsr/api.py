@@ -18,6 +18,7 @@ from diffsr.io.audio import read_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration
+from diffsr.restoration.arrays import as_rate, as_wave, is_whole
 from diffsr.restoration.batch import batches, restore_batch
 from diffsr.restoration.choice import check_choice, choose_recipe
 from diffsr.restoration.solving import part_of
@@ -81,8 +82,11 @@ class Restorer:
         precision: str = "auto",
     ) -> None:
         for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; expected 1 or more (--{option} on the command line).")
+            if value is not None and not (is_whole(value) and value > 0):
+                raise ConfigError(
+                    f"{name} is {value!r}; expected a whole number from 1 on (--{option} on the command "
+                    "line)."
+                )
         if recipe is not None and talkers not in (None, recipe.n_sources):
             raise ConfigError(
                 f"talkers is {talkers} and the recipe has n_sources {recipe.n_sources}. Leave talkers out."
@@ -120,12 +124,16 @@ class Restorer:
         return self
 
     def restore(
-        self, wave: Tensor, rate_hz: int, item_id: str = "recording", on_step: OnStep | None = None
+        self,
+        wave: Tensor | np.ndarray,
+        rate_hz: int,
+        item_id: str = "recording",
+        on_step: OnStep | None = None,
     ) -> Restoration:
         """Restore one recording. Channels without the damage that is to be repaired stay as they are.
 
         Args:
-            wave: `[C, T]`.
+            wave: `[C, T]`, of any scale; the result is a tensor of float32 at the same.
             rate_hz: Its sampling rate.
             item_id: Name that its random numbers depend on, beside the seed.
             on_step: Called with (finished, total) steps.
@@ -143,7 +151,7 @@ class Restorer:
 
     def restore_many(
         self,
-        waves: Sequence[Tensor],
+        waves: Sequence[Tensor | np.ndarray],
         rates_hz: Sequence[int],
         ids: Sequence[str],
         on_step: OnStep | None = None,
@@ -166,8 +174,9 @@ class Restorer:
         posed: dict[int, Posed] = {}
         for place, (wave, rate_hz, item_id) in enumerate(zip(waves, rates_hz, ids, strict=True)):
             try:
+                heard, heard_hz = as_wave(wave), as_rate(rate_hz)
                 posed[place] = Posed.of(
-                    wave, rate_hz, item_id, self.channels, self.prior, self.recipe, self.device
+                    heard, heard_hz, item_id, self.channels, self.prior, self.recipe, self.device
                 )
             except DiffsrError as error:
                 results[place] = error
@@ -226,7 +235,8 @@ def restore(
     """Restore a file or an array.
 
     Args:
-        audio: A file, or samples `[T]` or `[C, T]`.
+        audio: A file, or samples `[T]` or `[C, T]`. Those of any scale come back at theirs: integers as
+            float32 of the same values, not divided by full scale.
         prior: A loaded prior, or what `load_prior` takes.
         rate_hz: Sampling rate of an array.
         task: What is wrong with it, see `Restorer`.
@@ -261,17 +271,15 @@ def restore(
         raise ConfigError(
             "The audio is an array without a sampling rate; give rate_hz, for example rate_hz=16000."
         )
-    # copied: PyTorch takes neither NumPy's reversed views nor its read-only arrays
-    wave = audio.detach() if isinstance(audio, Tensor) else torch.from_numpy(np.array(audio))
+    wave = as_wave(audio)
     if wave.ndim not in (1, 2):
         raise AudioError(f"The array has shape {tuple(wave.shape)}; expected [T] or [channels, T].")
     result = restorer.restore(torch.atleast_2d(wave), rate_hz)
-    kind = wave.dtype if wave.is_floating_point() else torch.float32
 
     def as_given(out: Tensor) -> Tensor | np.ndarray:
         is_plain = wave.ndim == 1 and result.talkers is None
         shaped = out.reshape(*out.shape[:-2], -1) if is_plain else out
-        shaped = shaped.to(wave.device, kind)
+        shaped = shaped.to(wave)
         return shaped if isinstance(audio, Tensor) else shaped.numpy()
 
     return result.converted(as_given)

@@ -163,7 +163,7 @@ def _written(
 ) -> FileReport:
     """Write a result with what belongs beside it; the audio comes last, as it says that all is there."""
     subtype = info.subtype if can_hold(output, info.subtype) else None
-    sides = SideFiles.of(recording.path, output)
+    sides = SideFiles.of(output, recording.has_namesake)
     try:
         if isinstance(result, UnfinishedError):
             failed = result.best.save(sides.failed, subtype)

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="check this sampler against posteriors that are known exactly, such as "
-        "experiments/sampler/dps.yaml; no prior is needed",
+        "experiments/sampler/dps.yaml, or that of an experiment; no prior is needed",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from diffsr.errors import AudioError, DataError
 from diffsr.io.atomic import replacing
+from diffsr.io.side_names import lies_beside, owners
 
 _FORMATS = {
     ".wav": "WAV",
@@ -26,6 +28,7 @@ _FORMATS = {
     ".au": "AU",
     ".caf": "CAF",
     ".w64": "W64",
+    ".rf64": "RF64",
 }
 AUDIO_SUFFIXES = frozenset(_FORMATS)
 _READABLE = "a readable " + ", ".join(suffix[1:] for suffix in _FORMATS) + " file"
@@ -177,7 +180,10 @@ def can_hold(path: str | Path, subtype: str) -> bool:
 
 
 def find_audio(folder: str | Path) -> list[Path]:
-    """All recordings below a folder, sorted; hidden files and folders are left out.
+    """All recordings below a folder, sorted.
+
+    Hidden files and folders are left out, and what a restoration has written beside its audio: the folder
+    `a.samples`, `a.response.wav` and `a.failed.wav` where `a.wav` lies.
 
     Raises:
         DataError: The folder is missing, is not a folder, may not be read, or holds no recording.
@@ -202,16 +208,19 @@ def find_audio(folder: str | Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found_files += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
-        ]
+        audio = [name for name in files if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES]
+        restored = owners(audio)
+        found_files += [Path(parent, name) for name in audio if _is_recording(name, restored)]
+        folders[:] = sorted(name for name in folders if _is_recording(name, restored))
     if not found_files:
         known = ", ".join(sorted(AUDIO_SUFFIXES))
         raise DataError(f"No recording in {folder} or below. Expected files that end in one of {known}.")
     return sorted(found_files)
+
+
+def _is_recording(name: str, restored: Collection[str]) -> bool:
+    """Whether a file, or those in a folder, is neither hidden nor beside a restoration."""
+    return not name.startswith(".") and not lies_beside(name, restored)
 
 
 def _open(path: Path) -> soundfile.SoundFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,12 @@ class Recording:
         id: Path below the folder that was asked for, without suffix. The random numbers depend on it and
             not on the company of the file, so it is not made unique (`a.wav` and `a.mp3` share theirs).
         path: The file.
+        has_namesake: Whether another one of that folder differs in its suffix alone.
     """
 
     id: str
     path: Path
+    has_namesake: bool = False
 
     def output(self, target: Path) -> Path:
         """Where the restoration goes: the same place and format below `target`."""
@@ -40,7 +43,11 @@ def list_recordings(source: str | Path) -> list[Recording]:
     source = Path(source).expanduser()
     if os.path.isdir(source):  # unlike Path.is_dir, false where a folder above may not be entered
         relative = [path.relative_to(source) for path in find_audio(source)]
-        return [Recording(path.with_suffix("").as_posix(), source / path) for path in relative]
+        ids = [path.with_suffix("").as_posix() for path in relative]
+        times = Counter(ids)
+        return [
+            Recording(name, source / path, times[name] > 1) for name, path in zip(ids, relative, strict=True)
+        ]
     if not os.path.exists(source):
         raise AudioError(
             f"{source} does not exist, or this user may not enter its folder; expected a recording or a "

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from diffsr.errors import AudioError
 from diffsr.io.atomic import replacing
-from diffsr.io.audio import AUDIO_SUFFIXES, can_hold, write_audio
+from diffsr.io.audio import can_hold, write_audio
+from diffsr.io.side_names import FAILED, RESPONSE, SAMPLES
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class AudioFiles:
 class SideFiles:
     """Names beside the restoration `OUT.wav`.
 
-    Where recordings differ in their suffix alone, the names begin with the whole name: `OUT.wav.json`.
+    Where recordings of a folder differ in their suffix alone, the names begin with the whole name:
+    `OUT.wav.json`.
 
     Attributes:
         summary: `OUT.json`: what was found out, in numbers.
@@ -102,16 +104,16 @@ class SideFiles:
     failed: Path
 
     @classmethod
-    def of(cls, recording: Path, output: Path) -> SideFiles:
-        """Of the restoration `output` of `recording`."""
-        name = output.name if _has_namesake(recording) else output.stem
+    def of(cls, output: Path, has_namesake: bool = False) -> SideFiles:
+        """Of the restoration `output`; see `Recording.has_namesake`."""
+        name = output.name if has_namesake else output.stem
         beside = output.parent
         return cls(
             beside / f"{name}.json",
             beside / f"{name}.png",
-            beside / f"{name}.response.wav",
-            beside / f"{name}.samples",
-            beside / f"{name}.failed{output.suffix}",
+            beside / f"{name}.{RESPONSE}.wav",
+            beside / f"{name}.{SAMPLES}",
+            beside / f"{name}.{FAILED}{output.suffix}",
         )
 
     def remove_earlier(self, n_sources: int, has_summary: bool, has_physics: bool) -> None:
@@ -146,11 +148,3 @@ def write_talker(path: Path, wave: Tensor, rate_hz: int, subtype: str | None) ->
     is_loud = float(wave.abs().max()) > 1.0 and can_hold(path, "FLOAT")
     write_audio(path, wave[None], rate_hz, "FLOAT" if is_loud else subtype)
     return path
-
-
-def _has_namesake(recording: Path) -> bool:
-    """Whether a recording that differs in its suffix alone lies beside this one."""
-    return any(
-        path.stem == recording.stem and path != recording and path.suffix.lower() in AUDIO_SUFFIXES
-        for path in recording.parent.iterdir()
-    )

@@ -105,7 +105,7 @@ class RestorationModule(LightningModule):
         )
         self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights
         self.output, self.overwrite, self.physics = Path(output).expanduser(), overwrite, physics
-        self._recordings: set[Recording] = set()
+        self._recordings: dict[str, Recording] = {}
         self._reports: list[FileReport] = []
 
     def _check_talkers(self, talkers: int | None) -> None:
@@ -133,7 +133,7 @@ class RestorationModule(LightningModule):
                 f"predict restores the recordings of data_modules.Folder, the data are {kind}. Use --data "
                 "data_modules.Folder --data.init_args.input=RECORDINGS, or score them with: diffsr test."
             )
-        self._recordings = set(recordings_outside(source, self.output))
+        self._recordings = {str(one.path): one for one in recordings_outside(source, self.output)}
         check_writable(self.output)
         self._follow()
         self._reports = []
@@ -155,8 +155,8 @@ class RestorationModule(LightningModule):
 
     def predict_step(self, batch: list[dict[str, str]], batch_idx: int) -> None:
         """Restore `[{"id": relative path without suffix, "path": file}, ...]`, earlier results left out."""
-        found = [Recording(item["id"], Path(item["path"])) for item in batch]
-        pairs = [(one, one.output(self.output)) for one in found if one in self._recordings]
+        found = [self._recordings[item["path"]] for item in batch if item["path"] in self._recordings]
+        pairs = [(one, one.output(self.output)) for one in found]
         self._reports += restore_together(pairs, self.restorer, self.overwrite, self.physics)
 
     def on_predict_end(self) -> None:

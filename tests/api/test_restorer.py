@@ -147,8 +147,19 @@ def test_steps_are_told(restorer, make_speech):
         lambda y: torch.from_numpy(y[0]).double(),
         lambda y: torch.from_numpy(y).requires_grad_(),
         lambda y: y[0, ::-1],
+        lambda y: np.broadcast_to(y[:1], y.shape),
     ],
-    ids=["[T]", "[C, T]", "float64", "float16", "tensor", "float64 tensor", "with gradient", "reversed view"],
+    ids=[
+        "[T]",
+        "[C, T]",
+        "float64",
+        "float16",
+        "tensor",
+        "float64 tensor",
+        "with gradient",
+        "reversed view",
+        "read-only view",
+    ],
 )
 def test_arrays_come_back_as_they_are(tiny_prior, make_speech, convert):
     y = convert(make_speech(channels=2))
@@ -166,6 +177,20 @@ def test_integers_come_back_as_floats_of_their_level(tiny_prior, make_speech):
     out = restore((32768 * y).astype(np.int16), prior=tiny_prior, rate_hz=16000).wave
     assert out.dtype == np.float32
     assert np.abs(out / 32768 - one).std() < 0.05 * one.std()
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", "longdouble"])
+def test_floats_of_other_machines_come_back_as_those_of_this_one(tiny_prior, make_speech, kind):
+    y = make_speech()
+    out = restore(y.astype(kind), prior=tiny_prior, rate_hz=16000).wave
+    assert out.dtype == (np.float32 if kind == ">f4" else np.float64)
+    assert np.array_equal(out.astype(np.float32), restore(y, prior=tiny_prior, rate_hz=16000).wave)
+
+
+def test_a_restorer_takes_arrays(restorer, make_speech):
+    y = make_speech(channels=2)
+    from_array = restorer.restore(y, np.int64(16000)).wave
+    assert torch.equal(from_array, restorer.restore(torch.from_numpy(y), 16000.0).wave)
 
 
 def test_a_file_gives_what_its_samples_give(tiny_prior, make_speech, tmp_path):
@@ -202,6 +227,18 @@ def test_an_array_needs_its_rate(tiny_prior, make_speech):
         (torch.full((1, 8000), math.nan), 16000, "NaN or infinite"),
         (torch.randn(1, 8000).index_fill(1, torch.tensor(7), math.inf), 16000, "NaN or infinite"),
         (torch.randn(1, 8000).sign(), 16000, "clipped in 100%"),
+        (
+            torch.randn(1, 8000, dtype=torch.complex64),
+            16000,
+            "of type torch.complex64; expected floating point",
+        ),
+        (np.full((1, 8000), 128, "uint8"), 16000, "of type uint8; .* half of their range"),
+        (np.zeros((1, 8000), bool), 16000, "of type bool"),
+        (np.zeros((1, 8000), object), 16000, "of type object"),
+        ([[0.0] * 8000], 16000, "is of type list; .*numpy.asarray"),
+        (torch.randn(1, 8000), "16000", "sampling rate is '16000'; expected a whole number"),
+        (torch.randn(1, 8000), 16000.5, "sampling rate is 16000.5"),
+        (torch.randn(1, 8000), True, "sampling rate is True"),
         (torch.randn(1, 8000), 0, "sampling rate is 0"),
         (torch.randn(1, 8000), 1, "sampling rate is 1 Hz; expected at least 1000 Hz"),
     ],

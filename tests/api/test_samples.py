@@ -13,6 +13,7 @@ from diffsr.degradations import PacketLoss
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.files import restore_path
 from diffsr.io.audio import read_audio, write_audio
+from diffsr.io.recordings import plan_outputs
 from diffsr.likelihoods import NMFNoise, WhiteNoise
 from diffsr.recipes import Recipe
 from diffsr.restoration import UnfinishedError, batch
@@ -87,9 +88,9 @@ def test_a_mean_of_equal_samples_is_exact():
 
 
 @pytest.mark.parametrize(("name", "option"), [("n_samples", "--samples"), ("batch", "--batch")])
-def test_none_at_all_is_refused(tiny_prior, name, option):
-    for wrong in (0, -1):
-        with pytest.raises(ConfigError, match=f"{name} is {wrong}; expected 1 or more .{option}"):
+def test_no_number_of_them_is_refused(tiny_prior, name, option):
+    for wrong in (0, -1, 2.5, True, "2"):
+        with pytest.raises(ConfigError, match=f"{name} is {wrong!r}; expected a whole number .*{option}"):
             Restorer(tiny_prior, **{name: wrong})
 
 
@@ -239,20 +240,28 @@ def test_samples_lie_beside_the_result(tiny_prior_folder, make_speech, tmp_path,
     mean = read_audio(tmp_path / "out" / "a.wav")[0]
     made = LogSpectralMean()(torch.stack(samples), torch.zeros(3), 16000)
     torch.testing.assert_close(made, mean, rtol=0, atol=20 / 32768)  # sample files are rounded
+    again = ["restore", str(tmp_path / "out"), str(tmp_path / "again"), f"--prior={tiny_prior_folder}"]
+    assert main([*again, "--preset=fast"]) == 0  # the results alone, not their samples
+    assert [path.name for path in (tmp_path / "again").rglob("*.*")] == ["a.wav"]
     assert main([*command, "--preset=fast", "--samples=2", "--overwrite"]) == 0
     assert sorted(path.name for path in (tmp_path / "out" / "a.samples").iterdir()) == ["1.wav", "2.wav"]
     capsys.readouterr()
     assert main([*command, "--overwrite"]) == 0
     assert "60 network calls each" in capsys.readouterr().out
-    assert not list(tmp_path.rglob("[0-9].wav"))  # the default's two were not asked for, and earlier ones go
+    # the default's two were not asked for, and earlier ones go
+    assert not list((tmp_path / "out").rglob("[0-9].wav"))
     assert not (tmp_path / "out" / "a.samples").exists()
     assert main([*command, "--samples=0"]) == 2
-    assert "n_samples is 0; expected 1 or more (--samples" in capsys.readouterr().err
+    assert "n_samples is 0; expected a whole number from 1 on (--samples" in capsys.readouterr().err
 
 
 def test_side_files_of_namesakes_differ(tmp_path):
-    (tmp_path / "a.wav").touch()
-    assert SideFiles.of(tmp_path / "a.wav", tmp_path / "out" / "a.wav").summary.name == "a.json"
-    (tmp_path / "a.mp3").touch()
-    names = {SideFiles.of(tmp_path / n, tmp_path / "out" / n).summary.name for n in ("a.wav", "a.mp3")}
-    assert names == {"a.wav.json", "a.mp3.json"}
+    for name in ("a.wav", "a.mp3", "b.wav", "deep/b.wav"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    pairs = plan_outputs(tmp_path / "in", tmp_path / "out")
+    names = [SideFiles.of(output, recording.has_namesake).summary.name for recording, output in pairs]
+    assert names == ["a.mp3.json", "a.wav.json", "b.json", "b.json"]
+    # A recording by itself, as `restore talk.mp3 talk.wav`, has none, whatever lies there already.
+    [(recording, output)] = plan_outputs(tmp_path / "in" / "a.mp3", tmp_path / "in" / "a.wav")
+    assert SideFiles.of(output, recording.has_namesake).summary == tmp_path / "in" / "a.json"

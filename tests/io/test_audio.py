@@ -28,6 +28,7 @@ def tone(seconds=1.0, rate_hz=16000, channels=1, amplitude=0.5):
         ("a.ogg", None, 16000, 1, 0.05),
         ("a.opus", None, 16000, 1, 0.05),
         ("a.aiff", None, 22050, 2, 1 / 32768),
+        ("a.rf64", None, 48000, 2, 1 / 32768),
     ],
 )
 def test_what_was_written_is_read(tmp_path, name, subtype, rate_hz, channels, tolerance):
@@ -184,6 +185,24 @@ def test_find_audio_lists_recordings_sorted_and_skips_the_hidden(tmp_path):
     (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
     found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
     assert found == ["a/b.mp3", "a/z.FLAC", "b.wav", "c.opus"]
+
+
+def test_find_audio_leaves_out_what_lies_beside_a_restoration(tmp_path):
+    restored = ["a.wav", "deep/b.wav", "deep/b.mp3", "mix.talker1.wav", "mix.residual.wav"]
+    beside = ["a.samples/1.wav", "a.response.wav", "a.failed.wav", "deep/b.mp3.samples/1.mp3"]
+    beside += ["mix.samples/1.talker1.wav", "mix.failed.talker2.wav", "mix.failed.residual.wav"]
+    others = [
+        "c.response.wav",
+        "c.samples/1.wav",
+        "d.failed.flac",
+        "a.responses.wav",
+    ]  # their owner is not there
+    for name in (*restored, *beside, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
+    assert sorted(found) == sorted(restored + others)
+    assert find_audio(tmp_path / "a.samples") == [tmp_path / "a.samples" / "1.wav"]  # asked for by name
 
 
 def test_find_audio_follows_links_to_folders(tmp_path):

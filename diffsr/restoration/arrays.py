@@ -1,0 +1,59 @@
+"""Samples and rates as callers have them, in any kind of array, as PyTorch computes with them."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffsr.errors import AudioError, ConfigError
+
+
+def as_wave(audio: Tensor | np.ndarray) -> Tensor:
+    """Samples as a tensor of floating point, those that are signed integers as float32 of the same values.
+
+    An array is copied: PyTorch takes neither NumPy's reversed views nor its read-only arrays.
+
+    Raises:
+        AudioError: It is no array, or not of real numbers whose zero is silence.
+    """
+    if isinstance(audio, Tensor):
+        if audio.is_floating_point():
+            return audio.detach()
+        if audio.dtype.is_signed and not audio.is_complex():
+            return audio.float()
+    elif isinstance(audio, np.ndarray):
+        if audio.dtype.kind == "f":
+            size = min(audio.dtype.itemsize, 8)  # float64 of what is longer
+            return torch.from_numpy(np.array(audio, dtype=f"=f{size}"))
+        if audio.dtype.kind == "i":
+            return torch.from_numpy(np.array(audio, dtype=np.float32))
+    else:
+        raise AudioError(
+            f"The audio is of type {type(audio).__name__}; expected a NumPy array or a PyTorch tensor, "
+            "[T] or [channels, T]. Convert it, for example with numpy.asarray(audio, dtype=numpy.float32)."
+        )
+    raise AudioError(
+        f"The samples are of type {audio.dtype}; expected floating point or signed integers, whose 0 is "
+        "silence. Convert them; of unsigned ones take half of their range off."
+    )
+
+
+def is_whole(number: object) -> bool:
+    """Whether something is an integer, of Python or NumPy, and no truth value."""
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
+def as_rate(rate_hz: object) -> int:
+    """A sampling rate in Hz, which may be of any type of number.
+
+    Raises:
+        ConfigError: It is no whole number.
+    """
+    if isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool):
+        rate = float(rate_hz)
+        if rate.is_integer():
+            return int(rate)
+    raise ConfigError(f"The sampling rate is {rate_hz!r}; expected a whole number of Hz, such as 16000.")
