@@ -38,6 +38,24 @@ def test_what_restores_keeps_few_compiled_products_unless_the_user_says_how_many
     assert environment.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "10000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_threads_wait_awake_as_long_as_the_user_says_else_a_little(
+    given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = dict(given)
+    monkeypatch.setattr("diffsr.cli.os.environ", environment)
+    monkeypatch.setattr("diffsr.cli._dispatch", lambda _: 0)
+    assert main(["fit"]) == 0
+    assert environment == expected
+
+
 def test_near_miss_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["restor", "a", "b"]) == 2
     assert "unknown verb 'restor'. Did you mean `restore`?" in capsys.readouterr().err
