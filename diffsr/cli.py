@@ -36,8 +36,8 @@ compiled. By default that is a thousand of each, 0.6 MB for every shape in bfloa
 lengths have other shapes. A training has more than 64 shapes, the same ones at every step."""
 PATIENCE = "10000"
 """GOMP_SPINCOUNT, how long a thread that is done waits awake for the others (OpenMP of PyTorch, read when it
-is loaded). The default of 300,000 lets them take the core from a thread still at work where another process is
-busy, too: up to 30 times the time, here 4 times, for 3 % of it on an idle machine."""
+is loaded). The default of 300,000 lets them take the core from a thread still at work where another process
+is busy, too: up to 30 times the time, here 4 times, for 3 % of it on an idle machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -17,6 +17,7 @@ from diffsr.errors import CheckpointError
 from diffsr.io.atomic import replacing
 from diffsr.io.weights import load_checkpoint, load_tensors, read_notes, save_tensors
 
+M = TypeVar("M", bound=nn.Module)
 CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "README.md"
 
 
@@ -123,6 +124,28 @@ def shipped_folder(kind: ModelKind, name: str) -> Path | None:
     if name not in shipped_names(kind):
         return None
     return Path(str(files("diffsr"))) / "assets" / kind.shipped / name
+
+
+def build_model(kind: ModelKind, build: Callable[..., M], source: str | Path) -> M:
+    """A model on the CPU, in eval mode, its weights frozen.
+
+    Args:
+        kind: Of the model.
+        build: Makes it of the values of its configuration, but for the format.
+        source: See `read_model`.
+
+    Raises:
+        CheckpointError: Nothing there, damaged, or of another kind.
+    """
+    config, weights = read_model(kind, source)
+    try:
+        model = build(**{name: value for name, value in config.items() if name != "format"})
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
+        raise CheckpointError(
+            f"{source} does not describe a {kind.name} ({type(error).__name__}: {error}). Export it again."
+        ) from error
+    load_strictly(model, weights, str(source))
+    return model.eval().requires_grad_(False)
 
 
 def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:

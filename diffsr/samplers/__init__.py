@@ -26,6 +26,7 @@ from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
 from diffsr.samplers.telling import KnownVoices, TellVoices
+from diffsr.samplers.tracks import ExchangeTracks, TracksInOrder
 from diffsr.samplers.voice_estimation import UpdateVoice
 from diffsr.samplers.voices import ExchangeVoices, OneVoice, VoicesInOrder
 
@@ -55,6 +56,7 @@ __all__ = [
     "EMPasses",
     "Euler",
     "Every",
+    "ExchangeTracks",
     "ExchangeVoices",
     "Heun",
     "KnownVoices",
@@ -79,5 +81,6 @@ __all__ = [
     "UpdateLowPass",
     "UpdateNoise",
     "UpdateVoice",
+    "TracksInOrder",
     "VoicesInOrder",
 ]

@@ -70,32 +70,48 @@ def consistency(segments: Segments) -> Tensor:
 
 
 def exchanged(segments: Segments, cost: float = 0.0) -> Tensor:
-    """Where the voices of two tracks have changed places, bool `[R, N]`.
-
-    The difference of the two embeddings of a segment turns round where the voices change places. Its main
-    direction over the segments, found by singular vectors and refined by signs, is the difference of the
-    voices. The longer side stays.
+    """Where the voices of two tracks have changed places, bool `[R, N]`, see `turned`.
 
     Args:
         segments: Of two tracks.
         cost: What a change of places takes, in segments that are beyond doubt; 0 decides each by itself.
     """
-    difference = segments.embedding[:, 0] - segments.embedding[:, 1]
-    weight = segments.weight.amin(1)
+    return turned(segments.embedding[:, 0] - segments.embedding[:, 1], segments.weight.amin(1), cost)
+
+
+def turned(difference: Tensor, weight: Tensor, cost: float = 0.0) -> Tensor:
+    """Where differences of two voices have turned round, as the voices have changed places, bool `[R, N]`.
+
+    The longer side stays.
+
+    Args:
+        difference: `[R, N, E]`, see `main_direction`.
+        weight: `[R, N]`, at least 0.
+        cost: See `exchanged`.
+    """
+    sign = signs(evidence(difference, weight, cost), cost)
+    return sign * sign_of((sign * weight).sum(-1))[:, None] < 0
+
+
+def evidence(difference: Tensor, weight: Tensor, cost: float = 0.0) -> Tensor:
+    """Of the order of two voices, above 0 for one of them and below for the other, `[R, N]`.
+
+    The difference of the voices is the main direction of the differences, found by singular vectors and
+    refined by signs.
+    """
     told = difference * weight[..., None]
     main = torch.linalg.svd(told * weight[..., None].clamp_min(1e-12).rsqrt(), full_matrices=False)[2][:, 0]
     for _ in range(N_ROUNDS):
         main = main / main.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(main.dtype).tiny)
-        sign = _signs((difference * main[:, None]).sum(-1) * weight, cost)
-        main = (sign[..., None] * told).sum(1)
-    majority = _sign((sign * weight).sum(-1))
-    return sign * majority[:, None] < 0
+        found = (difference * main[:, None]).sum(-1) * weight
+        main = (signs(found, cost)[..., None] * told).sum(1)
+    return found
 
 
-def _signs(evidence: Tensor, cost: float) -> Tensor:
+def signs(evidence: Tensor, cost: float) -> Tensor:
     """The signs `[R, N]` that agree best with the evidence where each change costs something (Viterbi)."""
     if cost == 0:
-        return _sign(evidence)
+        return sign_of(evidence)
     gain = torch.stack([evidence, -evidence], dim=-1)  # of the sign +1, of -1
     total, changes = gain[:, 0], []
     for piece in gain[:, 1:].unbind(1):
@@ -109,5 +125,6 @@ def _signs(evidence: Tensor, cost: float) -> Tensor:
     return 1.0 - 2.0 * torch.cat(states[::-1], dim=1)
 
 
-def _sign(x: Tensor) -> Tensor:
+def sign_of(x: Tensor) -> Tensor:
+    """1 or -1; 1 for 0."""
     return torch.where(x < 0, -1.0, 1.0)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffsr.errors import CheckpointError
-from diffsr.io.model_folder import ModelKind, load_strictly, read_model, write_model
+from diffsr.io.model_folder import ModelKind, build_model, write_model
 from diffsr.speakers.features import RelativeLogMel, is_silent
 
 KIND = ModelKind(
@@ -110,22 +110,13 @@ class SpeakerEncoder(nn.Module):
         Raises:
             CheckpointError: Nothing there, damaged, of another kind, or for another rate.
         """
-        config, weights = read_model(KIND, source)
-        values = {name: value for name, value in config.items() if name != "format"}
-        try:
-            encoder = cls(**values)
-        except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
-            raise CheckpointError(
-                f"{source} does not describe a speaker encoder ({type(error).__name__}: {error}). "
-                "Export it again."
-            ) from error
+        encoder = build_model(KIND, cls, source)
         if rate_hz is not None and encoder.rate_hz != rate_hz:
             raise CheckpointError(
                 f"The speaker encoder {source} is for {encoder.rate_hz} Hz, expected one for {rate_hz} Hz. "
                 "Train one at that rate (docs/speakers.md), or resample the speech."
             )
-        load_strictly(encoder, weights, str(source))
-        return encoder.eval().requires_grad_(False)
+        return encoder
 
 
 class Block(nn.Module):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from diffsr.errors import ConfigError, DataError
 from diffsr.speakers import SpeakerEncoder
@@ -16,11 +13,10 @@ from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, dis
 from diffsr.speakers.card import encoder_card
 from diffsr.speakers.loss import contrast
 from diffsr.speakers.verification import equal_error_rate
-from diffsr.tasks.budget import budget_used
-from diffsr.tasks.learning_rate import learning_rate_factor
+from diffsr.tasks.voices import VoiceModule
 
 
-class SpeakerModule(LightningModule):
+class SpeakerModule(VoiceModule):
     """Trains an encoder to tell talkers apart, whatever the microphone, the noise and the level.
 
     The task is to find the reference of a crop among those of a batch. Both are played at one of three
@@ -50,11 +46,9 @@ class SpeakerModule(LightningModule):
         weight_decay: float = 0.05,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(learning_rate, warmup, weight_decay, seed)
         self.encoder = encoder
         self.disturbances = disturbances or Disturbances()
-        self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
-        self.seed = seed
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_fit_start(self) -> None:
@@ -68,7 +62,7 @@ class SpeakerModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Loss of `wave [B, T]` and `reference [B, T']` of the talkers `speaker [B]`."""
-        rng = torch.Generator(self.device).manual_seed(self._step_seed(batch_idx))
+        rng = self.step_rng(batch_idx)
         known = known_rows(batch)
         if len(known) == 0:
             return None
@@ -100,18 +94,6 @@ class SpeakerModule(LightningModule):
         error = equal_error_rate((first @ second.T).flatten().float(), same.flatten())
         self.log("valid/equal_error_rate", error, batch_size=max(1, len(talker)), sync_dist=True)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW without decay of vectors, warm-up and cosine."""
-        groups = [
-            {"params": [p for p in self.parameters() if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in self.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
-        schedule = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(budget_used(self.trainer, step), self.warmup)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Store the configuration of the encoder, so that the checkpoint loads without its YAML."""
         checkpoint["diffsr_speaker_encoder"] = self.encoder.config
@@ -120,23 +102,14 @@ class SpeakerModule(LightningModule):
         """Write `<run>/encoder/`; by now the averaged weights are in place."""
         trainer = self.trainer
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            facts = {
-                "Training speech": getattr(trainer.datamodule, "summary", "unknown"),  # type: ignore[attr-defined]
-                "Training": f"{trainer.global_step} steps",
-            }
             folder = Path(trainer.default_root_dir) / "encoder"
-            self.encoder.save_pretrained(folder, encoder_card(self.encoder, facts))
+            self.encoder.save_pretrained(folder, encoder_card(self.encoder, self.facts()))
 
     def _another(self, wave: Tensor, speed: Tensor, rng: torch.Generator) -> Tensor:
         """Another recording of each wave, played at its speed, `[B, T] -> [B, T / max(SPEEDS)]`."""
         n_samples = 2 * int(wave.shape[-1] / max(SPEEDS) / 2)
         wave = change_speed(wave, speed, n_samples, self.encoder.rate_hz)
         return disturb(wave, self.encoder.rate_hz, self.disturbances, rng)
-
-    def _step_seed(self, batch_idx: int) -> int:
-        """A seed of its own for each step, each batch that is accumulated in a step, and each device."""
-        part = batch_idx % self.trainer.accumulate_grad_batches
-        return ((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank) * 1_021 + part
 
 
 def known_rows(batch: dict[str, Tensor]) -> Tensor:

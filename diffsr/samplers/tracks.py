@@ -1,0 +1,134 @@
+"""Who is who from moment to moment: tracks put in order by a voice tracker, in a search and at its end.
+
+A prior does not see the exchanges of its own making, least of all in pauses, and an encoder needs a second to
+hear a voice. A tracker hears both tracks at once, and was taught on clean voices alone. Nothing here sees a
+reference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import ConfigError
+from diffsr.samplers.joining import Consensus, Joiner
+from diffsr.samplers.problem import Problem
+from diffsr.samplers.voices import FADE_S, crossfaded
+from diffsr.speakers import VoiceTracker
+from diffsr.speakers.following import changed_places
+from diffsr.typing import Sources
+
+TRACKER, COST = "tracker-16k", 0.5
+
+
+class ExchangeTracks:
+    """Puts the tracks in order at the last levels that decide anything: `samplers.exchange.Exchange`.
+
+    The sum stays, so the observation has no say, and the noise of the levels that follow heals the seams.
+    For each pair of tracks by itself.
+
+    Args:
+        tracker: What `VoiceTracker.from_pretrained` takes.
+        sigma_high: The level below which it begins.
+        sigma_low: The level where it ends.
+        every: Levels from one exchange to the next.
+        cost: What a change of places takes, in times of 48 ms that are beyond doubt.
+
+    Raises:
+        ConfigError: `every` below 1, or a cost below 0.
+        CheckpointError: The tracker cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        tracker: str | Path = TRACKER,
+        sigma_high: float = 0.0105,
+        sigma_low: float = 0.005,
+        every: int = 1,
+        cost: float = COST,
+    ) -> None:
+        if every < 1:
+            raise ConfigError(f"ExchangeTracks has every = {every}; expected 1 or more levels.")
+        check_cost(type(self).__name__, cost)
+        self.tracker = VoiceTracker.from_pretrained(tracker)
+        self.sigma_high, self.sigma_low, self.every, self.cost = sigma_high, sigma_low, every, cost
+
+    def order(self, x0: Sources, sigma: Tensor, level: int, problem: Problem) -> Tensor | None:
+        """See `samplers.exchange.Exchange`.
+
+        Raises:
+            ConfigError: The tracker is for another rate than the prior.
+        """
+        check_tracker_rate(self.tracker, problem.prior.rate_hz)
+        is_due = level % self.every == 0 and self.sigma_low <= float(sigma.max()) <= self.sigma_high
+        return tracked_order(self.tracker, x0, self.cost) if is_due and x0.shape[1] > 1 else None
+
+
+class TracksInOrder(Joiner):
+    """Puts what a joiner makes of the restarts in order: where votes go wrong the tracker often does not.
+
+    Args:
+        joiner: What joins the restarts; None is `Consensus`.
+        tracker: What `VoiceTracker.from_pretrained` takes.
+        cost: What a change of places takes, in times of 48 ms that are beyond doubt.
+
+    Raises:
+        ConfigError: A cost below 0.
+        CheckpointError: The tracker cannot be loaded.
+    """
+
+    def __init__(
+        self, joiner: Joiner | None = None, tracker: str | Path = TRACKER, cost: float = COST
+    ) -> None:
+        check_cost(type(self).__name__, cost)
+        self.joiner = joiner or Consensus()
+        self.tracker = VoiceTracker.from_pretrained(tracker)
+        self.cost = cost
+
+    def __call__(self, restarts: Sources, scores: Tensor, rate_hz: int) -> Tensor:
+        """See `Joiner`.
+
+        Raises:
+            ConfigError: The tracker is for another rate.
+        """
+        check_tracker_rate(self.tracker, rate_hz)
+        joined = self.joiner(restarts, scores, rate_hz)[None]
+        return crossfaded(joined, tracked_order(self.tracker, joined, self.cost), round(FADE_S * rate_hz))[0]
+
+
+def tracked_order(tracker: VoiceTracker, x: Sources, cost: float) -> Tensor:
+    """The track that each voice is in, long `[rows, S, T]`: `changed_places` for each pair of tracks."""
+    tracker = tracker.to(x.device)
+    n_tracks = x.shape[1]
+    order = torch.arange(n_tracks, device=x.device)[None, :, None].repeat(len(x), 1, x.shape[-1])
+    for a in range(n_tracks):
+        for b in range(a):
+            pair = order[:, [a, b]]
+            changed = changed_places(tracker, x.gather(1, pair), cost)
+            order[:, [a, b]] = torch.where(changed[:, None], pair.flip(1), pair)
+    return order
+
+
+def check_cost(name: str, cost: float) -> None:
+    """Refuse a cost below 0.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if not cost >= 0:
+        raise ConfigError(f"{name} has a cost of {cost:g}; expected 0 or more.")
+
+
+def check_tracker_rate(tracker: VoiceTracker, rate_hz: int) -> None:
+    """Refuse a tracker for another rate than the prior's.
+
+    Raises:
+        ConfigError: It is for another one.
+    """
+    if rate_hz != tracker.rate_hz:
+        raise ConfigError(
+            f"The voice tracker is for {tracker.rate_hz} Hz, the prior for {rate_hz} Hz. Give a tracker of "
+            "the prior's rate (docs/speakers.md), or another prior."
+        )

@@ -1,0 +1,151 @@
+"""Pairs of clean voices whose tracks change places, leak and lose parts, to train a tracker on.
+
+Powers are added, not waves: no mixture is made, and none is heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MOST_PARTS = 60
+"""Parts of a pair that are exchanged in some bands alone, at most."""
+PART_BANDS, PART_FRAMES = (2, 30), (3, 30)
+"""Size of such a part."""
+FADES = (1, 3, 5, 9)
+"""Frames over which tracks change places."""
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """How a pair of voices becomes two tracks; each pair is drawn anew.
+
+    Attributes:
+        often_hz: Range of how often a second the tracks change places, log-uniform.
+        steady: Share of the pairs whose tracks stay.
+        late: Share of the voices that begin late.
+        late_share: By how much of the time, at most.
+        level: Standard deviation of the logarithm of the power of each voice.
+        colour: The same over the bands of a voice, at most.
+        leak: The largest share of a voice that the other track has.
+        floor: Range of the noise floor of both tracks relative to their mean power, log-uniform.
+    """
+
+    often_hz: tuple[float, float] = (0.15, 5.0)
+    steady: float = 0.1
+    late: float = 0.4
+    late_share: float = 0.25
+    level: float = 0.35
+    colour: float = 0.8
+    leak: float = 0.25
+    floor: tuple[float, float] = (1.7e-5, 1.5e-3)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two tracks and what is true of them.
+
+    Attributes:
+        power: Of the tracks `[B, 2, M, N]`.
+        sign: 1 at frames where the first voice is in the first track, -1 where it is in the second, `[B, N]`.
+        heard: Power of both voices at each frame over its mean, `[B, N]`.
+    """
+
+    power: Tensor
+    sign: Tensor
+    heard: Tensor
+
+
+def make_pair(power: Tensor, frames_hz: float, how: Exchanges, rng: torch.Generator) -> Pair:
+    """Two voices `[B, 2, M, N]` as a separation might give them, at 1 / `frames_hz` seconds a frame."""
+    draw = _Draw(power, rng)
+    voices = _voices(power, how, draw)
+    heard = voices.sum(1).mean(1)
+    tracks = _leaky(voices, how, draw)
+    tracks = _crossed(tracks, _parts(draw))
+    colour = (0.5 * draw.curve(draw.n_bands, 20)).exp()[:, None, :, None]
+    tracks = tracks + draw.between(*how.floor)[:, None, None, None] * colour
+    sign = _order(frames_hz, how, draw)
+    width = FADES[int(torch.randint(len(FADES), (), generator=rng, device=rng.device))]
+    tracks = _crossed(tracks, 0.5 - 0.5 * _smooth(sign, width)[:, None])
+    return Pair(tracks, sign, heard / heard.mean(-1, keepdim=True).clamp_min(1e-12))
+
+
+class _Draw:
+    """Random numbers for pairs of one size."""
+
+    def __init__(self, like: Tensor, rng: torch.Generator) -> None:
+        self.n_pairs, _, self.n_bands, self.n_frames = like.shape
+        self._rng = rng
+
+    def uniform(self, *shape: int) -> Tensor:
+        """`[B, *shape]`."""
+        return torch.rand(self.n_pairs, *shape, generator=self._rng, device=self._rng.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """`[B, *shape]`."""
+        return torch.randn(self.n_pairs, *shape, generator=self._rng, device=self._rng.device)
+
+    def between(self, low: float, high: float) -> Tensor:
+        """Log-uniform, `[B]`."""
+        return low * (high / low) ** self.uniform()
+
+    def curve(self, size: int, step: int) -> Tensor:
+        """A smooth curve of unit variance at every `step`-th place, `[B, size]`."""
+        nodes = self.normal(1, size // step + 2)
+        return F.interpolate(nodes, size=size, mode="linear", align_corners=True)[:, 0]
+
+    def spans(self, count: int, size: int, length: tuple[int, int]) -> Tensor:
+        """Which of `size` places lie in each of `count` random spans, bool `[B, count, size]`."""
+        start = self.uniform(count, 1) * size
+        stop = start + length[0] + self.uniform(count, 1) * (length[1] - length[0])
+        place = torch.arange(size, device=start.device)
+        return (place >= start.floor()) & (place < stop)
+
+
+def _voices(power: Tensor, how: Exchanges, draw: _Draw) -> Tensor:
+    """Both at about one level, coloured anew, some of them late."""
+    power = power / power.mean((2, 3), keepdim=True).clamp_min(1e-12)
+    tilt = torch.stack([draw.curve(draw.n_bands, 20) for _ in range(2)], dim=1)
+    change = how.level * draw.normal(2, 1) + how.colour * draw.uniform(2, 1) * tilt
+    begins = (draw.uniform(2, 1) < how.late) * how.late_share * draw.uniform(2, 1).square() * draw.n_frames
+    is_there = torch.arange(draw.n_frames, device=power.device) >= begins
+    return power * change.exp()[..., None] * is_there[:, :, None]
+
+
+def _leaky(power: Tensor, how: Exchanges, draw: _Draw) -> Tensor:
+    """Each voice in the other track as well, by a share that changes."""
+    most = how.leak * draw.uniform(2, 1).square()
+    share = most * torch.stack([(2 * draw.curve(draw.n_frames, 16)).sigmoid() for _ in range(2)], dim=1)
+    lost = share[:, :, None] * power
+    return power - lost + lost.flip(1)
+
+
+def _parts(draw: _Draw) -> Tensor:
+    """Share of each bin that is exchanged, none, half or all, `[B, M, N]`."""
+    bands = draw.spans(MOST_PARTS, draw.n_bands, PART_BANDS).float()
+    count = MOST_PARTS * draw.uniform(1).square()
+    is_used = torch.arange(MOST_PARTS, device=bands.device) < count
+    share = is_used * torch.where(draw.uniform(MOST_PARTS) < 1 / 3, 0.5, 1.0)
+    frames = draw.spans(MOST_PARTS, draw.n_frames, PART_FRAMES).float()
+    return ((share[..., None] * bands).transpose(1, 2) @ frames).clamp_max(1.0)
+
+
+def _order(frames_hz: float, how: Exchanges, draw: _Draw) -> Tensor:
+    """1 or -1 at each frame, `[B, N]`."""
+    often = draw.between(*how.often_hz) / frames_hz
+    changes = (draw.uniform(draw.n_frames) < often[:, None]) & (draw.uniform(1) >= how.steady)
+    return 1.0 - 2.0 * (changes.cumsum(-1) % 2)
+
+
+def _crossed(power: Tensor, share: Tensor) -> Tensor:
+    """The tracks with a share of each exchanged, like `[B, M, N]`."""
+    return power + share[:, None] * (power.flip(1) - power)
+
+
+def _smooth(sign: Tensor, width: int) -> Tensor:
+    padded = F.pad(sign[:, None], (width // 2, width // 2), mode="replicate")
+    return F.avg_pool1d(padded, width, stride=1)[:, 0]

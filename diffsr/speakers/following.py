@@ -1,0 +1,63 @@
+"""Where the voices of two tracks change places, found by a voice tracker in recordings of any length."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffsr.signal.windows import window_starts
+from diffsr.speakers.consistency import evidence, sign_of, signs
+from diffsr.speakers.tracking import STACKED, VoiceTracker
+
+WINDOW = 168
+"""Times that a tracker hears at once, 8 s; half of them are those of the next window, too."""
+LOUDEST = 3.0
+"""Power over its mean beyond which a time counts no more."""
+
+
+def importance(power_of_both: Tensor) -> Tensor:
+    """Weight of times by the power of both tracks over its mean, like `[B, N]`: that of the amplitude."""
+    return power_of_both.clamp(0, LOUDEST).sqrt()
+
+
+def order_evidence(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> tuple[Tensor, Tensor]:
+    """What a tracker says of the order of two tracks `[R, 2, T]`.
+
+    Args:
+        tracker: For their rate.
+        tracks: What is not finite counts as silence.
+        cost: What a change of places takes, in times that are beyond doubt.
+
+    Returns:
+        Evidence of every 48 ms, above 0 for one order and below for the other, and its weight, `[R, N]` each.
+    """
+    power = tracker.bands(torch.where(tracks.isfinite(), tracks, 0.0))
+    n_times = power.shape[-1] // STACKED
+    power = power[..., : n_times * STACKED]
+    heard = power.sum((1, 2)).unflatten(-1, (n_times, STACKED)).mean(-1)
+    weight = importance(heard / heard.mean(-1, keepdim=True).clamp_min(torch.finfo(heard.dtype).tiny))
+    total = torch.zeros_like(weight)
+    for start in window_starts(n_times, WINDOW, WINDOW // 2):
+        here = slice(start, start + WINDOW)
+        direction = tracker(power[..., start * STACKED : (start + WINDOW) * STACKED])
+        found = evidence(direction, weight[:, here], cost)
+        # Which order is the positive one is free in each window: the one that goes on with what is known.
+        total[:, here] += sign_of((total[:, here] * found).sum(-1))[:, None] * found
+    return total, weight
+
+
+def changed_places(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> Tensor:
+    """Where the voices of two tracks `[R, 2, T]` have changed places, bool `[R, T]`; the longer side stays.
+
+    Recordings below 48 ms stay as they are.
+    """
+    n_samples = tracks.shape[-1]
+    if n_samples < tracker.hop:
+        return torch.zeros(len(tracks), n_samples, dtype=torch.bool, device=tracks.device)
+    found, weight = order_evidence(tracker, tracks, cost)
+    sign = signs(found, cost)
+    changed = sign * sign_of((sign * weight).sum(-1))[:, None] < 0
+    last = changed.shape[1] - 1
+    # A frame is centred on its time, so that the three of a time reach half a frame further to both sides.
+    at = (torch.arange(n_samples, device=tracks.device) + tracker.bands.hop // 2) // tracker.hop
+    return changed[:, at.clamp_max(last)]

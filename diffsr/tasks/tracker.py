@@ -1,0 +1,125 @@
+"""Training of a voice tracker on clean speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import DataError
+from diffsr.speakers.card import tracker_card
+from diffsr.speakers.consistency import turned
+from diffsr.speakers.exchanges import Exchanges, Pair, make_pair
+from diffsr.speakers.following import importance
+from diffsr.speakers.tracking import STACKED, VoiceTracker, tracking_loss
+from diffsr.tasks.voices import VoiceModule
+
+
+class TrackerModule(VoiceModule):
+    """Trains a tracker to tell where two tracks exchange their voices.
+
+    Each crop of a batch is paired with the next one of another talker; their powers become two tracks that
+    change places at random times (`speakers.exchanges`). Talkers without a label are paired with those that
+    have one. The budget is `trainer.max_steps` or `trainer.max_time`, whichever is nearer to its end.
+
+    Args:
+        tracker: The tracker to train.
+        exchanges: How voices become tracks; the defaults of `Exchanges` when not given.
+        learning_rate: Peak learning rate of AdamW.
+        warmup: Share of the budget with a rising learning rate.
+        weight_decay: Of AdamW, for matrices.
+        seed: Seed of the exchanges; those of step i do not depend on how training was interrupted.
+
+    Raises:
+        DataError: The corpus has no labelled talkers.
+    """
+
+    def __init__(
+        self,
+        tracker: VoiceTracker,
+        exchanges: Exchanges | None = None,
+        learning_rate: float = 1e-3,
+        warmup: float = 0.04,
+        weight_decay: float = 0.02,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(learning_rate, warmup, weight_decay, seed)
+        self.tracker = tracker
+        self.exchanges = exchanges or Exchanges()
+        self._wrong: list[tuple[Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """Make sure that voices can be told apart."""
+        names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
+        if names is not None and len(names) < 2:
+            raise DataError(
+                f"The corpus names {len(names)} talkers; a voice tracker learns from pairs that differ. Use a "
+                "manifest with a column 'speaker', or a folder with a sub-folder for each talker."
+            )
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
+        """Loss of `wave [B, T]` of the talkers `speaker [B]`."""
+        pair = self._pair(batch, self.step_rng(batch_idx))
+        if pair is None:
+            return None
+        direction = self.tracker(pair.power)
+        with torch.autocast(self.device.type, enabled=False):  # products of directions need single precision
+            loss = tracking_loss(direction, *by_token(pair))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(direction))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Find the order of tracks that change places in the same way at every validation."""
+        pair = self._pair(batch, torch.Generator(self.device).manual_seed(batch_idx))
+        if pair is None:
+            return
+        sign, weight = by_token(pair)
+        found = 1.0 - 2.0 * turned(self.tracker(pair.power), weight).float()
+        agreed = (weight * sign * found).sum(-1) / weight.sum(-1)
+        self._wrong.append(
+            ((1 - agreed.abs()) / 2, (1 - ((weight * sign).sum(-1) / weight.sum(-1)).abs()) / 2)
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Share of the voices' power in the wrong track, as found and without exchanges, of this device."""
+        if not self._wrong:
+            return
+        found, given = (torch.cat(part) for part in zip(*self._wrong, strict=True))
+        self._wrong.clear()
+        for name, share in (("wrong_share", found), ("wrong_share_before", given)):
+            self.log(f"valid/{name}", share.mean(), batch_size=len(share), sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Store the configuration of the tracker, so that the checkpoint loads without its YAML."""
+        checkpoint["diffsr_voice_tracker"] = self.tracker.config
+
+    def on_fit_end(self) -> None:
+        """Write `<run>/tracker/`; by now the averaged weights are in place."""
+        trainer = self.trainer
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            folder = Path(trainer.default_root_dir) / "tracker"
+            self.tracker.save_pretrained(folder, tracker_card(self.tracker, self.facts()))
+
+    def _pair(self, batch: dict[str, Tensor], rng: torch.Generator) -> Pair | None:
+        """Each crop and the next one, of another talker."""
+        talker = batch["speaker"]
+        following = talker.roll(-1)
+        rows = ((talker != following) & (talker.maximum(following) >= 0)).nonzero()[:, 0]
+        if len(rows) == 0:
+            return None
+        with torch.no_grad():
+            power = self.tracker.bands(batch["wave"])
+            voices = torch.stack([power[rows], power.roll(-1, 0)[rows]], dim=1)
+            return make_pair(voices, self.tracker.rate_hz / self.tracker.bands.hop, self.exchanges, rng)
+
+
+def by_token(pair: Pair) -> tuple[Tensor, Tensor]:
+    """Sign and weight of a tracker's tokens, `[B, N // 3]` each; where tracks change there is no sign."""
+    n_tokens = pair.sign.shape[-1] // STACKED
+    sign, heard = (
+        part[:, : n_tokens * STACKED].unflatten(-1, (n_tokens, STACKED)).mean(-1)
+        for part in (pair.sign, pair.heard)
+    )
+    sign = torch.where(sign.abs() > 0.5, sign.sign(), 0.0)
+    return sign, importance(heard) * (sign != 0)
