@@ -24,6 +24,7 @@ from diffsr.samplers import (
     BalancedRenoise,
     Consensus,
     Euler,
+    ExchangeTracks,
     FromNoise,
     LittleNoise,
     LogSpectralMean,
@@ -34,6 +35,7 @@ from diffsr.samplers import (
     Proximal,
     Renoise,
     TellVoices,
+    TracksInOrder,
     UpdateLateReverberation,
     UpdateLowPass,
     UpdateNoise,
@@ -56,7 +58,7 @@ MOST_SAMPLES = 6
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
 ENCODER_HZ = 16000
-"""Rate of the speaker encoder that ships."""
+"""Rate of the speaker encoder and the voice tracker that ship."""
 MIXTURE_NOISE = 1e-4
 """Of mixtures without noise, 54 dB below active speech."""
 HISS_SIGMAS = (4e-3, 1.5e-3)
@@ -214,6 +216,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         rho=100.0,  # nearly equal steps of the logarithm
         churn=0.0,
         initialiser=FromNoise(),
+        exchange=_tracked(rate_hz),
         last_sigmas=HISS_SIGMAS,
     )
     return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), n_restarts, n_talkers, *_judged(rate_hz))
@@ -262,8 +265,13 @@ def _voice(rate_hz: int) -> list[Estimator]:
 def _judged(rate_hz: int) -> tuple[Ranker, Joiner, TellVoices | None]:
     """How restarts are judged, joined and told: by voices at the rate of the encoder, else by agreement."""
     if rate_hz == ENCODER_HZ:
-        return OneVoice(), VoicesInOrder(), TellVoices()
+        return OneVoice(), VoicesInOrder(TracksInOrder()), TellVoices()
     return Agreement(), Consensus(floor=3.0), None  # dB
+
+
+def _tracked(rate_hz: int) -> ExchangeTracks | None:
+    """The tracks of each restart are put in order, at the rate of the tracker."""
+    return ExchangeTracks() if rate_hz == ENCODER_HZ else None
 
 
 TASKS: dict[str, Callable[[int, int], Recipe]] = {

@@ -45,7 +45,7 @@ class ExchangeTracks:
         self,
         tracker: str | Path = TRACKER,
         sigma_high: float = 0.0105,
-        sigma_low: float = 0.005,
+        sigma_low: float = 0.009,
         every: int = 1,
         cost: float = COST,
     ) -> None:

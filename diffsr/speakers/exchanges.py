@@ -11,10 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOST_PARTS = 60
-"""Parts of a pair that are exchanged in some bands alone, at most."""
 PART_BANDS, PART_FRAMES = (2, 30), (3, 30)
-"""Size of such a part."""
+"""Size of a part that is exchanged in some bands alone."""
 FADES = (1, 3, 5, 9)
 """Frames over which tracks change places."""
 
@@ -30,6 +28,7 @@ class Exchanges:
         late_share: By how much of the time, at most.
         level: Standard deviation of the logarithm of the power of each voice.
         colour: The same over the bands of a voice, at most.
+        parts_hz: How many parts a second are exchanged in some bands alone, at most.
         leak: The largest share of a voice that the other track has.
         floor: Range of the noise floor of both tracks relative to their mean power, log-uniform.
     """
@@ -40,6 +39,7 @@ class Exchanges:
     late_share: float = 0.25
     level: float = 0.35
     colour: float = 0.8
+    parts_hz: float = 7.5
     leak: float = 0.25
     floor: tuple[float, float] = (1.7e-5, 1.5e-3)
 
@@ -65,7 +65,7 @@ def make_pair(power: Tensor, frames_hz: float, how: Exchanges, rng: torch.Genera
     voices = _voices(power, how, draw)
     heard = voices.sum(1).mean(1)
     tracks = _leaky(voices, how, draw)
-    tracks = _crossed(tracks, _parts(draw))
+    tracks = _crossed(tracks, _parts(round(how.parts_hz * draw.n_frames / frames_hz), draw))
     colour = (0.5 * draw.curve(draw.n_bands, 20)).exp()[:, None, :, None]
     tracks = tracks + draw.between(*how.floor)[:, None, None, None] * colour
     sign = _order(frames_hz, how, draw)
@@ -124,13 +124,13 @@ def _leaky(power: Tensor, how: Exchanges, draw: _Draw) -> Tensor:
     return power - lost + lost.flip(1)
 
 
-def _parts(draw: _Draw) -> Tensor:
-    """Share of each bin that is exchanged, none, half or all, `[B, M, N]`."""
-    bands = draw.spans(MOST_PARTS, draw.n_bands, PART_BANDS).float()
-    count = MOST_PARTS * draw.uniform(1).square()
-    is_used = torch.arange(MOST_PARTS, device=bands.device) < count
-    share = is_used * torch.where(draw.uniform(MOST_PARTS) < 1 / 3, 0.5, 1.0)
-    frames = draw.spans(MOST_PARTS, draw.n_frames, PART_FRAMES).float()
+def _parts(most: int, draw: _Draw) -> Tensor:
+    """Share of each bin that is exchanged, none, half or all, `[B, M, N]`, in as many parts at most."""
+    bands = draw.spans(most, draw.n_bands, PART_BANDS).float()
+    count = most * draw.uniform(1).square()
+    is_used = torch.arange(most, device=bands.device) < count
+    share = is_used * torch.where(draw.uniform(most) < 1 / 3, 0.5, 1.0)
+    frames = draw.spans(most, draw.n_frames, PART_FRAMES).float()
     return ((share[..., None] * bands).transpose(1, 2) @ frames).clamp_max(1.0)
 
 

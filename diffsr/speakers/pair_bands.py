@@ -48,6 +48,6 @@ class PairBands(nn.Module):
 
 
 def relative_log(power: Tensor) -> Tensor:
-    """`ln(P / mean P + 0.001) / 2` of two tracks `[B, 2, M, N]`; the mean is that of their sum over all bins."""
+    """`ln(P / mean P + 0.001) / 2` of two tracks `[B, 2, M, N]`; the mean is that of their sum."""
     mean = power.sum(1).mean((1, 2))[:, None, None, None]
     return 0.5 * (power / mean.clamp_min(torch.finfo(mean.dtype).tiny) + FLOOR).log()

@@ -54,8 +54,8 @@ class TrackerModule(VoiceModule):
         names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
         if names is not None and len(names) < 2:
             raise DataError(
-                f"The corpus names {len(names)} talkers; a voice tracker learns from pairs that differ. Use a "
-                "manifest with a column 'speaker', or a folder with a sub-folder for each talker."
+                f"The corpus names {len(names)} talkers; a voice tracker learns from pairs that differ. Use "
+                "a manifest with a column 'speaker', or a folder with a sub-folder for each talker."
             )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:

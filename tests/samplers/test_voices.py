@@ -25,7 +25,7 @@ from diffsr.samplers import (
 )
 from diffsr.samplers.exchange import exchange
 from diffsr.samplers.voices import crossfaded
-from diffsr.speakers.consistency import Segments, _signs, consistency
+from diffsr.speakers.consistency import Segments, consistency, signs
 
 RATE_HZ = 16_000
 MIDDLE = torch.tensor([0.2])
@@ -92,7 +92,7 @@ def test_the_path_of_signs_is_the_best_of_all_paths():
     changes = (paths[:, 1:] != paths[:, :-1]).sum(-1)
     for cost in (0.0, 0.3, 1.0, 5.0):
         best = (evidence @ paths.T - cost * changes).max(-1).values
-        found = _signs(evidence, cost)
+        found = signs(evidence, cost)
         worth = (found * evidence).sum(-1) - cost * (found[:, 1:] != found[:, :-1]).sum(-1)
         torch.testing.assert_close(worth, best)
 
