@@ -45,6 +45,7 @@ from diffsr.samplers import (
     VoicesInOrder,
 )
 from diffsr.samplers.guidance import Guidance
+from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import mean_agreement_db
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments" / "separate"
@@ -108,6 +109,11 @@ def untold(recipe: Recipe) -> None:
     recipe.voices = None
 
 
+def untracked(recipe: Recipe) -> None:
+    """No tracker: the default before it."""
+    recipe.sampler.exchange, recipe.joiner = None, VoicesInOrder()
+
+
 def guided(recipe: Recipe) -> None:
     """Estimates are moved towards one voice in each track, besides."""
     moved = SpeakerGuidance(guidance=recipe.sampler.guidance, strength=0.15, sigma_high=1.0, sigma_low=0.1)
@@ -120,6 +126,7 @@ def published(name: str, n_steps: int, churn: float = 0.0) -> Callable[[Recipe],
     def change(recipe: Recipe) -> None:
         told = [f"sampler.init_args.n_steps={n_steps}", f"sampler.init_args.churn={churn}"]
         recipe.sampler, recipe.voices = load_recipe(EXPERIMENTS / f"{name}.yaml", told).sampler, None
+        recipe.joiner = VoicesInOrder()
 
     return change
 
@@ -127,6 +134,7 @@ def published(name: str, n_steps: int, churn: float = 0.0) -> Callable[[Recipe],
 WAYS: dict[str, Callable[[Recipe], None]] = {
     "default": lambda recipe: None,
     "untold": untold,
+    "untracked": untracked,
     "shares 1 1": shares(1.0, 1.0),
     "shares .86 .86": shares(0.86, 0.86),
     "shares .74 .74": shares(0.74, 0.74),
@@ -183,10 +191,16 @@ def guest(items: Sequence[Item], place: int, options: argparse.Namespace, talker
     return (wave * talkers[0].norm() / wave.norm())[None]
 
 
-def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Namespace) -> Tensor:
-    """`[R, S, T]`, made or read."""
+def recipe_of(way: str, options: argparse.Namespace) -> Recipe:
+    """The shipped one, changed."""
     recipe = make_recipe(options.task, options.preset, talkers=options.talkers)
     WAYS[way](recipe)
+    return recipe
+
+
+def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Namespace) -> Tensor:
+    """`[R, S, T]`, made or read."""
+    recipe = recipe_of(way, options)
     place = Path(options.output) / f"{way}-{digest(recipe, options)}" / f"{item_id}.pt"
     if place.is_file():
         return torch.load(place, weights_only=True)
@@ -256,19 +270,22 @@ def main() -> None:
     print("| --- " * len(COLUMNS) + "|")
     for way in options.ways:
         rows = []
+        joiner = recipe_of(way, options).joiner or VoicesInOrder()
         for name, mixture, talkers in sounds(options):
             restarts = restarts_of(way, mixture, name, options)
-            rows.append(scores_of(restarts, talkers, mixture[0], voices))
+            rows.append(scores_of(restarts, talkers, mixture[0], voices, joiner))
         print(line(way, rows), flush=True)
 
 
-def scores_of(restarts: Tensor, reference: Tensor, mixture: Tensor, voices: OneVoice) -> dict[str, float]:
+def scores_of(
+    restarts: Tensor, reference: Tensor, mixture: Tensor, voices: OneVoice, joiner: Joiner
+) -> dict[str, float]:
     """Improvements of one item in dB."""
     scored = [score_item(one, reference, 16000, mixture, METRICS) for one in restarts]
     before = scored[0].input["si_sdr_db"]
     gains = [row.output["si_sdr_db"] - before for row in scored]
     chosen = ranks(restarts, voices)
-    joined = VoicesInOrder()(restarts, voices.scores(restarts), 16000)
+    joined = joiner(restarts, voices.scores(restarts), 16000)
     result = score_item(joined, reference, 16000, mixture, METRICS)
     pieces = {name: result.output[name] - before for name in METRICS[1:-1]}
     pieces["estoi"] = result.output["estoi"] - result.input["estoi"]

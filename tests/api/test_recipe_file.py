@@ -14,7 +14,7 @@ from diffsr.likelihoods import DriftingNoise
 from diffsr.recipe_file import PARTS, is_recipe_file, load_recipe, recipe_parts
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
-from diffsr.speakers import SpeakerEncoder
+from diffsr.speakers import SpeakerEncoder, VoiceTracker
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 DEFAULT = EXPERIMENTS / "enhance" / "default.yaml"
@@ -126,7 +126,7 @@ def settings(thing: object) -> object:
     """What decides what a part of a recipe does: its class and its attributes, all the way down."""
     if isinstance(thing, torch.Tensor):
         return thing.tolist()
-    if isinstance(thing, SpeakerEncoder):
+    if isinstance(thing, (SpeakerEncoder, VoiceTracker)):
         return settings(thing.config), settings(dict(thing.state_dict()))
     if isinstance(thing, list | tuple):
         return [settings(one) for one in thing]

@@ -162,12 +162,14 @@ def test_sweep_values_are_accepted(path: Path) -> None:
 
 NETWORK = "--model.init_args.prior.init_args.network.init_args"
 ENCODER = "--model.init_args.encoder.init_args"
+TRACKER = "--model.init_args.tracker.init_args"
 REFERENCE = "--data.init_args.reference_s=0.512"
 SMALL_NETWORK = {
     "diffsr.networks.TFTransformer": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1"),
     "diffsr.networks.NCSNpp": (f"{NETWORK}.nf=8", f"{NETWORK}.n_fft=126", f"{NETWORK}.hop_samples=63"),
     "diffsr.networks.TFDualPath": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1", f"{NETWORK}.heads=1"),
     "diffsr.speakers.SpeakerEncoder": (f"{ENCODER}.width=16", f"{ENCODER}.depth=1", REFERENCE),
+    "diffsr.speakers.VoiceTracker": (f"{TRACKER}.width=16", f"{TRACKER}.depth=1"),
 }
 SMALL = {
     "fit": (
@@ -219,9 +221,10 @@ def few_steps(model: dict) -> str:
 
 
 def part_to_train(model: dict) -> str:
-    """Class of the network of a prior, or of a speaker encoder."""
-    if "encoder" in model:
-        return model["encoder"]["class_path"]
+    """Class of the network of a prior, of a speaker encoder, or of a voice tracker."""
+    for name in ("encoder", "tracker"):
+        if name in model:
+            return model[name]["class_path"]
     return model["prior"]["init_args"]["network"]["class_path"]
 
 
