@@ -245,6 +245,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         rho=100.0,
         churn=0.0,
         initialiser=FromWPE(10, 3, 3),
+        exchange=_tracked(rate_hz),
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
