@@ -52,8 +52,6 @@ def as_rate(rate_hz: object) -> int:
     Raises:
         ConfigError: It is no whole number.
     """
-    if isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool):
-        rate = float(rate_hz)
-        if rate.is_integer():
-            return int(rate)
+    if isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool) and rate_hz % 1 == 0:
+        return int(rate_hz)
     raise ConfigError(f"The sampling rate is {rate_hz!r}; expected a whole number of Hz, such as 16000.")

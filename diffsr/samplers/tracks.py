@@ -15,7 +15,7 @@ from torch import Tensor
 from diffsr.errors import ConfigError
 from diffsr.samplers.joining import Consensus, Joiner
 from diffsr.samplers.problem import Problem
-from diffsr.samplers.voices import FADE_S, crossfaded
+from diffsr.samplers.voices import FADE_S, check_rate, crossfaded
 from diffsr.speakers import VoiceTracker
 from diffsr.speakers.following import changed_places
 from diffsr.typing import Sources
@@ -61,7 +61,7 @@ class ExchangeTracks:
         Raises:
             ConfigError: The tracker is for another rate than the prior.
         """
-        check_tracker_rate(self.tracker, problem.prior.rate_hz)
+        check_rate(self.tracker, problem.prior.rate_hz)
         is_due = level % self.every == 0 and self.sigma_low <= float(sigma.max()) <= self.sigma_high
         return tracked_order(self.tracker, x0, self.cost) if is_due and x0.shape[1] > 1 else None
 
@@ -93,7 +93,7 @@ class TracksInOrder(Joiner):
         Raises:
             ConfigError: The tracker is for another rate.
         """
-        check_tracker_rate(self.tracker, rate_hz)
+        check_rate(self.tracker, rate_hz)
         joined = self.joiner(restarts, scores, rate_hz)[None]
         return crossfaded(joined, tracked_order(self.tracker, joined, self.cost), round(FADE_S * rate_hz))[0]
 
@@ -119,16 +119,3 @@ def check_cost(name: str, cost: float) -> None:
     """
     if not cost >= 0:
         raise ConfigError(f"{name} has a cost of {cost:g}; expected 0 or more.")
-
-
-def check_tracker_rate(tracker: VoiceTracker, rate_hz: int) -> None:
-    """Refuse a tracker for another rate than the prior's.
-
-    Raises:
-        ConfigError: It is for another one.
-    """
-    if rate_hz != tracker.rate_hz:
-        raise ConfigError(
-            f"The voice tracker is for {tracker.rate_hz} Hz, the prior for {rate_hz} Hz. Give a tracker of "
-            "the prior's rate (docs/speakers.md), or another prior."
-        )

@@ -17,6 +17,7 @@ from diffsr.samplers.problem import Problem
 from diffsr.samplers.ranking import Ranker
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.consistency import Segments, consistency, exchanged
+from diffsr.speakers.network import VoiceNetwork
 from diffsr.typing import Sources
 
 SHORTEST_S = 0.5
@@ -201,14 +202,14 @@ def check_segments(name: str, segment_s: float, hop_s: float) -> None:
         )
 
 
-def check_rate(encoder: SpeakerEncoder, rate_hz: int) -> None:
-    """Refuse an encoder for another rate than the prior's.
+def check_rate(network: VoiceNetwork, rate_hz: int) -> None:
+    """Refuse an encoder or a tracker for another rate than the prior's.
 
     Raises:
         ConfigError: It is for another one.
     """
-    if rate_hz != encoder.rate_hz:
+    if rate_hz != network.rate_hz:
         raise ConfigError(
-            f"The speaker encoder is for {encoder.rate_hz} Hz, the prior for {rate_hz} Hz. Give an encoder "
-            "of the prior's rate (docs/speakers.md), or another prior."
+            f"The {network.kind.name} is for {network.rate_hz} Hz, the prior for {rate_hz} Hz. Give one of "
+            "the prior's rate (docs/speakers.md), or another prior."
         )

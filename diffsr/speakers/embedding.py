@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffsr.errors import CheckpointError
-from diffsr.io.model_folder import ModelKind, build_model, write_model
+from diffsr.io.model_folder import ModelKind
 from diffsr.speakers.features import RelativeLogMel, is_silent
+from diffsr.speakers.network import VoiceNetwork
 
 KIND = ModelKind(
     name="speaker encoder",
@@ -24,7 +21,7 @@ KIND = ModelKind(
 )
 
 
-class SpeakerEncoder(nn.Module):
+class SpeakerEncoder(VoiceNetwork):
     """Embedding of the voice in a recording, `[B, T] -> [B, E]`, of unit norm; cosines compare talkers.
 
     Relative log-mel features (without level and fixed equalisation), separable convolutions over time at 31
@@ -48,6 +45,8 @@ class SpeakerEncoder(nn.Module):
         torch.Size([2, 128])
     """
 
+    kind = KIND
+
     def __init__(
         self,
         rate_hz: int = 16_000,
@@ -56,12 +55,8 @@ class SpeakerEncoder(nn.Module):
         depth: int = 4,
         embedding_dim: int = 128,
     ) -> None:
-        super().__init__()
-        self.sizes = {"n_mels": n_mels, "width": width, "depth": depth, "embedding_dim": embedding_dim}
-        for name, value in {"rate_hz": rate_hz, **self.sizes}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number above 0")
-        self.rate_hz, self.embedding_dim = rate_hz, embedding_dim
+        super().__init__(rate_hz, n_mels=n_mels, width=width, depth=depth, embedding_dim=embedding_dim)
+        self.embedding_dim = embedding_dim
         self.features = RelativeLogMel(rate_hz, n_mels)
         self.stem = nn.Conv1d(n_mels, width, kernel_size=5, stride=2, padding=2)
         self.norm = nn.LayerNorm(width)
@@ -76,47 +71,6 @@ class SpeakerEncoder(nn.Module):
             frames = block(frames)
         embedding = F.normalize(self.project(self.pool(frames)).float(), dim=-1)
         return torch.where(is_silent(wave)[:, None], 0.0, embedding)
-
-    # Files ------------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Everything but the weights, as plain values: the `config.yaml` of an encoder folder."""
-        return {"format": KIND.format, "rate_hz": self.rate_hz, **self.sizes}
-
-    def save_pretrained(self, folder: str | Path, card: str = "", dtype: str | None = None) -> Path:
-        """Write an encoder folder: `model.safetensors`, the card `README.md` and, last, `config.yaml`.
-
-        Args:
-            folder: Where to.
-            card: Text of the card.
-            dtype: Store the weights as `bfloat16`, in half the space; None as they are. They load as float32.
-
-        Raises:
-            CheckpointError: The folder cannot be written.
-        """
-        card = card or f"# Speaker encoder\n\n{self.rate_hz} Hz.\n"
-        stored = None if dtype is None else getattr(torch, dtype)
-        return write_model(KIND, folder, self.config, self.state_dict(), card, stored)
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, rate_hz: int | None = None) -> SpeakerEncoder:
-        """Load an encoder on the CPU, in eval mode, its weights frozen.
-
-        Args:
-            source: A shipped name such as `speaker-16k`, a folder, or a checkpoint of `diffsr fit`.
-            rate_hz: The sampling rate that it has to be for; None takes any.
-
-        Raises:
-            CheckpointError: Nothing there, damaged, of another kind, or for another rate.
-        """
-        encoder = build_model(KIND, cls, source)
-        if rate_hz is not None and encoder.rate_hz != rate_hz:
-            raise CheckpointError(
-                f"The speaker encoder {source} is for {encoder.rate_hz} Hz, expected one for {rate_hz} Hz. "
-                "Train one at that rate (docs/speakers.md), or resample the speech."
-            )
-        return encoder
 
 
 class Block(nn.Module):

@@ -36,14 +36,15 @@ def order_evidence(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> 
     power = power[..., : n_times * STACKED]
     heard = power.sum((1, 2)).unflatten(-1, (n_times, STACKED)).mean(-1)
     weight = importance(heard / heard.mean(-1, keepdim=True).clamp_min(torch.finfo(heard.dtype).tiny))
-    total = torch.zeros_like(weight)
+    total, count = torch.zeros_like(weight), torch.zeros_like(weight)
     for start in window_starts(n_times, WINDOW, WINDOW // 2):
         here = slice(start, start + WINDOW)
         direction = tracker(power[..., start * STACKED : (start + WINDOW) * STACKED])
         found = evidence(direction, weight[:, here], cost)
         # Which order is the positive one is free in each window: the one that goes on with what is known.
         total[:, here] += sign_of((total[:, here] * found).sum(-1))[:, None] * found
-    return total, weight
+        count[:, here] += 1
+    return total / count, weight
 
 
 def changed_places(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffsr.io.model_folder import ModelKind, build_model, write_model
+from diffsr.io.model_folder import ModelKind
+from diffsr.speakers.network import VoiceNetwork
 from diffsr.speakers.pair_bands import PairBands, relative_log
 
 KIND = ModelKind(
@@ -26,7 +25,7 @@ STACKED = 3
 """Frames of 16 ms that make one of the network."""
 
 
-class VoiceTracker(nn.Module):
+class VoiceTracker(VoiceNetwork):
     """Directions that turn round where two tracks exchange their voices, `[B, 2, M, N] -> [B, N // 3, E]`.
 
     Of every 48 ms of each track there is a token that knows both tracks there; tokens of all times and both
@@ -53,6 +52,8 @@ class VoiceTracker(nn.Module):
         torch.Size([1, 21, 16])
     """
 
+    kind = KIND
+
     def __init__(
         self,
         rate_hz: int = 16_000,
@@ -62,20 +63,11 @@ class VoiceTracker(nn.Module):
         embedding_dim: int = 16,
         reach: int = 40,
     ) -> None:
-        super().__init__()
-        self.sizes = {
-            "width": width,
-            "depth": depth,
-            "heads": heads,
-            "embedding_dim": embedding_dim,
-            "reach": reach,
-        }
-        for name, value in {"rate_hz": rate_hz, **self.sizes}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a whole number above 0")
+        super().__init__(
+            rate_hz, width=width, depth=depth, heads=heads, embedding_dim=embedding_dim, reach=reach
+        )
         if width % heads:
             raise ValueError(f"width is {width}; expected a multiple of heads, {heads}")
-        self.rate_hz = rate_hz
         self.bands = PairBands(rate_hz)
         self.embed = nn.Linear(2 * STACKED * self.bands.n_bands, width)
         self.mix = nn.ModuleList(Mix(width) for _ in range(2))
@@ -100,35 +92,6 @@ class VoiceTracker(nn.Module):
             tokens = layer(tokens)
         found = self.project(self.norm(tokens)).float()
         return F.normalize(found[:, 0] - found[:, 1], dim=-1, eps=1e-4)
-
-    # Files ------------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Everything but the weights, as plain values: the `config.yaml` of a tracker folder."""
-        return {"format": KIND.format, "rate_hz": self.rate_hz, **self.sizes}
-
-    def save_pretrained(self, folder: str | Path, card: str = "", dtype: str | None = None) -> Path:
-        """Write a tracker folder, see `SpeakerEncoder.save_pretrained`.
-
-        Raises:
-            CheckpointError: The folder cannot be written.
-        """
-        card = card or f"# Voice tracker\n\n{self.rate_hz} Hz.\n"
-        stored = None if dtype is None else getattr(torch, dtype)
-        return write_model(KIND, folder, self.config, self.state_dict(), card, stored)
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path) -> VoiceTracker:
-        """Load a tracker on the CPU, in eval mode, its weights frozen.
-
-        Args:
-            source: A shipped name such as `tracker-16k`, a folder, or a checkpoint of `diffsr fit`.
-
-        Raises:
-            CheckpointError: Nothing there, damaged, or of another kind.
-        """
-        return build_model(KIND, cls, source)
 
 
 class Mix(nn.Module):

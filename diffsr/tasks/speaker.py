@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffsr.errors import ConfigError, DataError
+from diffsr.errors import ConfigError
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, disturb
 from diffsr.speakers.card import encoder_card
@@ -33,9 +33,11 @@ class SpeakerModule(VoiceModule):
         seed: Seed of the disturbances; those of step i do not depend on how training was interrupted.
 
     Raises:
-        DataError: The corpus has fewer than two labelled talkers.
+        DataError: The corpus names fewer than two talkers.
         ConfigError: The batches have no references.
     """
+
+    learner = "a speaker encoder learns from labels of two or more"
 
     def __init__(
         self,
@@ -50,15 +52,6 @@ class SpeakerModule(VoiceModule):
         self.encoder = encoder
         self.disturbances = disturbances or Disturbances()
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    def on_fit_start(self) -> None:
-        """Make sure that there is somebody to tell apart."""
-        names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
-        if names is not None and len(names) < 2:
-            raise DataError(
-                f"The corpus names {len(names)} talkers; a speaker encoder learns from labels of two or more."
-                " Use a manifest with a column 'speaker', or a folder with a sub-folder for each talker."
-            )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Loss of `wave [B, T]` and `reference [B, T']` of the talkers `speaker [B]`."""

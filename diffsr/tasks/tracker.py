@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffsr.errors import DataError
 from diffsr.speakers.card import tracker_card
 from diffsr.speakers.consistency import turned
 from diffsr.speakers.exchanges import Exchanges, Pair, make_pair
@@ -32,8 +31,10 @@ class TrackerModule(VoiceModule):
         seed: Seed of the exchanges; those of step i do not depend on how training was interrupted.
 
     Raises:
-        DataError: The corpus has no labelled talkers.
+        DataError: The corpus names fewer than two talkers.
     """
+
+    learner = "a voice tracker learns from pairs that differ"
 
     def __init__(
         self,
@@ -48,15 +49,6 @@ class TrackerModule(VoiceModule):
         self.tracker = tracker
         self.exchanges = exchanges or Exchanges()
         self._wrong: list[tuple[Tensor, Tensor]] = []
-
-    def on_fit_start(self) -> None:
-        """Make sure that voices can be told apart."""
-        names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
-        if names is not None and len(names) < 2:
-            raise DataError(
-                f"The corpus names {len(names)} talkers; a voice tracker learns from pairs that differ. Use "
-                "a manifest with a column 'speaker', or a folder with a sub-folder for each talker."
-            )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Loss of `wave [B, T]` of the talkers `speaker [B]`."""

@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
+from diffsr.errors import DataError
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.learning_rate import learning_rate_factor
 
@@ -19,12 +20,27 @@ class VoiceModule(LightningModule):
         warmup: Share of the budget with a rising learning rate.
         weight_decay: Of AdamW, for matrices.
         seed: Seed of the disturbances; those of step i do not depend on how training was interrupted.
+
+    Raises:
+        DataError: The corpus names fewer than two talkers.
     """
+
+    learner = "a network of voices learns from two or more"
+    """For the message about a corpus without labels."""
 
     def __init__(self, learning_rate: float, warmup: float, weight_decay: float, seed: int) -> None:
         super().__init__()
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self.seed = seed
+
+    def on_fit_start(self) -> None:
+        """Make sure that there is somebody to tell apart."""
+        names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
+        if names is not None and len(names) < 2:
+            raise DataError(
+                f"The corpus names {len(names)} talkers; {self.learner}. Use a manifest with a column "
+                "'speaker', or a folder with a sub-folder for each talker."
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, warm-up and cosine."""

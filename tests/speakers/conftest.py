@@ -7,6 +7,9 @@ import math
 import pytest
 import soundfile
 import torch
+from lightning.pytorch import Trainer
+
+from diffsr.callbacks import AveragedWeights, LastCheckpoint
 
 
 @pytest.fixture
@@ -27,3 +30,24 @@ def corpus(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, wave.numpy(), 16_000)
     return tmp_path / "speech"
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Trains a module on speech into `tmp_path / "run"`; returns the trainer."""
+
+    def train(module, speech, max_steps):
+        trainer = Trainer(
+            max_steps=max_steps,
+            default_root_dir=tmp_path / "run",
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[AveragedWeights(0.9), LastCheckpoint(10)],
+        )
+        trainer.fit(module, datamodule=speech)
+        return trainer
+
+    return train

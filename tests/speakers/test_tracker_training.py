@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from data_modules import CleanSpeech
-from diffsr.callbacks import AveragedWeights, LastCheckpoint
 from diffsr.errors import DataError
 from diffsr.speakers import VoiceTracker
 from diffsr.speakers.exchanges import Exchanges, Pair
 from diffsr.tasks.tracker import TrackerModule, by_token
 
 
-def train(corpus, root, max_steps):
+def train(corpus, fit, max_steps):
     torch.manual_seed(0)
     module = TrackerModule(
         VoiceTracker(width=32, depth=1, heads=2, embedding_dim=4),
@@ -24,22 +22,11 @@ def train(corpus, root, max_steps):
     speech = CleanSpeech(
         str(corpus), str(corpus), crop_s=1.5, batch_size=12, crops_per_epoch=240, n_valid_crops=12
     )
-    trainer = Trainer(
-        max_steps=max_steps,
-        default_root_dir=root,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[AveragedWeights(0.9), LastCheckpoint(10)],
-    )
-    trainer.fit(module, datamodule=speech)
-    return trainer, module
+    return fit(module, speech, max_steps), module
 
 
-def test_it_learns_and_leaves_a_tracker(corpus, tmp_path):
-    trainer, module = train(corpus, tmp_path / "run", max_steps=100)
+def test_it_learns_and_leaves_a_tracker(corpus, fit, tmp_path):
+    trainer, module = train(corpus, fit, max_steps=100)
     found, before = (
         float(trainer.callback_metrics[f"valid/{n}"]) for n in ("wrong_share", "wrong_share_before")
     )
@@ -55,13 +42,13 @@ def test_it_learns_and_leaves_a_tracker(corpus, tmp_path):
     assert "48 ms" in card
 
 
-def test_nobody_to_tell_apart(corpus, tmp_path):
+def test_nobody_to_tell_apart(corpus, fit, tmp_path):
     for path in sorted(corpus.rglob("*.wav")):
         path.rename(corpus / f"{path.parent.name}-{path.name}")
     for folder in corpus.glob("talker?"):
         folder.rmdir()
     with pytest.raises(DataError, match="names 0 talkers; a voice tracker learns from pairs that differ"):
-        train(corpus, tmp_path / "run", max_steps=1)
+        train(corpus, fit, max_steps=1)
 
 
 def test_pairs_are_of_two_talkers_one_of_them_known():

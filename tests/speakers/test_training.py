@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from data_modules import CleanSpeech
-from diffsr.callbacks import AveragedWeights, LastCheckpoint
 from diffsr.errors import ConfigError, DataError
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.augmentation import Disturbances
@@ -16,7 +14,7 @@ from diffsr.tasks.speaker import SpeakerModule, known_rows
 MILD = Disturbances(colour_db=3.0, low_pass=0.0, noise=0.3, snr_db=(20.0, 40.0), denoised=0.3)
 
 
-def train(corpus, root, max_steps, **data):
+def train(corpus, fit, max_steps, **data):
     torch.manual_seed(0)
     encoder = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16)
     module = SpeakerModule(encoder, MILD, learning_rate=5e-3)
@@ -24,25 +22,15 @@ def train(corpus, root, max_steps, **data):
     speech = CleanSpeech(
         str(corpus), str(corpus), batch_size=12, crops_per_epoch=120, n_valid_crops=12, **options
     )
-    trainer = Trainer(
-        max_steps=max_steps,
-        default_root_dir=root,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[AveragedWeights(0.9), LastCheckpoint(10)],
-    )
     losses = []
     step = SpeakerModule.training_step
     module.training_step = lambda *args: (losses.append(step(module, *args)), losses[-1])[1]
-    trainer.fit(module, datamodule=speech)
+    trainer = fit(module, speech, max_steps)
     return trainer, module, [float(loss.detach()) for loss in losses]
 
 
-def test_it_learns_and_leaves_an_encoder(corpus, tmp_path):
-    trainer, module, losses = train(corpus, tmp_path / "run", max_steps=60)
+def test_it_learns_and_leaves_an_encoder(corpus, fit, tmp_path):
+    trainer, module, losses = train(corpus, fit, max_steps=60)
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert float(trainer.callback_metrics["valid/equal_error_rate"]) < 0.35  # chance: 0.5
     wave = torch.randn(2, 8_000)
@@ -53,18 +41,18 @@ def test_it_learns_and_leaves_an_encoder(corpus, tmp_path):
     assert "60 steps" in (tmp_path / "run" / "encoder" / "README.md").read_text()
 
 
-def test_nobody_to_tell_apart(corpus, tmp_path):
+def test_nobody_to_tell_apart(corpus, fit, tmp_path):
     for path in sorted(corpus.rglob("*.wav")):
         path.rename(corpus / f"{path.parent.name}-{path.name}")
     for folder in corpus.glob("talker?"):
         folder.rmdir()
     with pytest.raises(DataError, match="names 0 talkers; a speaker encoder learns from labels"):
-        train(corpus, tmp_path / "run", max_steps=1)
+        train(corpus, fit, max_steps=1)
 
 
-def test_without_references(corpus, tmp_path):
+def test_without_references(corpus, fit, tmp_path):
     with pytest.raises(ConfigError, match="reference_s"):
-        train(corpus, tmp_path / "run", max_steps=1, reference_s=0.0)
+        train(corpus, fit, max_steps=1, reference_s=0.0)
 
 
 def test_rows_without_label_or_reference_are_left_out():
