@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 
 import numpy as np
@@ -53,5 +54,5 @@ def as_rate(rate_hz: object) -> int:
         ConfigError: It is no whole number.
     """
     if isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool) and rate_hz % 1 == 0:
-        return int(rate_hz)
+        return math.trunc(rate_hz)
     raise ConfigError(f"The sampling rate is {rate_hz!r}; expected a whole number of Hz, such as 16000.")
