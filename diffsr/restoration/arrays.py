@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 
 import numpy as np
@@ -53,6 +52,8 @@ def as_rate(rate_hz: object) -> int:
     Raises:
         ConfigError: It is no whole number.
     """
-    if isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool) and rate_hz % 1 == 0:
-        return math.trunc(rate_hz)
+    if isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool):
+        rate = float(rate_hz)
+        if rate.is_integer():
+            return int(rate)
     raise ConfigError(f"The sampling rate is {rate_hz!r}; expected a whole number of Hz, such as 16000.")
