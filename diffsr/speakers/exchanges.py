@@ -1,11 +1,11 @@
 """Pairs of clean voices whose tracks change places, leak and lose parts, to train a tracker on.
 
-Powers are added, not waves: no mixture is made, and none is heard.
+Each track has a share of each voice in every band: no mixture is made, and none is heard.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -45,33 +45,54 @@ class Exchanges:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two tracks and what is true of them.
+class Plan:
+    """What becomes of two voices `[B, 2, M, N]`, and what is true then.
 
     Attributes:
-        power: Of the tracks `[B, 2, M, N]`.
+        gain: Of the power of each voice in each band `[B, 2, M, N]`.
+        exchanged: Share of each voice that is in the other track `[B, 2, M, N]`.
+        floor: Power of the floor of both tracks `[B, M]`, where the mean power of a voice is 1.
         sign: 1 at frames where the first voice is in the first track, -1 where it is in the second, `[B, N]`.
         heard: Power of both voices at each frame over its mean, `[B, N]`.
     """
 
-    power: Tensor
+    gain: Tensor
+    exchanged: Tensor
+    floor: Tensor
     sign: Tensor
     heard: Tensor
 
+    def first(self, count: int) -> Plan:
+        """That of the first pairs alone."""
+        return Plan(*(getattr(self, field.name)[:count] for field in fields(self)))
 
-def make_pair(power: Tensor, frames_hz: float, how: Exchanges, rng: torch.Generator) -> Pair:
-    """Two voices `[B, 2, M, N]` as a separation might give them, at 1 / `frames_hz` seconds a frame."""
+    def of_powers(self, power: Tensor) -> Tensor:
+        """Powers of the tracks, as if powers could be exchanged; without the floor."""
+        return _crossed(self.gain * power, self.exchanged)
+
+    def of_spectra(self, spec: Tensor, band_of_bin: Tensor) -> Tensor:
+        """The tracks of the spectra of the voices, `[B, 2, F, N]`, whose bins have the given bands `[F]`."""
+        gain = self.gain.sqrt()[:, :, band_of_bin]
+        return _crossed(gain * spec, self.exchanged[:, :, band_of_bin])
+
+    def with_floor(self, power: Tensor) -> Tensor:
+        """The powers of tracks as they are with a noise floor."""
+        return power + self.floor[:, None, :, None]
+
+
+def make_plan(power: Tensor, frames_hz: float, how: Exchanges, rng: torch.Generator) -> Plan:
+    """Draw what becomes of voices with these powers `[B, 2, M, N]`, at 1 / `frames_hz` seconds a frame."""
     draw = _Draw(power, rng)
-    voices = _voices(power, how, draw)
-    heard = voices.sum(1).mean(1)
-    tracks = _leaky(voices, how, draw)
-    tracks = _crossed(tracks, _parts(round(how.parts_hz * draw.n_frames / frames_hz), draw))
-    colour = (0.5 * draw.curve(draw.n_bands, 20)).exp()[:, None, :, None]
-    tracks = tracks + draw.between(*how.floor)[:, None, None, None] * colour
+    gain = _gains(power, how, draw)
+    heard = (gain * power).sum(1).mean(1)
+    leak = _leak(how, draw)[:, :, None]
+    parts = _parts(round(how.parts_hz * draw.n_frames / frames_hz), draw)[:, None]
+    floor = draw.between(*how.floor)[:, None] * (0.5 * draw.curve(draw.n_bands, 20)).exp()
     sign = _order(frames_hz, how, draw)
     width = FADES[int(torch.randint(len(FADES), (), generator=rng, device=rng.device))]
-    tracks = _crossed(tracks, 0.5 - 0.5 * _smooth(sign, width)[:, None])
-    return Pair(tracks, sign, heard / heard.mean(-1, keepdim=True).clamp_min(1e-12))
+    turned = 0.5 - 0.5 * _smooth(sign, width)[:, None, None]
+    heard = heard / heard.mean(-1, keepdim=True).clamp_min(1e-12)
+    return Plan(gain, _either(_either(leak, parts), turned), floor, sign, heard)
 
 
 class _Draw:
@@ -106,22 +127,20 @@ class _Draw:
         return (place >= start.floor()) & (place < stop)
 
 
-def _voices(power: Tensor, how: Exchanges, draw: _Draw) -> Tensor:
-    """Both at about one level, coloured anew, some of them late."""
-    power = power / power.mean((2, 3), keepdim=True).clamp_min(1e-12)
+def _gains(power: Tensor, how: Exchanges, draw: _Draw) -> Tensor:
+    """Of voices at about one level, coloured anew, some of them late; `[B, 2, M, N]`."""
+    level = power.mean((2, 3), keepdim=True).clamp_min(1e-12)
     tilt = torch.stack([draw.curve(draw.n_bands, 20) for _ in range(2)], dim=1)
     change = how.level * draw.normal(2, 1) + how.colour * draw.uniform(2, 1) * tilt
     begins = (draw.uniform(2, 1) < how.late) * how.late_share * draw.uniform(2, 1).square() * draw.n_frames
     is_there = torch.arange(draw.n_frames, device=power.device) >= begins
-    return power * change.exp()[..., None] * is_there[:, :, None]
+    return change.exp()[..., None] * is_there[:, :, None] / level
 
 
-def _leaky(power: Tensor, how: Exchanges, draw: _Draw) -> Tensor:
-    """Each voice in the other track as well, by a share that changes."""
+def _leak(how: Exchanges, draw: _Draw) -> Tensor:
+    """Share of each voice in the other track, which changes, `[B, 2, N]`."""
     most = how.leak * draw.uniform(2, 1).square()
-    share = most * torch.stack([(2 * draw.curve(draw.n_frames, 16)).sigmoid() for _ in range(2)], dim=1)
-    lost = share[:, :, None] * power
-    return power - lost + lost.flip(1)
+    return most * torch.stack([(2 * draw.curve(draw.n_frames, 16)).sigmoid() for _ in range(2)], dim=1)
 
 
 def _parts(most: int, draw: _Draw) -> Tensor:
@@ -141,9 +160,15 @@ def _order(frames_hz: float, how: Exchanges, draw: _Draw) -> Tensor:
     return 1.0 - 2.0 * (changes.cumsum(-1) % 2)
 
 
-def _crossed(power: Tensor, share: Tensor) -> Tensor:
-    """The tracks with a share of each exchanged, like `[B, M, N]`."""
-    return power + share[:, None] * (power.flip(1) - power)
+def _either(a: Tensor, b: Tensor) -> Tensor:
+    """The share that is exchanged when a share a is, and then a share b; what is exchanged twice is back."""
+    return a + b - 2 * a * b
+
+
+def _crossed(voices: Tensor, exchanged: Tensor) -> Tensor:
+    """Two tracks, each with the rest of its voice and a share of the other one."""
+    moved = exchanged * voices
+    return voices - moved + moved.flip(1)
 
 
 def _smooth(sign: Tensor, width: int) -> Tensor:

@@ -25,9 +25,11 @@ class PairBands(nn.Module):
     Attributes:
         n_bands: M.
         hop: Distance of frames in samples.
+        band_of_bin: Band of each bin of the spectrum, or the nearest, `[F]`.
     """
 
     filters: Tensor
+    band_of_bin: Tensor
 
     def __init__(self, rate_hz: int) -> None:
         super().__init__()
@@ -39,12 +41,21 @@ class PairBands(nn.Module):
             self.stft.n_bins, edge_hz, rate_hz / 2, N_MELS, rate_hz, norm=None, mel_scale="slaney"
         )
         self.n_bands = N_LINES + N_MELS
-        self.register_buffer("filters", torch.cat([lines, mel.T]).contiguous(), persistent=False)
+        filters = torch.cat([lines, mel.T]).contiguous()
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("band_of_bin", _nearest_bands(filters), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
         """`[..., T] -> [..., M, N]` with 62.5 frames a second."""
         with torch.autocast(wave.device.type, enabled=False):  # powers span more than bfloat16 resolves
             return self.filters @ torch.view_as_real(self.stft(wave.float())).square().sum(-1)
+
+
+def _nearest_bands(filters: Tensor) -> Tensor:
+    """`[M, F] -> [F]`: the band that hears most of a bin; that of the nearest bin where none does."""
+    heard = filters.amax(0).nonzero()[:, 0]
+    nearest = (torch.arange(filters.shape[1])[:, None] - heard).abs().argmin(1)
+    return filters[:, heard[nearest]].argmax(0)
 
 
 def relative_log(power: Tensor) -> Tensor:

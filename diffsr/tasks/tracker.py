@@ -7,24 +7,30 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffsr.errors import CheckpointError, ConfigError
 from diffsr.speakers.card import tracker_card
 from diffsr.speakers.consistency import turned
-from diffsr.speakers.exchanges import Exchanges, Pair, make_pair
+from diffsr.speakers.exchanges import Exchanges, Plan, make_plan
 from diffsr.speakers.following import importance
 from diffsr.speakers.tracking import STACKED, VoiceTracker, tracking_loss
+from diffsr.tasks.redrawing import Redrawing
 from diffsr.tasks.voices import VoiceModule
 
 
 class TrackerModule(VoiceModule):
     """Trains a tracker to tell where two tracks exchange their voices.
 
-    Each crop of a batch is paired with the next one of another talker; their powers become two tracks that
-    change places at random times (`speakers.exchanges`). Talkers without a label are paired with those that
-    have one. The budget is `trainer.max_steps` or `trainer.max_time`, whichever is nearer to its end.
+    Each crop of a batch is paired with the next one of another talker, and they become two tracks that change
+    places at random times (`speakers.exchanges`), by their powers alone or as a prior redraws them. Talkers
+    without a label are paired with those that have one. The budget is `trainer.max_steps` or
+    `trainer.max_time`, whichever is nearer to its end.
 
     Args:
         tracker: The tracker to train.
         exchanges: How voices become tracks; the defaults of `Exchanges` when not given.
+        redrawing: How a prior redraws some of the tracks; None to leave them as they are.
+        start: Tracker whose weights to start from, a name that ships, a folder or a checkpoint; None for
+            random ones.
         learning_rate: Peak learning rate of AdamW.
         warmup: Share of the budget with a rising learning rate.
         weight_decay: Of AdamW, for matrices.
@@ -32,6 +38,8 @@ class TrackerModule(VoiceModule):
 
     Raises:
         DataError: The corpus names fewer than two talkers.
+        CheckpointError: There is no tracker to start from, or it has other sizes.
+        ConfigError: The prior that redraws is for another rate.
     """
 
     learner = "a voice tracker learns from pairs that differ"
@@ -40,6 +48,8 @@ class TrackerModule(VoiceModule):
         self,
         tracker: VoiceTracker,
         exchanges: Exchanges | None = None,
+        redrawing: Redrawing | None = None,
+        start: str | None = None,
         learning_rate: float = 1e-3,
         warmup: float = 0.04,
         weight_decay: float = 0.02,
@@ -48,26 +58,36 @@ class TrackerModule(VoiceModule):
         super().__init__(learning_rate, warmup, weight_decay, seed)
         self.tracker = tracker
         self.exchanges = exchanges or Exchanges()
+        self.redrawing = redrawing
+        if redrawing is not None and redrawing.prior.rate_hz != tracker.rate_hz:
+            raise ConfigError(
+                f"The prior that redraws is for {redrawing.prior.rate_hz} Hz, and the tracker for "
+                f"{tracker.rate_hz} Hz. Use a prior of the same rate, or none."
+            )
+        if start is not None:
+            self._start_from(start)
         self._wrong: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         """Loss of `wave [B, T]` of the talkers `speaker [B]`."""
-        pair = self._pair(batch, self.step_rng(batch_idx))
-        if pair is None:
+        drawn = self._draw(batch, self.step_rng(batch_idx))
+        if drawn is None:
             return None
-        direction = self.tracker(pair.power)
+        tracks, plan = drawn
+        direction = self.tracker(tracks)
         with torch.autocast(self.device.type, enabled=False):  # products of directions need single precision
-            loss = tracking_loss(direction, *by_token(pair))
+            loss = tracking_loss(direction, *by_token(plan))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(direction))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Find the order of tracks that change places in the same way at every validation."""
-        pair = self._pair(batch, torch.Generator(self.device).manual_seed(batch_idx))
-        if pair is None:
+        drawn = self._draw(batch, torch.Generator(self.device).manual_seed(batch_idx))
+        if drawn is None:
             return
-        sign, weight = by_token(pair)
-        found = 1.0 - 2.0 * turned(self.tracker(pair.power), weight).float()
+        tracks, plan = drawn
+        sign, weight = by_token(plan)
+        found = 1.0 - 2.0 * turned(self.tracker(tracks), weight).float()
         agreed = (weight * sign * found).sum(-1) / weight.sum(-1)
         self._wrong.append(
             ((1 - agreed.abs()) / 2, (1 - ((weight * sign).sum(-1) / weight.sum(-1)).abs()) / 2)
@@ -93,25 +113,45 @@ class TrackerModule(VoiceModule):
             folder = Path(trainer.default_root_dir) / "tracker"
             self.tracker.save_pretrained(folder, tracker_card(self.tracker, self.facts()))
 
-    def _pair(self, batch: dict[str, Tensor], rng: torch.Generator) -> Pair | None:
-        """Each crop and the next one, of another talker."""
+    def _draw(self, batch: dict[str, Tensor], rng: torch.Generator) -> tuple[Tensor, Plan] | None:
+        """Powers of the tracks of each crop and the next one, of another talker, and what is true of them."""
         talker = batch["speaker"]
         following = talker.roll(-1)
         rows = ((talker != following) & (talker.maximum(following) >= 0)).nonzero()[:, 0]
         if len(rows) == 0:
             return None
+        bands, frames_hz = self.tracker.bands, self.tracker.rate_hz / self.tracker.bands.hop
         with torch.no_grad():
-            power = self.tracker.bands(batch["wave"])
-            voices = torch.stack([power[rows], power.roll(-1, 0)[rows]], dim=1)
-            return make_pair(voices, self.tracker.rate_hz / self.tracker.bands.hop, self.exchanges, rng)
+            voices = _paired(bands(batch["wave"]), rows)
+            plan = make_plan(voices, frames_hz, self.exchanges, rng)
+            tracks = plan.of_powers(voices)
+            if self.redrawing is not None:
+                count = round(self.redrawing.share * len(rows))
+                waves = _paired(batch["wave"], rows[:count])
+                tracks[:count] = self.redrawing(waves, plan.first(count), bands, rng)
+            return plan.with_floor(tracks), plan
+
+    def _start_from(self, source: str) -> None:
+        start = VoiceTracker.from_pretrained(source)
+        if start.config != self.tracker.config:
+            raise CheckpointError(
+                f"The tracker {source} has {start.config}, and the one to train {self.tracker.config}. "
+                "Train one of the same sizes, or leave out `start`."
+            )
+        self.tracker.load_state_dict(start.state_dict())
 
 
-def by_token(pair: Pair) -> tuple[Tensor, Tensor]:
+def _paired(voices: Tensor, rows: Tensor) -> Tensor:
+    """`[B, ...] -> [rows, 2, ...]`: these rows, each with the next one."""
+    return torch.stack([voices[rows], voices.roll(-1, 0)[rows]], dim=1)
+
+
+def by_token(plan: Plan) -> tuple[Tensor, Tensor]:
     """Sign and weight of a tracker's tokens, `[B, N // 3]` each; where tracks change there is no sign."""
-    n_tokens = pair.sign.shape[-1] // STACKED
+    n_tokens = plan.sign.shape[-1] // STACKED
     sign, heard = (
         part[:, : n_tokens * STACKED].unflatten(-1, (n_tokens, STACKED)).mean(-1)
-        for part in (pair.sign, pair.heard)
+        for part in (plan.sign, plan.heard)
     )
     sign = torch.where(sign.abs() > 0.5, sign.sign(), 0.0)
     return sign, importance(heard) * (sign != 0)

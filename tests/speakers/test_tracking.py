@@ -57,6 +57,9 @@ def test_tracks_that_are_the_same_have_no_direction(tracker):
 def test_a_tone_is_in_its_band(rate_hz):
     bands = PairBands(rate_hz)
     assert bool((bands.filters.sum(1) > 0).all())
+    assert bool((bands.band_of_bin.diff() >= 0).all())
+    assert bands.band_of_bin.unique().tolist() == list(range(bands.n_bands))
+    assert bands.band_of_bin[[0, 4, 14]].tolist() == [0, 0, 10]
     time_s = torch.arange(rate_hz) / rate_hz
     for line in (0, 10, 95):
         power = bands(torch.sin(2 * torch.pi * (4 + line) / 0.064 * time_s)).mean(-1)
