@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffsr.speakers.crossing import crossed, cut_tracks, either, smoothed
+
 PART_BANDS, PART_FRAMES = (2, 30), (3, 30)
 """Size of a part that is exchanged in some bands alone."""
 FADES = (1, 3, 5, 9)
@@ -30,6 +32,7 @@ class Exchanges:
         colour: The same over the bands of a voice, at most.
         parts_hz: How many parts a second are exchanged in some bands alone, at most.
         leak: The largest share of a voice that the other track has.
+        cuts_hz: Range of how often a second they are cut, to change places at a seam, log-uniform.
         floor: Range of the noise floor of both tracks relative to their mean power, log-uniform.
     """
 
@@ -41,6 +44,7 @@ class Exchanges:
     colour: float = 0.8
     parts_hz: float = 7.5
     leak: float = 0.25
+    cuts_hz: tuple[float, float] = (2.0, 16.0)
     floor: tuple[float, float] = (1.7e-5, 1.5e-3)
 
 
@@ -51,6 +55,7 @@ class Plan:
     Attributes:
         gain: Of the power of each voice in each band `[B, 2, M, N]`.
         exchanged: Share of each voice that is in the other track `[B, 2, M, N]`.
+        cut: 1 or -1 at each frame, another order of the tracks, whose changes leave a seam, `[B, N]`.
         floor: Power of the floor of both tracks `[B, M]`, where the mean power of a voice is 1.
         sign: 1 at frames where the first voice is in the first track, -1 where it is in the second, `[B, N]`.
         heard: Power of both voices at each frame over its mean, `[B, N]`.
@@ -58,6 +63,7 @@ class Plan:
 
     gain: Tensor
     exchanged: Tensor
+    cut: Tensor
     floor: Tensor
     sign: Tensor
     heard: Tensor
@@ -68,16 +74,16 @@ class Plan:
 
     def of_powers(self, power: Tensor) -> Tensor:
         """Powers of the tracks, as if powers could be exchanged; without the floor."""
-        return _crossed(self.gain * power, self.exchanged)
+        return crossed(self.gain * power, self.exchanged)
 
     def of_spectra(self, spec: Tensor, band_of_bin: Tensor) -> Tensor:
         """The tracks of the spectra of the voices, `[B, 2, F, N]`, whose bins have the given bands `[F]`."""
         gain = self.gain.sqrt()[:, :, band_of_bin]
-        return _crossed(gain * spec, self.exchanged[:, :, band_of_bin])
+        return crossed(gain * spec, self.exchanged[:, :, band_of_bin])
 
-    def with_floor(self, power: Tensor) -> Tensor:
-        """The powers of tracks as they are with a noise floor."""
-        return power + self.floor[:, None, :, None]
+    def finish(self, power: Tensor) -> Tensor:
+        """The powers of tracks as they are when they are cut and have a noise floor."""
+        return cut_tracks(power, self.cut) + self.floor[:, None, :, None]
 
 
 def make_plan(power: Tensor, frames_hz: float, how: Exchanges, rng: torch.Generator) -> Plan:
@@ -88,11 +94,12 @@ def make_plan(power: Tensor, frames_hz: float, how: Exchanges, rng: torch.Genera
     leak = _leak(how, draw)[:, :, None]
     parts = _parts(round(how.parts_hz * draw.n_frames / frames_hz), draw)[:, None]
     floor = draw.between(*how.floor)[:, None] * (0.5 * draw.curve(draw.n_bands, 20)).exp()
-    sign = _order(frames_hz, how, draw)
+    often_hz = draw.between(*how.often_hz) * (draw.uniform() >= how.steady)
+    sign, cut = (draw.order(often / frames_hz) for often in (often_hz, draw.between(*how.cuts_hz)))
     width = FADES[int(torch.randint(len(FADES), (), generator=rng, device=rng.device))]
-    turned = 0.5 - 0.5 * _smooth(sign, width)[:, None, None]
+    turned = 0.5 - 0.5 * smoothed(sign, width)[:, None, None]
     heard = heard / heard.mean(-1, keepdim=True).clamp_min(1e-12)
-    return Plan(gain, _either(_either(leak, parts), turned), floor, sign, heard)
+    return Plan(gain, either(either(leak, parts), turned), cut, floor, sign * cut, heard)
 
 
 class _Draw:
@@ -118,6 +125,10 @@ class _Draw:
         """A smooth curve of unit variance at every `step`-th place, `[B, size]`."""
         nodes = self.normal(1, size // step + 2)
         return F.interpolate(nodes, size=size, mode="linear", align_corners=True)[:, 0]
+
+    def order(self, often: Tensor) -> Tensor:
+        """1 or -1 at each frame, which changes as often a frame as `[B]` says, `[B, N]`."""
+        return 1.0 - 2.0 * ((self.uniform(self.n_frames) < often[:, None]).cumsum(-1) % 2)
 
     def spans(self, count: int, size: int, length: tuple[int, int]) -> Tensor:
         """Which of `size` places lie in each of `count` random spans, bool `[B, count, size]`."""
@@ -151,26 +162,3 @@ def _parts(most: int, draw: _Draw) -> Tensor:
     share = is_used * torch.where(draw.uniform(most) < 1 / 3, 0.5, 1.0)
     frames = draw.spans(most, draw.n_frames, PART_FRAMES).float()
     return ((share[..., None] * bands).transpose(1, 2) @ frames).clamp_max(1.0)
-
-
-def _order(frames_hz: float, how: Exchanges, draw: _Draw) -> Tensor:
-    """1 or -1 at each frame, `[B, N]`."""
-    often = draw.between(*how.often_hz) / frames_hz
-    changes = (draw.uniform(draw.n_frames) < often[:, None]) & (draw.uniform(1) >= how.steady)
-    return 1.0 - 2.0 * (changes.cumsum(-1) % 2)
-
-
-def _either(a: Tensor, b: Tensor) -> Tensor:
-    """The share that is exchanged when a share a is, and then a share b; what is exchanged twice is back."""
-    return a + b - 2 * a * b
-
-
-def _crossed(voices: Tensor, exchanged: Tensor) -> Tensor:
-    """Two tracks, each with the rest of its voice and a share of the other one."""
-    moved = exchanged * voices
-    return voices - moved + moved.flip(1)
-
-
-def _smooth(sign: Tensor, width: int) -> Tensor:
-    padded = F.pad(sign[:, None], (width // 2, width // 2), mode="replicate")
-    return F.avg_pool1d(padded, width, stride=1)[:, 0]

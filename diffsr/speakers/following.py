@@ -7,10 +7,13 @@ from torch import Tensor
 
 from diffsr.signal.windows import window_starts
 from diffsr.speakers.consistency import evidence, sign_of, signs
+from diffsr.speakers.crossing import cut_tracks
 from diffsr.speakers.tracking import STACKED, VoiceTracker
 
 WINDOW = 168
 """Times that a tracker hears at once, 8 s; half of them are those of the next window, too."""
+N_CUTS, CUTS_HZ = 16, 8.0
+"""How many times the tracks are heard, each time cut at random, and how often a second."""
 LOUDEST = 3.0
 """Power over its mean beyond which a time counts no more."""
 
@@ -39,12 +42,33 @@ def order_evidence(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> 
     total, count = torch.zeros_like(weight), torch.zeros_like(weight)
     for start in window_starts(n_times, WINDOW, WINDOW // 2):
         here = slice(start, start + WINDOW)
-        direction = tracker(power[..., start * STACKED : (start + WINDOW) * STACKED])
+        direction = directions(tracker, power[..., start * STACKED : (start + WINDOW) * STACKED])
         found = evidence(direction, weight[:, here], cost)
         # Which order is the positive one is free in each window: the one that goes on with what is known.
         total[:, here] += sign_of((total[:, here] * found).sum(-1))[:, None] * found
         count[:, here] += 1
     return total / count, weight
+
+
+def directions(tracker: VoiceTracker, power: Tensor) -> Tensor:
+    """What a tracker says of tracks that are cut at random, put back and side by side, `[R, n, N_CUTS * E]`.
+
+    A search leaves no seam where its tracks change places, and what goes on without a seam sounds like one
+    voice. With seams in other places each time all that is left to go by is the voices.
+
+    Args:
+        tracker: For their rate.
+        power: `[R, 2, M, N]` with N a multiple of 3, see `VoiceTracker`.
+    """
+    n_times = power.shape[-1] // STACKED
+    often = CUTS_HZ * tracker.hop / tracker.rate_hz
+    drawn = torch.rand(N_CUTS, n_times, generator=torch.Generator().manual_seed(0)).to(power.device)
+    cuts = 1.0 - 2.0 * ((drawn < often).cumsum(1) % 2)
+    found = []
+    for cut in cuts:
+        tracks = cut_tracks(power, cut.repeat_interleave(STACKED).expand(len(power), -1))
+        found.append(cut[:, None] * tracker(tracks))
+    return torch.cat(found, dim=-1) / N_CUTS**0.5
 
 
 def changed_places(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> Tensor:

@@ -129,7 +129,7 @@ class TrackerModule(VoiceModule):
                 count = round(self.redrawing.share * len(rows))
                 waves = _paired(batch["wave"], rows[:count])
                 tracks[:count] = self.redrawing(waves, plan.first(count), bands, rng)
-            return plan.with_floor(tracks), plan
+            return plan.finish(tracks), plan
 
     def _start_from(self, source: str) -> None:
         start = VoiceTracker.from_pretrained(source)

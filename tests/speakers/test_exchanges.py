@@ -10,7 +10,16 @@ import torch
 from diffsr.speakers.exchanges import Exchanges, Plan, make_plan
 
 FRAMES_HZ = 62.5
-PURE = Exchanges(parts_hz=0.0, steady=0.0, late=0.0, level=0.0, colour=0.0, leak=0.0, floor=(1e-9, 2e-9))
+PURE = Exchanges(
+    parts_hz=0.0,
+    steady=0.0,
+    late=0.0,
+    level=0.0,
+    colour=0.0,
+    leak=0.0,
+    floor=(1e-9, 2e-9),
+    cuts_hz=(1e-9, 2e-9),
+)
 
 
 @pytest.fixture
@@ -24,7 +33,7 @@ def power() -> torch.Tensor:
 
 def planned(power, how, seed=0) -> tuple[Plan, torch.Tensor]:
     plan = make_plan(power, FRAMES_HZ, how, torch.Generator().manual_seed(seed))
-    return plan, plan.with_floor(plan.of_powers(power))
+    return plan, plan.finish(plan.of_powers(power))
 
 
 def test_the_sign_says_in_which_track_the_first_voice_is(power):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffsr.speakers.following import changed_places, order_evidence
+from diffsr.speakers.following import N_CUTS, changed_places, order_evidence
 from diffsr.speakers.pair_bands import PairBands
 
 RATE_HZ = 16_000
@@ -43,7 +43,25 @@ def test_what_was_exchanged_is_found(seconds):
     seam = torch.nn.functional.max_pool1d(wrong.float().diff().abs()[None], 2 * 768 + 1, 1, 768)[0] > 0
     assert torch.equal(found[1:][~seam], wrong[1:][~seam])
     assert float((found != wrong).float().mean()) < 6 * 768 / len(wrong)
-    assert tracker.n_calls == (1 if seconds < 8.1 else -(-int(seconds * RATE_HZ / 768 - 168) // 84) + 1)
+    n_windows = 1 if seconds < 8.1 else -(-int(seconds * RATE_HZ / 768 - 168) // 84) + 1
+    assert tracker.n_calls == N_CUTS * n_windows
+
+
+class Believer(RightTracker):
+    """Hears the voices, but believes more in what goes on: half of what it says is that nothing changes."""
+
+    def __call__(self, power: torch.Tensor) -> torch.Tensor:
+        self.n_calls = -1
+        heard = super().__call__(power)
+        return torch.cat([0.5 * heard, torch.full_like(heard, 0.6)], dim=-1)
+
+
+def test_what_a_tracker_believes_of_all_times_does_not_count():
+    x = voices(4.0)
+    x[..., 20_000:36_000] = x[..., 20_000:36_000].flip(1)
+    found = changed_places(Believer(), x, cost=0.5)[0]
+    assert float(found[21_000:35_000].float().mean()) == 1.0
+    assert float(found[:19_000].float().mean()) == float(found[37_000:].float().mean()) == 0.0
 
 
 def test_the_longer_side_stays_and_the_order_of_tracks_does_not_matter():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -45,12 +44,12 @@ def test_it_finds_where_synthetic_voices_change_places(tracker, voices):
     for start_s, end_s in ((0.7, 1.0), (1.6, 2.1), (3.0, 3.4)):
         wrong[round(16_000 * start_s) : round(16_000 * end_s)] = True
     before, after = [], []
-    for a, b in itertools.islice(itertools.combinations(voices, 2), 12):
+    for a, b in zip(voices[:12], voices[::-1], strict=False):  # a woman and a man
         tracks = torch.where(wrong, torch.stack([b, a]), torch.stack([a, b]))
         found = changed_places(tracker, tracks[None], cost=0.5)[0]
         loud = (a.square() + b.square()).sqrt()
         before.append(float((loud * wrong).sum() / loud.sum()))
         after.append(float((loud * (wrong ^ found)).sum() / loud.sum()))
     assert len(after) == 12
-    assert sum(before) / 12 > 0.25
+    assert min(before) > 0.2
     assert sum(after) / 12 < 0.1

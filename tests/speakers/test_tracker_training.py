@@ -99,7 +99,7 @@ def test_a_prior_that_changes_nothing_gives_the_tracks_of_the_plan(redrawing):
     bands = VoiceTracker(width=8, depth=1, heads=1, embedding_dim=2).bands
     time_s = torch.arange(32_000) / 16_000
     waves = torch.stack([torch.sin(2 * math.pi * hz * time_s) for hz in (500.0, 1_250.0)])[None]
-    how = Exchanges((1.0, 1.5), 0.0, parts_hz=0.0, leak=0.0, late=0.0)
+    how = Exchanges((1.0, 1.5), 0.0, parts_hz=0.0, leak=0.0, late=0.0, cuts_hz=(1e-9, 2e-9))
     power = bands(waves)
     plan = make_plan(power, 62.5, how, torch.Generator().manual_seed(2))
     found = redrawing(waves, plan, bands, torch.Generator().manual_seed(0))
