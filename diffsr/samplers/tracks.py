@@ -24,7 +24,7 @@ TRACKER, COST = "tracker-16k", 0.5
 
 
 class ExchangeTracks:
-    """Puts the tracks in order at the last levels that decide anything: `samplers.exchange.Exchange`.
+    """Puts the tracks in order as soon as voices can be heard in the estimates: `samplers.exchange.Exchange`.
 
     The sum stays, so the observation has no say, and the noise of the levels that follow heals the seams.
     For each pair of tracks by itself.
@@ -44,9 +44,9 @@ class ExchangeTracks:
     def __init__(
         self,
         tracker: str | Path = TRACKER,
-        sigma_high: float = 0.0105,
+        sigma_high: float = 0.2,
         sigma_low: float = 0.009,
-        every: int = 1,
+        every: int = 4,
         cost: float = COST,
     ) -> None:
         if every < 1:
