@@ -125,8 +125,8 @@ class TrackerModule(VoiceModule):
             voices = _paired(bands(batch["wave"]), rows)
             plan = make_plan(voices, frames_hz, self.exchanges, rng)
             tracks = plan.of_powers(voices)
-            if self.redrawing is not None:
-                count = round(self.redrawing.share * len(rows))
+            count = 0 if self.redrawing is None else round(self.redrawing.share * len(rows))
+            if self.redrawing is not None and count:
                 waves = _paired(batch["wave"], rows[:count])
                 tracks[:count] = self.redrawing(waves, plan.first(count), bands, rng)
             return plan.finish(tracks), plan

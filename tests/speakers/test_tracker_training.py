@@ -128,6 +128,11 @@ def test_half_of_the_pairs_are_redrawn(redrawing):
     assert torch.equal(plain[2:], redrawn[2:])
     assert [torch.equal(a, b) for a, b in zip(plain, redrawn, strict=True)] == [False, False, True, True]
     assert len(redrawing.prior.shown[0]) == 2
+    few = {"wave": batch["wave"][:2], "speaker": torch.tensor([0, -1])}
+    redrawing.share = 0.0
+    drawn = TrackerModule(tracker, redrawing=redrawing)._draw(few, torch.Generator().manual_seed(0))
+    assert drawn is not None
+    assert len(drawn[0]) == 2
 
 
 def test_a_redrawing_out_of_range():
