@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from diffsr.samplers import (
     AnnealedSampler,
     BalancedRenoise,
     Consensus,
+    EachTalker,
     Euler,
     ExchangeTracks,
     FromNoise,
@@ -83,6 +84,8 @@ class Recipe:
         voices: Tells later restarts the voices that the first ones found, where the prior takes them.
         little_noise: How recordings of one talker that turn out to have little noise are restored once more;
             None restores all alike.
+        each_talker: How each of several talkers is restored once more by itself, when they have been told
+            apart; None leaves them as they are.
 
     Raises:
         ConfigError: The noise model for little noise has another STFT than that of the recipe.
@@ -97,6 +100,7 @@ class Recipe:
     joiner: Joiner | None = None
     voices: TellVoices | None = None
     little_noise: LittleNoise | None = None
+    each_talker: EachTalker | None = None
 
     def __post_init__(self) -> None:
         """Check that what is found out of all recordings has one shape."""
@@ -112,7 +116,8 @@ class Recipe:
     def modules(self) -> list[nn.Module]:
         """Its models of the recording, which live on a device."""
         little = [] if self.little_noise is None else [self.little_noise.likelihood]
-        return [self.likelihood, self.degradation, *little]
+        each = [] if self.each_talker is None else [self.each_talker.likelihood, self.each_talker.degradation]
+        return [self.likelihood, self.degradation, *little, *each]
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
@@ -227,7 +232,8 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
 
     The search of `separate` with the M-steps of one talker in a room, but for the response of each talker,
     which cannot be found from such estimates. The residual is split evenly: by the prior's own
-    uncertainties, late reverberation and noise take over the speech.
+    uncertainties, late reverberation and noise take over the speech. When they have been told apart, each
+    talker is restored by himself, by the recipe for one in noise and a room.
     """
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
@@ -249,7 +255,10 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     )
     likelihood = LateReverberation(DriftingNoise(), rate_hz=rate_hz)
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
-    return Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
+    recipe = Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
+    one = denoise_dereverb(n_calls, rate_hz)
+    each = EachTalker(one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner)
+    return replace(recipe, each_talker=each)
 
 
 def restarts(n_calls: int) -> tuple[int, int]:

@@ -128,6 +128,7 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
             degradation=_with_room(recipe.degradation, room),
             likelihood=_without_reverberation(recipe.likelihood),
             sampler=_without(recipe.sampler, _OF_THE_ROOM),
+            each_talker=None,
         )
     return recipe
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
+from diffsr.restoration.refining import refined
 from diffsr.restoration.result import Restoration, UnfinishedError
 from diffsr.restoration.solving import Solved, joined, solve
 from diffsr.restoration.talkers import Talkers
@@ -73,8 +75,12 @@ def restore_batch(
     for one in posed:
         rows = range(first, first + len(one.rows))
         seconds = one.seconds + (time.perf_counter() - started) / len(posed)
-        finish = _separated if recipe.n_sources > 1 else _finished
-        results.append(_told(finish(one, solved.of(rows), recipe, n_samples, seconds), solved.of(rows)))
+        found = solved.of(rows)
+        if recipe.n_sources > 1:
+            done = _separated(one, found, recipe, n_samples, seconds, prior, seed)
+        else:
+            done = _finished(one, found, recipe, n_samples, seconds)
+        results.append(_told(done, found))
         first = rows.stop
     return results
 
@@ -100,22 +106,38 @@ def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seco
     )
 
 
-def _separated(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
+def _separated(
+    posed: Posed,
+    solved: Solved,
+    recipe: Recipe,
+    n_samples: int,
+    seconds: float,
+    prior: WindowedPrior,
+    seed: int,
+) -> Restoration:
     """The talkers of one recording, back at its rate and level; noise and room of the best restart."""
+    started = time.perf_counter()
     is_heard = len(posed.rows) > 0
+    is_joined = recipe.joiner is not None and is_heard and n_samples > 1
     scores = solved.scores[0] if is_heard else torch.full((n_samples,), math.nan)
     restarts, made = posed.put_back_talkers(solved.x, recipe.n_sources), None
-    if recipe.joiner is not None and is_heard and n_samples > 1:
-        tracks = joined(solved, recipe, posed.prior_hz)[:, None]
-        made = posed.put_back_talkers(tracks, recipe.n_sources)[0]
-    talkers, result, restarts = Talkers.of(restarts, scores.tolist(), posed.wave[0], posed.rate_hz, made)
+    n_calls = max(solved.n_calls, default=0)
+    if is_joined or (is_heard and recipe.each_talker is not None):
+        tracks = joined(solved, recipe if is_joined else replace(recipe, joiner=None), posed.prior_hz)[0]
+        if recipe.each_talker is not None:
+            tracks, more = refined(tracks, posed.row_ids[0], prior, recipe.each_talker, seed)
+            n_calls += more
+        made = posed.put_back_talkers(tracks[None, None], recipe.n_sources)[0]
+    talkers, result, restarts = Talkers.of(
+        restarts, scores.tolist(), posed.wave[0], posed.rate_hz, made, is_joined
+    )
     chosen = {name: value[:, [talkers.chosen]] for name, value in solved.described.items()}
     stft = recipe.likelihood.stft
     return Restoration(
         result,
         posed.rate_hz,
-        max(solved.n_calls, default=0),
-        seconds,
+        n_calls,
+        seconds + time.perf_counter() - started,
         samples=restarts if n_samples > 1 else None,
         physics=Physics.of(posed.numbers, [0], posed.prior_hz, stft, chosen, posed.scale)
         if is_heard

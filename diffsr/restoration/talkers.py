@@ -45,7 +45,8 @@ class Talkers:
         scores: Sequence[float],
         wave: Tensor,
         rate_hz: int,
-        joined: Tensor | None = None,
+        made: Tensor | None = None,
+        is_joined: bool = False,
     ) -> tuple[Talkers, Tensor, Tensor]:
         """Choose among restarts `[R, S, T]` of the recording `wave [T]`.
 
@@ -54,7 +55,8 @@ class Talkers:
             scores: Of each restart.
             wave: The recording.
             rate_hz: Its rate.
-            joined: What was made of all restarts `[S, T]`; None takes the one that ranks first.
+            made: What was made of the restarts `[S, T]`; None takes the one that ranks first.
+            is_joined: Whether it was made of all of them.
 
         Returns:
             What is known, the result `[S, T]`, and the restarts; all with the talkers in the order of the
@@ -63,15 +65,15 @@ class Talkers:
         chosen = best_restart(scores)
         ordered = in_order_of(restarts, chosen)
         result = ordered[chosen]
-        if joined is not None:
-            result = in_order_of(torch.stack([result, joined]), 0)[1]
+        if made is not None:
+            result = in_order_of(torch.stack([result, made]), 0)[1]
         levels = db(active_rms(result, rate_hz))
         recorded = db(active_rms(wave, rate_hz))
         found = cls(
             wave - result.sum(0),
             [_number(score) for score in scores],
             chosen,
-            joined is not None,
+            is_joined,
             _number(confidence(ordered, chosen)),
             [_number(float(level)) for level in levels],
             [_number(float(level - recorded)) for level in levels],

@@ -5,6 +5,7 @@ from diffsr.samplers.averaging import LogSpectralMean
 from diffsr.samplers.balanced import BalancedRenoise
 from diffsr.samplers.constraint import EvenShare, Remainder
 from diffsr.samplers.dps import DPS
+from diffsr.samplers.each_talker import EachTalker
 from diffsr.samplers.estimation import UpdateNoise
 from diffsr.samplers.filter_estimation import UpdateLowPass
 from diffsr.samplers.gain_estimation import UpdateGain
@@ -42,6 +43,7 @@ __all__ = [
     "FromNoise",
     "DPS",
     "Dirac",
+    "EachTalker",
     "EvenShare",
     "FromNoisedMixture",
     "HybridGradient",

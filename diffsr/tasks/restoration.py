@@ -17,7 +17,7 @@ from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
-from diffsr.samplers import Agreement, AnnealedSampler, LittleNoise, TellVoices
+from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, TellVoices
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
@@ -51,6 +51,7 @@ class RestorationModule(LightningModule):
         voices: Tells the later of them the voices that the first ones found; None tells nobody.
         little_noise: How recordings of one talker that turn out to have little noise are restored once more;
             None restores all alike.
+        each_talker: How each of several talkers is restored once more by itself; None leaves them alone.
         precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
 
     Raises:
@@ -79,6 +80,7 @@ class RestorationModule(LightningModule):
         joiner: Joiner | None = None,
         voices: TellVoices | None = None,
         little_noise: LittleNoise | None = None,
+        each_talker: EachTalker | None = None,
         precision: str = "auto",
     ) -> None:
         super().__init__()
@@ -95,6 +97,7 @@ class RestorationModule(LightningModule):
                 joiner,
                 voices,
                 little_noise,
+                each_talker,
             ),
             seed=seed,
             device="cpu",
