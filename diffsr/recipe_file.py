@@ -80,14 +80,21 @@ def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     content = _read(path, EXAMPLE)
     given = _below(content, "model", "init_args") or {}
     parts = {name: _inline(given[name], path, EXAMPLE) for name in PARTS if given.get(name) is not None}
+    _check_needed(parts, path)
+    numbers = {name: given[name] for name in (N_SAMPLES, TALKERS) if given.get(name) is not None}
+    found = _resolved(content, {**parts, N_SAMPLES: 1, **numbers}, overrides, path)
+    _check_needed(found, path)  # which an override may have taken away
+    return found
+
+
+def _check_needed(parts: dict[str, Any], path: Path) -> None:
+    """Refuse what is no experiment."""
     for name in ("sampler", "likelihood"):
         if name not in parts:
             raise ConfigError(
                 f"{path}: found no model.init_args.{name}; expected an experiment with a sampler and a "
                 f"likelihood. {EXAMPLE}"
             )
-    numbers = {name: given[name] for name in (N_SAMPLES, TALKERS) if given.get(name) is not None}
-    return _resolved(content, {**parts, N_SAMPLES: 1, **numbers}, overrides, path)
 
 
 def load_sampler(path: Path) -> AnnealedSampler:
@@ -174,7 +181,7 @@ def _resolved(
         found: dict[str, Any] = {
             name: OmegaConf.to_container(given[name], resolve=True, throw_on_missing=True)
             for name in parts
-            if name in PARTS
+            if name in PARTS and given[name] is not None  # null leaves a part out
         }
         found |= {name: given[name] for name in (N_SAMPLES, TALKERS) if name in parts}
     except OmegaConfBaseException as error:

@@ -17,7 +17,7 @@ from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
 from diffsr.restoration.refining import refined
 from diffsr.restoration.result import Restoration, UnfinishedError
-from diffsr.restoration.solving import Solved, joined, solve
+from diffsr.restoration.solving import Solved, best, joined, part_of, solve
 from diffsr.restoration.talkers import Talkers
 from diffsr.samplers.annealed import OnStep
 
@@ -25,6 +25,9 @@ TOO_LONG = (
     "The recording is too long for this device's memory: cut it, ask for fewer samples, or use the CPU "
     "(--device cpu on the command line)."
 )
+
+EACH_TALKER_PARTS = 5
+"""Of the time of several talkers, the last of which restores each by itself (docs/results.md)."""
 
 
 def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
@@ -58,9 +61,12 @@ def restore_batch(
     started = time.perf_counter()
     waves = torch.cat([one.waves for one in posed])
     ids = [row_id for one in posed for row_id in one.row_ids]
-    solved = None
+    solved = made = None
     try:
-        solved = solve(waves, ids, prior, recipe, seed, n_samples, on_step)
+        if recipe.n_sources > 1:
+            solved, made = _solved_talkers(waves, ids, prior, recipe, seed, n_samples, on_step)
+        else:
+            solved = solve(waves, ids, prior, recipe, seed, n_samples, on_step)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -77,7 +83,8 @@ def restore_batch(
         seconds = one.seconds + (time.perf_counter() - started) / len(posed)
         found = solved.of(rows)
         if recipe.n_sources > 1:
-            done = _separated(one, found, recipe, n_samples, seconds, prior, seed)
+            tracks = None if made is None else made[list(rows)]
+            done = _separated(one, found, recipe, n_samples, seconds, tracks)
         else:
             done = _finished(one, found, recipe, n_samples, seconds)
         results.append(_told(done, found))
@@ -106,28 +113,43 @@ def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seco
     )
 
 
-def _separated(
-    posed: Posed,
-    solved: Solved,
-    recipe: Recipe,
-    n_samples: int,
-    seconds: float,
+def _solved_talkers(
+    waves: Tensor,
+    ids: Sequence[str],
     prior: WindowedPrior,
+    recipe: Recipe,
     seed: int,
+    n_samples: int,
+    on_step: OnStep | None,
+) -> tuple[Solved, Tensor | None]:
+    """Restarts of recordings `[K, T]`, and what is made of them `[K, S, T]`; None takes the best restart."""
+    is_joined, each = recipe.joiner is not None and n_samples > 1, recipe.each_talker
+    if not ids or not (is_joined or each):
+        return solve(waves, ids, prior, recipe, seed, n_samples, on_step), None
+    n_parts = 1 if each is None else EACH_TALKER_PARTS
+    search = part_of(on_step, 0, n_parts, n_parts - 1)
+    solved = solve(waves, ids, prior, recipe, seed, n_samples, search)
+    made = joined(solved, recipe, prior.rate_hz) if is_joined else best(solved)
+    if each is not None:
+        made, n_calls = refined(made, ids, prior, each, seed, part_of(on_step, n_parts - 1, n_parts))
+        sums = [a + b for a, b in zip(solved.n_calls, n_calls, strict=True)]
+        solved = replace(solved, n_calls=sums)
+    return solved, made
+
+
+def _separated(
+    posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float, tracks: Tensor | None
 ) -> Restoration:
-    """The talkers of one recording, back at its rate and level; noise and room of the best restart."""
-    started = time.perf_counter()
+    """The talkers of one recording, back at its rate and level; noise and room of the best restart.
+
+    `tracks [K, S, T]` is what was made of the restarts, K of them heard, 1 or 0.
+    """
     is_heard = len(posed.rows) > 0
-    is_joined = recipe.joiner is not None and is_heard and n_samples > 1
     scores = solved.scores[0] if is_heard else torch.full((n_samples,), math.nan)
     restarts, made = posed.put_back_talkers(solved.x, recipe.n_sources), None
-    n_calls = max(solved.n_calls, default=0)
-    if is_joined or (is_heard and recipe.each_talker is not None):
-        tracks = joined(solved, recipe if is_joined else replace(recipe, joiner=None), posed.prior_hz)[0]
-        if recipe.each_talker is not None:
-            tracks, more = refined(tracks, posed.row_ids[0], prior, recipe.each_talker, seed)
-            n_calls += more
-        made = posed.put_back_talkers(tracks[None, None], recipe.n_sources)[0]
+    if tracks is not None and is_heard:
+        made = posed.put_back_talkers(tracks[:, None], recipe.n_sources)[0]
+    is_joined = made is not None and recipe.joiner is not None and n_samples > 1
     talkers, result, restarts = Talkers.of(
         restarts, scores.tolist(), posed.wave[0], posed.rate_hz, made, is_joined
     )
@@ -136,8 +158,8 @@ def _separated(
     return Restoration(
         result,
         posed.rate_hz,
-        n_calls,
-        seconds + time.perf_counter() - started,
+        max(solved.n_calls, default=0),
+        seconds,
         samples=restarts if n_samples > 1 else None,
         physics=Physics.of(posed.numbers, [0], posed.prior_hz, stft, chosen, posed.scale)
         if is_heard

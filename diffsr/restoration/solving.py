@@ -138,18 +138,23 @@ def _with_little_noise(
 def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:
     """One result of the samples of each channel, `[K, S, T]`; of a recipe without a joiner the best one."""
     if recipe.joiner is None:
-        best = [best_restart(scores) for scores in solved.scores.tolist()]
-        return solved.x[torch.arange(len(best)), best]
+        return best(solved)
     pairs = zip(solved.x, solved.scores, strict=True)
     return torch.stack([recipe.joiner(x, scores, rate_hz) for x, scores in pairs])
 
 
-def part_of(on_step: OnStep | None, number: int, n_parts: int) -> OnStep | None:
-    """Progress of one of several parts as that of the whole."""
+def best(solved: Solved) -> Tensor:
+    """The sample of each channel that ranks first, `[K, S, T]`."""
+    places = [best_restart(scores) for scores in solved.scores.tolist()]
+    return solved.x[torch.arange(len(places)), places]
+
+
+def part_of(on_step: OnStep | None, number: int, n_parts: int, length: int = 1) -> OnStep | None:
+    """Progress of one of several parts, or of `length` of them, as that of the whole."""
     if on_step is None or n_parts == 1:
         return on_step
     whole = on_step
-    return lambda done, total: whole(number * total + done, n_parts * total)
+    return lambda done, total: whole(number * total + length * done, n_parts * total)
 
 
 def _tried(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from diffsr import Restorer
 from diffsr.benchmark.oracle import Known, informed
-from diffsr.errors import ConfigError
+from diffsr.errors import AudioError, ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import TASKS, Recipe, make_recipe
 from diffsr.restoration.refining import refined
@@ -59,16 +58,20 @@ def test_each_track_comes_out_as_a_recording_of_one_talker_does(tiny_prior, mixt
 def test_a_track_is_restored_whatever_its_level_and_silence_stays(tiny_prior, mixture):
     prior = Restorer(tiny_prior).prior
     loud = torch.stack([mixture.flatten(), torch.zeros(mixture.shape[-1])])
-    found, n_calls = refined(loud, "mix/0", prior, each_talker(), 0)
-    faint, _ = refined(loud / 1000, "mix/0", prior, each_talker(), 0)
-    assert torch.allclose(found, 1000 * faint, atol=1e-4 * float(found.abs().max()))
-    assert not found[1].any()
-    assert n_calls == N_STEPS
+    tracks = torch.stack([loud, loud.flip(0) / 1000, 0 * loud])  # of three recordings
+    found, n_calls = refined(tracks, ["a", "b", "c"], prior, each_talker(), 0)
+    faint, _ = refined(tracks[:1] / 1000, ["a"], prior, each_talker(), 0)
+    assert torch.allclose(found[:1], 1000 * faint, atol=1e-4 * float(found.abs().max()))
+    assert not found[0, 1].any()
+    assert not found[1, 0].any()
+    assert found[1, 1].any()
+    assert not found[2].any()
+    assert n_calls == [N_STEPS, N_STEPS, 0]
 
 
 def test_a_track_in_which_the_sampler_diverges_stays_as_it_was(tiny_prior, mixture):
-    tracks = torch.stack([mixture.flatten(), mixture.flatten().flip(0)])
-    found, _ = refined(tracks, "mix/0", Restorer(tiny_prior).prior, each_talker(Lost(1e-3)), 0)
+    tracks = torch.stack([mixture.flatten(), mixture.flatten().flip(0)])[None]
+    found, _ = refined(tracks, ["mix/0"], Restorer(tiny_prior).prior, each_talker(Lost(1e-3)), 0)
     assert torch.equal(found, tracks)
 
 
@@ -85,7 +88,39 @@ def test_who_knows_the_room_needs_no_second_look():
     known = Known(responses=torch.ones(2, 1, 8))
     told = informed(make_recipe("joint"), known, torch.zeros(1, 800), RATE_HZ, RATE_HZ)
     assert told.each_talker is None
-    assert replace(make_recipe("joint"), each_talker=None).modules()
+
+
+def test_its_models_go_to_the_device_of_the_others():
+    made = make_recipe("joint")
+    assert made.each_talker.likelihood in made.modules()
+    assert made.each_talker.degradation in made.modules()
+
+
+def test_progress_goes_on_to_the_end(tiny_prior, mixture):
+    seen = []
+    restorer = Restorer(tiny_prior, recipe=recipe(each_talker()))
+    restorer.restore(mixture, RATE_HZ, on_step=lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert len(set(seen)) == len(seen) == 4 + N_STEPS
+    assert (seen[3], seen[-1]) == (0.8, 1.0)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_too_little_memory_in_the_second_half_fails_one_file_alone(tiny_prior, mixture, monkeypatch, at):
+    """As in the search: a batch is halved, and one that is too long by itself is named."""
+    done = []
+
+    def fails(tracks, *args):
+        done.append(len(tracks))
+        if len(tracks) >= at:
+            raise MemoryError
+        return refined(tracks, *args)
+
+    monkeypatch.setattr("diffsr.restoration.batch.refined", fails)
+    restorer = Restorer(tiny_prior, recipe=recipe(each_talker()), batch=2)
+    found = restorer.restore_many([mixture, mixture], [RATE_HZ, RATE_HZ], ["a", "b"])
+    assert done == [2, 1, 1]
+    assert [isinstance(one, AudioError) for one in found] == 2 * [at == 1]
 
 
 def test_less_than_one_sample_is_refused():

@@ -137,6 +137,15 @@ def settings(thing: object) -> object:
     return thing
 
 
+def test_an_override_leaves_out_parts_that_need_not_be_there():
+    path = EXPERIMENTS / "joint" / "default.yaml"
+    made = load_recipe(path, ["each_talker=null", "joiner=null", "voices=null"])
+    assert (made.each_talker, made.joiner, made.voices) == (None, None, None)
+    assert load_recipe(path).each_talker is not None
+    with pytest.raises(ConfigError, match="found no model.init_args.likelihood; expected an experiment with"):
+        load_recipe(path, ["likelihood=null"])
+
+
 SHIPPED = [task for task in (*TASKS, *TALKER_TASKS) if (EXPERIMENTS / task / "default.yaml").is_file()]
 
 
