@@ -257,7 +257,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
     recipe = Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
     one = denoise_dereverb(n_calls, rate_hz)
-    each = EachTalker(one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner)
+    each = EachTalker(one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner, 1)
     return replace(recipe, each_talker=each)
 
 

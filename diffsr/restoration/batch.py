@@ -15,7 +15,7 @@ from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
-from diffsr.restoration.refining import refined
+from diffsr.restoration.refining import n_parts_of_restarts, told_apart
 from diffsr.restoration.result import Restoration, UnfinishedError
 from diffsr.restoration.solving import Solved, best, joined, part_of, solve
 from diffsr.restoration.talkers import Talkers
@@ -26,8 +26,8 @@ TOO_LONG = (
     "(--device cpu on the command line)."
 )
 
-EACH_TALKER_PARTS = 5
-"""Of the time of several talkers, the last of which restores each by itself (docs/results.md)."""
+SEARCH_PARTS = 4
+"""The time of a search for several talkers, in units of that for each by himself (docs/results.md)."""
 
 
 def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
@@ -126,12 +126,14 @@ def _solved_talkers(
     is_joined, each = recipe.joiner is not None and n_samples > 1, recipe.each_talker
     if not ids or not (is_joined or each):
         return solve(waves, ids, prior, recipe, seed, n_samples, on_step), None
-    n_parts = 1 if each is None else EACH_TALKER_PARTS
-    search = part_of(on_step, 0, n_parts, n_parts - 1)
+    n_more = 0 if each is None else 1 + n_parts_of_restarts(each, n_samples if is_joined else 0)
+    n_parts = SEARCH_PARTS + n_more if n_more else 1
+    search = part_of(on_step, 0, n_parts, SEARCH_PARTS)
     solved = solve(waves, ids, prior, recipe, seed, n_samples, search)
     made = joined(solved, recipe, prior.rate_hz) if is_joined else best(solved)
     if each is not None:
-        made, n_calls = refined(made, ids, prior, each, seed, part_of(on_step, n_parts - 1, n_parts))
+        steps = part_of(on_step, SEARCH_PARTS, n_parts, n_more)
+        made, n_calls = told_apart(made, solved, ids, prior, recipe, each, seed, steps)
         sums = [a + b for a, b in zip(solved.n_calls, n_calls, strict=True)]
         solved = replace(solved, n_calls=sums)
     return solved, made

@@ -2,15 +2,65 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from diffsr.diffusion import WindowedPrior
+from diffsr.evaluation.permutation import best_assignment
 from diffsr.recipes import Recipe
-from diffsr.restoration.solving import joined, solve
+from diffsr.restoration.solving import Solved, joined, part_of, solve
 from diffsr.samplers import EachTalker
 from diffsr.samplers.annealed import OnStep
+
+
+def told_apart(
+    made: Tensor,
+    solved: Solved,
+    ids: Sequence[str],
+    prior: WindowedPrior,
+    recipe: Recipe,
+    each: EachTalker,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> tuple[Tensor, list[int]]:
+    """What is made of the restarts of recordings, each talker restored once more by himself.
+
+    Args:
+        made: The talkers `[K, S, T]`.
+        solved: The restarts that they were made of.
+        ids: Of the recordings.
+        prior: As it is for the mixtures.
+        recipe: Of the mixtures; its joiner joins the restarts once more.
+        each: How a talker is restored.
+        seed: Of the posterior samples.
+        on_step: Called with (finished, total) after each step.
+
+    Returns:
+        The talkers `[K, S, T]`, and the calls of the prior for each recording.
+    """
+    n_restarts = solved.x.shape[1]
+    if each.n_restart_samples == 0 or n_restarts == 1 or recipe.joiner is None:
+        return refined(made, ids, prior, each, seed, on_step)
+    n_more = n_parts_of_restarts(each, n_restarts)
+    once, n_calls = refined(made, ids, prior, each, seed, part_of(on_step, 0, 1 + n_more))
+    names = [f"{name}/{restart}" for name in ids for restart in range(n_restarts)]
+    steps = part_of(on_step, 1, 1 + n_more, n_more)
+    tracks, more = refined(solved.x.flatten(0, 1), names, prior, each.of_restarts(), seed, steps)
+    scores = torch.where(solved.scores == -math.inf, -math.inf, math.nan)  # what they were says nothing now
+    restarts = replace(solved, x=tracks.unflatten(0, (len(made), n_restarts)), scores=scores)
+    again = joined(restarts, recipe, prior.rate_hz)
+    ordered = [two[list(best_assignment(two, one))] for one, two in zip(once, again, strict=True)]
+    sums = [calls + sum(more[k * n_restarts : (k + 1) * n_restarts]) for k, calls in enumerate(n_calls)]
+    return (once + torch.stack(ordered)) / 2, sums
+
+
+def n_parts_of_restarts(each: EachTalker, n_restarts: int) -> int:
+    """The time that the second opinion takes, in units of that for what was made of the restarts."""
+    return math.ceil(n_restarts * each.n_restart_samples / each.n_samples)
 
 
 def refined(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import Likelihood
@@ -19,15 +21,21 @@ class EachTalker:
     of which it knows more than the search could use: it can start at little noise, near the track, find out
     whose voice it is, and fit a response of the room to it (docs/separation.md).
 
+    Restarts that were joined can be restored as well, before they are joined once more. What that gives is a
+    second opinion, for a restart says what the mean of all does not, and it is wrong elsewhere: the result
+    is the mean of both.
+
     Args:
         sampler: The loop for one talker.
         likelihood: Its noise model.
         degradation: From the talker to the track; None is nothing but noise.
         n_samples: Posterior samples of each track.
         joiner: Makes the result of them; None takes their mean.
+        n_restart_samples: Posterior samples of each track of each restart, where restarts are joined; 0 asks
+            for no second opinion.
 
     Raises:
-        ConfigError: Less than one sample.
+        ConfigError: Less than one sample of a track, or less than none of those of restarts.
     """
 
     def __init__(
@@ -37,12 +45,20 @@ class EachTalker:
         degradation: Degradation | None = None,
         n_samples: int = 1,
         joiner: Joiner | None = None,
+        n_restart_samples: int = 0,
     ) -> None:
-        if n_samples < 1:
-            raise ConfigError(f"EachTalker has n_samples = {n_samples}; expected 1 or more.")
+        for name, number, least in (("n_samples", n_samples, 1), ("n_restart_samples", n_restart_samples, 0)):
+            if number < least:
+                raise ConfigError(f"EachTalker has {name} = {number}; expected {least} or more.")
         self.sampler, self.likelihood = sampler, likelihood
         self.degradation = degradation or Mixing()
-        self.n_samples, self.joiner = n_samples, joiner
+        self.n_samples, self.joiner, self.n_restart_samples = n_samples, joiner, n_restart_samples
+
+    def of_restarts(self) -> EachTalker:
+        """How tracks of restarts are restored, for a second opinion."""
+        twin = copy.copy(self)
+        twin.n_samples, twin.n_restart_samples = self.n_restart_samples, 0
+        return twin
 
     def levels(self, tracks: Sources, rate_hz: int) -> Sources:
         """Of the speech in tracks `[S, T]` as the loop takes it, `[S]`; 0 of silent ones."""

@@ -12,8 +12,9 @@ from diffsr.benchmark.oracle import Known, informed
 from diffsr.errors import AudioError, ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import TASKS, Recipe, make_recipe
-from diffsr.restoration.refining import refined
-from diffsr.samplers import AnnealedSampler, EachTalker, Projection
+from diffsr.restoration.refining import refined, told_apart
+from diffsr.restoration.solving import Solved
+from diffsr.samplers import AnnealedSampler, Consensus, EachTalker, Projection
 
 RATE_HZ = 16000
 N_STEPS = 3
@@ -28,13 +29,14 @@ class Lost(WhiteNoise):
         return super().variance * math.nan
 
 
-def each_talker(likelihood=None) -> EachTalker:
-    return EachTalker(AnnealedSampler(estimators=[], n_steps=N_STEPS), likelihood or WhiteNoise(LEVEL))
+def each_talker(likelihood=None, n_restart_samples: int = 0) -> EachTalker:
+    sampler = AnnealedSampler(estimators=[], n_steps=N_STEPS)
+    return EachTalker(sampler, likelihood or WhiteNoise(LEVEL), n_restart_samples=n_restart_samples)
 
 
-def recipe(each: EachTalker | None) -> Recipe:
+def recipe(each: EachTalker | None, joiner: Consensus | None = None) -> Recipe:
     sampler = AnnealedSampler(Projection(), estimators=[], n_steps=4)
-    return Recipe(sampler, WhiteNoise(1e-4), n_sources=2, each_talker=each)
+    return Recipe(sampler, WhiteNoise(1e-4), n_sources=2, each_talker=each, joiner=joiner)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_joint_restores_each_talker_by_the_recipe_for_one():
     each, one = make_recipe("joint").each_talker, TASKS["denoise_dereverb"](60, RATE_HZ)
     assert type(each.likelihood) is type(one.likelihood)
     assert type(each.degradation) is type(one.degradation)
-    assert each.n_samples == one.n_samples
+    assert (each.n_samples, each.n_restart_samples) == (one.n_samples, 1)
     assert [type(step) for step in each.sampler.estimators] == [type(step) for step in one.sampler.estimators]
     assert make_recipe("separate").each_talker is None
 
@@ -110,19 +112,68 @@ def test_too_little_memory_in_the_second_half_fails_one_file_alone(tiny_prior, m
     """As in the search: a batch is halved, and one that is too long by itself is named."""
     done = []
 
-    def fails(tracks, *args):
-        done.append(len(tracks))
-        if len(tracks) >= at:
+    def fails(made, *args):
+        done.append(len(made))
+        if len(made) >= at:
             raise MemoryError
-        return refined(tracks, *args)
+        return told_apart(made, *args)
 
-    monkeypatch.setattr("diffsr.restoration.batch.refined", fails)
+    monkeypatch.setattr("diffsr.restoration.batch.told_apart", fails)
     restorer = Restorer(tiny_prior, recipe=recipe(each_talker()), batch=2)
     found = restorer.restore_many([mixture, mixture], [RATE_HZ, RATE_HZ], ["a", "b"])
     assert done == [2, 1, 1]
     assert [isinstance(one, AudioError) for one in found] == 2 * [at == 1]
 
 
-def test_less_than_one_sample_is_refused():
+def restarts_of(tracks: torch.Tensor, scores: list[float]) -> Solved:
+    """Restarts `[R, S, T]` of one recording."""
+    return Solved(tracks[None], [7], {}, {}, torch.tensor([scores]))
+
+
+def test_a_second_opinion_is_that_of_the_restarts_restored_and_joined(tiny_prior, make_speech):
+    """In the order of what was made of them, from the restarts that were not lost, whatever they scored."""
+    one, two, wrong = (torch.from_numpy(make_speech(seed=seed)).flatten() for seed in range(3))
+    tracks = torch.stack([torch.stack(pair) for pair in ([two, one], [one, two], [wrong, wrong])])
+    made = torch.stack([one, two])[None]
+    prior, plain = Restorer(tiny_prior).prior, each_talker()
+    solved = restarts_of(tracks, [0.3, 0.1, -math.inf])
+    asked = recipe(each_talker(n_restart_samples=1), Consensus())
+    found, n_calls = told_apart(made, solved, ["mix"], prior, asked, asked.each_talker, 0)
+
+    first, _ = refined(made, ["mix"], prior, plain, 0)
+    again, _ = refined(tracks[:2], ["mix/0", "mix/1"], prior, plain, 0)
+    joined = Consensus()(again, torch.full((2,), math.nan), RATE_HZ)
+    assert float((joined[0] - first[0, 0]).square().mean()) > float((joined[1] - first[0, 0]).square().mean())
+    torch.testing.assert_close(found[0], (first[0] + joined.flip(0)) / 2, atol=1e-5, rtol=1e-3)
+    assert n_calls == [(2 + 3 * 2) * N_STEPS]
+
+
+@pytest.mark.parametrize("n_restarts", [1, 2])
+def test_nobody_to_ask_for_a_second_opinion(tiny_prior, mixture, n_restarts):
+    """One restart, or restarts of which one is chosen."""
+    made = torch.stack([mixture.flatten(), mixture.flatten().flip(0)])[None]
+    solved = restarts_of(made.expand(n_restarts, -1, -1), n_restarts * [0.1])
+    asked = recipe(each_talker(n_restart_samples=1), Consensus() if n_restarts == 1 else None)
+    prior = Restorer(tiny_prior).prior
+    found, n_calls = told_apart(made, solved, ["mix"], prior, asked, asked.each_talker, 0)
+    assert torch.equal(found, refined(made, ["mix"], prior, each_talker(), 0)[0])
+    assert n_calls == [2 * N_STEPS]
+
+
+def test_progress_with_a_second_opinion(tiny_prior, mixture):
+    seen = []
+    asked = recipe(each_talker(n_restart_samples=1), Consensus())
+    restorer = Restorer(tiny_prior, recipe=asked, n_samples=2)
+    done = restorer.restore(mixture, RATE_HZ, on_step=lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert len(set(seen)) == len(seen) == 4 + 2 * N_STEPS
+    # 4 for the search, 1 for what was made of the restarts, 2 for the restarts.
+    assert (seen[3], seen[3 + N_STEPS], seen[-1]) == pytest.approx((4 / 7, 5 / 7, 1.0))
+    assert done.n_calls == 2 * 4 + 2 * N_STEPS + 2 * 2 * N_STEPS
+
+
+def test_a_number_of_samples_that_makes_no_sense_is_refused():
+    with pytest.raises(ConfigError, match="EachTalker has n_restart_samples = -1; expected 0 or more"):
+        EachTalker(AnnealedSampler(n_steps=2), WhiteNoise(1e-3), n_restart_samples=-1)
     with pytest.raises(ConfigError, match="EachTalker has n_samples = 0; expected 1 or more"):
         EachTalker(AnnealedSampler(n_steps=2), WhiteNoise(1e-3), n_samples=0)

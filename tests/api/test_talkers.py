@@ -135,7 +135,7 @@ def test_a_wave_for_each_talker_and_the_rest(tiny_prior, make_speech, task, n_ta
     done = Restorer(tiny_prior, task, "fast", talkers=n_talkers).restore(y, 44100)
     assert done.wave.shape == (n_talkers, y.shape[-1])
     assert done.samples.shape == (4, n_talkers, y.shape[-1])
-    each_talker = 2 * n_talkers if task == "joint" else 0
+    each_talker = (1 + 4) * 2 * n_talkers if task == "joint" else 0  # and those of restarts
     assert done.n_calls == 4 * (2 + N_LAST[task]) + each_talker
     assert done.rate_hz == 44100
     assert done.talkers.joined

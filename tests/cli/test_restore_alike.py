@@ -70,8 +70,8 @@ def test_talkers_of_predict_and_restore_are_the_same_bytes(shell, work: Path, ta
         (work / "noisy" / name).unlink()
     assert shell("restore", "noisy", "one", "--prior=run", f"--task={task}", "--talkers=3") == 0
     assert "restored 2 of 2" in shell.out
-    # With the levels after the search, or each talker by himself.
-    n_calls = {"separate": 4 * (3 + 2), "joint": 4 * 3 + 3 * 3}[task]
+    # With the levels after the search, or each talker by himself, of what is made of 4 restarts and of these.
+    n_calls = {"separate": 4 * (3 + 2), "joint": 4 * 3 + (1 + 4) * 3 * 3}[task]
     assert f"{n_calls} network calls each" in shell.out
     options = ("--data.init_args.input=noisy", "--model.init_args.output=two", "--model.init_args.talkers=3")
     steps = ["--model.init_args.sampler.init_args.n_steps=3"]
