@@ -53,7 +53,7 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> calls of the network for each recording."""
 
 LEVELS = 30
-"""Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/results.md)."""
+"""Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/enhancement.md)."""
 MOST_SAMPLES = 6
 """Beyond which they are level, and calls go into more levels."""
 ROOM_NOISE = 1e-3
@@ -121,7 +121,7 @@ class Recipe:
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
-    """One talker in noise, no room. Everything chosen in docs/results.md."""
+    """One talker in noise, no room. Everything chosen in docs/enhancement.md."""
     n_steps, n_samples = split(n_calls)
     estimators = [UpdateNoise(sigma_start=0.2, n_updates=2), *_voice(rate_hz)]
     sampler = AnnealedSampler(
