@@ -3,13 +3,15 @@
     python benchmarks/separation.py DATA [--task joint] [--count 20] [--restarts 4] [--ways default]
     python benchmarks/separation.py DATA --talkers 3          # the first talker of the next item joins in
     python benchmarks/separation.py DATA --quieter_db 10      # the second talker is quieter by so much
+    python benchmarks/separation.py DATA --long_s 120         # both go on without a pause
+    python benchmarks/separation.py DATA --cut_s 4            # the first seconds only
     python benchmarks/separation.py --list
 
 Each way is the shipped recipe `separate` (or `joint`) with something changed. Improvements of SI-SDR in dB
 over the mixture: all restarts, the best of each item (an oracle), the one that a ranker chooses, all of them
 joined as the recipe does; then of the joined: median, share made worse, after an oracle has put its pieces
-of 1 s, 250 ms and 64 ms in order, ESTOI. One CPU thread: set OMP_NUM_THREADS=1. Restarts are kept in
---output; what is there already is not made again.
+of 1 s, 250 ms and 64 ms in order, ESTOI, swaps a minute. One CPU thread: set OMP_NUM_THREADS=1. Restarts are
+kept in --output; what is there already is not made again.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.corpus import decode
 from diffsr.api import Restorer
 from diffsr.benchmark.items import Item, committed_list
 from diffsr.benchmark.scenes import render_item
+from diffsr.diffusion.devices import PRECISIONS
 from diffsr.evaluation.item import score_item
+from diffsr.io.manifest import read_manifest
 from diffsr.recipe_file import load_recipe
 from diffsr.recipes import PRESETS, TALKER_TASKS, Recipe, make_recipe
 from diffsr.samplers import (
@@ -50,7 +55,8 @@ from diffsr.samplers.ranking import mean_agreement_db
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments" / "separate"
 
-METRICS = ("si_sdr_db", "si_sdr_1000ms_db", "si_sdr_250ms_db", "si_sdr_64ms_db", "estoi")
+PIECES = ("si_sdr_1000ms_db", "si_sdr_250ms_db", "si_sdr_64ms_db")
+METRICS = ("si_sdr_db", *PIECES, "estoi", "swaps_per_min")
 COLUMNS = (
     "way",
     "all",
@@ -64,6 +70,7 @@ COLUMNS = (
     "250 ms",
     "64 ms",
     "ESTOI",
+    "swaps",
 )
 
 
@@ -174,10 +181,24 @@ def sounds(options: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]:
         if options.quieter_db:
             talkers[1] *= 10 ** (-options.quieter_db / 20)
             name += f"-{options.quieter_db:g}dB"
+        if options.long_s:
+            talkers = torch.stack([going_on(one.speaker, options) for one in items[place].plan.talkers])
+            name += f"-{options.long_s:g}s"
+        if options.cut_s:
+            talkers, name = talkers[:, : round(options.cut_s * 16000)], f"{name}-{options.cut_s:g}s"
         if options.talkers == 3:
             talkers, name = torch.cat([talkers, guest(items, place, options, talkers)]), name + "-three"
-        is_changed = name != items[place].id
+        is_changed = name != items[place].id  # so that the recording is their sum
         yield name, talkers.sum(0)[None] if is_changed else sound.observation, talkers
+
+
+def going_on(speaker: str | None, options: argparse.Namespace) -> Tensor:
+    """All that the data have of a talker at RMS 0.05, one file after the other and over again, `[T]`."""
+    manifest = read_manifest(options.data / f"speech_{options.split}.csv")
+    files = [decode(one, 16000) for one in manifest if one.speaker == speaker]
+    wave = torch.cat([0.05 * one.scale * one.samples for one in files])
+    length = round(options.long_s * 16000)
+    return wave.repeat(-(-length // len(wave)))[:length]
 
 
 def guest(items: Sequence[Item], place: int, options: argparse.Namespace, talkers: Tensor) -> Tensor:
@@ -205,7 +226,11 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
     if place.is_file():
         return torch.load(place, weights_only=True)
     restorer = Restorer(
-        options.prior, recipe=recipe, device="cpu", n_samples=options.restarts, precision="float32"
+        options.prior,
+        recipe=recipe,
+        device="cpu",
+        n_samples=options.restarts,
+        precision=options.precision,
     )
     made = torch.as_tensor(restorer.restore(mixture, 16000, item_id).samples)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +251,14 @@ def digest(recipe: Recipe, options: argparse.Namespace) -> str:
         settings = {} if isinstance(thing, torch.nn.Module) else vars(thing)
         return [type(thing).__name__, *((name, plain(value)) for name, value in sorted(settings.items()))]
 
-    told = [options.task, plain(recipe.sampler), plain(recipe.voices), options.prior, options.restarts]
+    told = [
+        options.task,
+        plain(recipe.sampler),
+        plain(recipe.voices),
+        options.prior,
+        options.restarts,
+        options.precision,
+    ]
     return hashlib.sha1(json.dumps(told).encode()).hexdigest()[:8]
 
 
@@ -248,8 +280,11 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=4)
     parser.add_argument("--talkers", type=int, default=2, choices=(2, 3))
     parser.add_argument("--quieter_db", type=float, default=0.0)
+    parser.add_argument("--long_s", type=float, default=0.0)
+    parser.add_argument("--cut_s", type=float, default=0.0)
     parser.add_argument("--preset", default="default", choices=PRESETS)
     parser.add_argument("--prior", default="speech-16k-fast")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     parser.add_argument("--output", default="runs/separation")
     parser.add_argument("--ways", nargs="*", default=["default"], choices=WAYS)
     parser.add_argument("--list", action="store_true", help="print the ways")
@@ -263,8 +298,11 @@ def main() -> None:
         parser.error(f"--skip is {options.skip}; expected 0 to {options.count - 1}, below --count")
     if options.restarts < 2:
         parser.error(f"--restarts is {options.restarts}; expected 2 or more, of which one is chosen")
-    if (options.talkers == 3 or options.quieter_db) and options.task == "joint":
-        parser.error("--talkers 3 and --quieter_db change mixtures without noise and room; expected separate")
+    is_changed = options.talkers == 3 or options.quieter_db or options.long_s or options.cut_s
+    if is_changed and options.task == "joint":
+        parser.error(
+            "--talkers, --quieter_db, --long_s and --cut_s make mixtures of no room; expected separate"
+        )
     voices = OneVoice()
     print("| " + " | ".join(COLUMNS) + " |")
     print("| --- " * len(COLUMNS) + "|")
@@ -287,7 +325,8 @@ def scores_of(
     chosen = ranks(restarts, voices)
     joined = joiner(restarts, voices.scores(restarts), 16000)
     result = score_item(joined, reference, 16000, mixture, METRICS)
-    pieces = {name: result.output[name] - before for name in METRICS[1:-1]}
+    pieces = {name: result.output[name] - before for name in PIECES}
+    pieces["swaps"] = result.output["swaps_per_min"]
     pieces["estoi"] = result.output["estoi"] - result.input["estoi"]
     found = {name: gains[place] for name, place in chosen.items()}
     found["joined"] = result.output["si_sdr_db"] - before
@@ -295,12 +334,12 @@ def scores_of(
 
 
 def line(way: str, rows: list[dict[str, float]]) -> str:
-    mean = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+    mean = {name: np.nanmean([row[name] for row in rows]) for name in rows[0]}
     result = np.array([row["joined"] for row in rows])
     shown = [mean[name] for name in ("all", "best", "agreement", "voices", "joined")] + [np.median(result)]
-    pieces = [f"{mean[name]:.1f}" for name in METRICS[1:-1]]
+    pieces = [f"{mean[name]:.1f}" for name in PIECES]
     figures = [f"{value:.1f}" for value in shown] + [f"{np.mean(result < 0):.0%}"]
-    return "| " + " | ".join([way, *figures, *pieces, f"{mean['estoi']:.3f}"]) + " |"
+    return "| " + " | ".join([way, *figures, *pieces, f"{mean['estoi']:.3f}", f"{mean['swaps']:.1f}"]) + " |"
 
 
 if __name__ == "__main__":

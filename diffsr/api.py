@@ -96,6 +96,7 @@ class Restorer:
             check_choice(task, preset, cutoff_hz, rir, talkers)
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.seed, self.channels, self.batch, self.precision = seed, str(channels), batch, precision
+        self.rir = None if rir is None else Path(rir).expanduser()
         self.keeps_samples = n_samples is not None and n_samples > 1
         self._asked = n_samples
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
@@ -205,7 +206,8 @@ class Restorer:
         try:
             return self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
         except DiffsrError as error:
-            raise type(error)(f"{path}: {error}") from error
+            error.args = (f"{path}: {error}",)  # whatever else the error holds stays
+            raise
 
 
 def load_prior(source: str | Path) -> Prior:

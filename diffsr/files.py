@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from diffsr.api import Restorer
-from diffsr.errors import DiffsrError
+from diffsr.errors import ConfigError, DiffsrError
 from diffsr.io.audio import AudioInfo, can_hold, probe, read_audio
 from diffsr.io.recordings import Recording, plan_outputs, refuse_same
 from diffsr.report.physics import write_pictures, write_summary
@@ -121,7 +121,7 @@ def restore_together(
     """Restore files in as few batches as possible; what is wrong with one becomes a report.
 
     Raises:
-        ConfigError: An output is the recording itself.
+        ConfigError: An output is the recording itself, or may take the place of what is read.
         AudioError: The disk is full or read-only, which the next file would find as well.
     """
     started = time.perf_counter()
@@ -129,11 +129,18 @@ def restore_together(
     heard: dict[int, tuple[Tensor, AudioInfo]] = {}
     for place, (recording, output) in enumerate(pairs):
         files = AudioFiles(output, restorer.recipe.n_sources)
-        for path in files.files:
-            refuse_same(recording.path, path)
+        sides = SideFiles.of(output, recording.has_namesake)
+        _refuse_what_is_read(recording, restorer, files, sides)
         if files.are_there and not overwrite:
             message = f"{files.named} is there already; --overwrite replaces it."
             reports[place] = FileReport(recording.path, files.files[0], "skipped", message)
+            continue
+        if (physics or files.n_sources > 1) and not overwrite and sides.tells_of_another(files):
+            message = (
+                f"{recording.path}: {sides.summary} tells of {files.of_another_kind}, which another task has "
+                "left, and would be replaced. Choose another place for the result; --overwrite replaces it."
+            )
+            reports[place] = FileReport(recording.path, files.files[0], "failed", message)
             continue
         try:
             heard[place] = read_audio(recording.path)
@@ -152,6 +159,24 @@ def restore_together(
     return [(reports | timed)[place] for place in range(len(pairs))]
 
 
+def _refuse_what_is_read(
+    recording: Recording, restorer: Restorer, files: AudioFiles, sides: SideFiles
+) -> None:
+    """Refuse results that would take the place of what they are made of.
+
+    Raises:
+        ConfigError: Names the file.
+    """
+    for path in files.files:
+        refuse_same(recording.path, path)
+    for read in (recording.path, restorer.rir):
+        if read is not None and sides.may_replace(read, files):
+            raise ConfigError(
+                f"{read} has the name of what is written beside {files.output}, and might be replaced. Give "
+                "another place for the result."
+            )
+
+
 def _written(
     recording: Recording,
     output: Path,
@@ -164,6 +189,7 @@ def _written(
     """Write a result with what belongs beside it; the audio comes last, as it says that all is there."""
     subtype = info.subtype if can_hold(output, info.subtype) else None
     sides = SideFiles.of(output, recording.has_namesake)
+    files = AudioFiles(output, restorer.recipe.n_sources)
     try:
         if isinstance(result, UnfinishedError):
             failed = result.best.save(sides.failed, subtype)
@@ -172,17 +198,18 @@ def _written(
         if isinstance(result, DiffsrError):
             return _failed(recording, output, type(result)(f"{recording.path}: {result}"))
         kept = result if restorer.keeps_samples else replace(result, samples=None)
-        kept.save_samples(sides.samples, output.suffix, subtype)  # without any, earlier ones go
+        sides.remove_samples(files)
+        kept.save_samples(sides.samples, output.suffix, subtype)
         if physics or result.talkers is not None:
             write_summary(result, recording.path.name, sides)
         if physics:
             chosen, _ = choose_channels(wave, restorer.channels, restorer.recipe.n_sources)
             write_pictures(result, chosen, info.rate_hz, sides)
         saved = result.save(output, subtype)
-        sides.remove_earlier(restorer.recipe.n_sources, result.talkers is not None, physics)
+        sides.remove_earlier(files, result.talkers is not None, physics)
     except (DiffsrError, OSError) as error:
         return _failed(recording, output, error)
-    n_files = len(AudioFiles(output, restorer.recipe.n_sources).files)
+    n_files = len(files.files)
     return FileReport(recording.path, saved, "restored", "", 0.0, info.duration_s, result.n_calls, n_files)
 
 

@@ -53,7 +53,7 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> calls of the network for each recording."""
 
 LEVELS = 30
-"""Noise levels of a posterior sample, beyond which calls are better spent on a second (docs/enhancement.md)."""
+"""Noise levels of a sample, beyond which calls are better spent on a second one (docs/enhancement.md)."""
 MOST_SAMPLES = 6
 """Beyond which they are level, and calls go into more levels."""
 ROOM_NOISE = 1e-3
@@ -297,18 +297,26 @@ REPAIRS = ("declip", "packet_loss", "bandwidth")
 """Tasks for recordings with one known kind of damage, which the benchmark's recordings do not have."""
 
 
+def check_task(task: str) -> None:
+    """Refuse a name that is no task's.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    known = (*TASKS, *TALKER_TASKS, *REPAIRS)
+    if task not in known:
+        raise ConfigError(f"There is no task {task!r}; choose one of: {', '.join(known)}.")
+
+
 def check_choice(task: str, preset: str, cutoff_hz: float | None = None, talkers: int | None = None) -> None:
     """Refuse what no recipe is there for.
 
     Raises:
         ConfigError: No such task or preset; a cut-off for another task than `bandwidth`; see `check_talkers`.
     """
-    for kind, name, known in (
-        ("task", task, (*TASKS, *TALKER_TASKS, *REPAIRS)),
-        ("preset", preset, tuple(PRESETS)),
-    ):
-        if name not in known:
-            raise ConfigError(f"There is no {kind} {name!r}; choose one of: {', '.join(known)}.")
+    check_task(task)
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no preset {preset!r}; choose one of: {', '.join(PRESETS)}.")
     if cutoff_hz is not None and task != "bandwidth":
         raise ConfigError(
             f"cutoff_hz: the task {task} has none, found {cutoff_hz:g} Hz. Leave it out (--cutoff_hz on the "

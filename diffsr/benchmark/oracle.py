@@ -15,6 +15,7 @@ from torch import Tensor
 from diffsr.benchmark.scenes import Rendered
 from diffsr.benchmark.tracks import Track
 from diffsr.degradations import Chain, Degradation, Room
+from diffsr.diffusion import Prior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, Likelihood
 from diffsr.likelihoods.late_reverberation import LateReverberation
@@ -85,6 +86,21 @@ def check_oracle(oracle: Sequence[str], track: Track) -> None:
         )
 
 
+def check_prior(oracle: Sequence[str], prior: Prior) -> None:
+    """Refuse to tell voices to a prior that takes none: the row would be that of nothing told.
+
+    Raises:
+        ConfigError: It takes none, or those of another encoder.
+    """
+    encoder = TellVoices().encoder if "identity" in oracle else None
+    if encoder and (prior.rate_hz, prior.speaker_width) != (encoder.rate_hz, encoder.embedding_dim):
+        raise ConfigError(
+            f"--oracle identity: the prior ({prior.rate_hz} Hz, speaker_width {prior.speaker_width}) takes no "
+            f"voices of the speaker encoder ({encoder.rate_hz} Hz, {encoder.embedding_dim} wide). Choose a "
+            "prior that was trained with it, such as speech-16k-fast, or leave identity out."
+        )
+
+
 def known_of(rendered: Rendered, oracle: Sequence[str]) -> Known:
     """What of an item is told; copies, so that nobody can change what is scored."""
     noise = rendered.noise.clone() if "noise" in oracle else None
@@ -102,6 +118,8 @@ def _voices(rendered: Rendered) -> Tensor:
 def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
     """A recipe with the known noise as its noise model and the known room in place of its own.
 
+    Talkers are not restored once more by themselves then, as that has models of its own of noise and room.
+
     Args:
         recipe: Left as it is.
         known: What is known, at the rate `from_hz`.
@@ -116,7 +134,8 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
         stft = recipe.likelihood.stft
         noise, recording = (resample(wave, from_hz, to_hz) for wave in (known.noise, observation))
         told = KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples)
-        recipe = replace(recipe, likelihood=_with_noise(recipe.likelihood, told), little_noise=None)
+        noisy = _with_noise(recipe.likelihood, told)
+        recipe = replace(recipe, likelihood=noisy, little_noise=None, each_talker=None)
     if known.voices is not None:
         if recipe.n_sources < 2:
             raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import diffsr
 from diffsr.baselines import BASELINES, System, make_baseline
-from diffsr.benchmark.oracle import NOTHING, Known, informed
+from diffsr.benchmark.oracle import NOTHING, Known, check_prior, informed
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import ConfigError, DataError
 
@@ -124,6 +124,7 @@ class OwnTask:
             recipe=own,
             precision=precision,
         )
+        check_prior(oracle, self._restorer.prior)
         self._task = task
         self._recipe, self.oracle = self._restorer.recipe, oracle
         self.device = str(self._restorer.device)

@@ -117,13 +117,29 @@ def plan_outputs(source: str | Path, target: str | Path) -> list[tuple[Recording
 def _output_of_file(recording: Recording, target: Path) -> Path:
     """`target` itself where it names a recording, else the same name in the folder `target`."""
     if target.is_dir() or not target.suffix:
-        return recording.output(target)
+        output = recording.output(target)
+        check_format(output)
+        return output
     if target.suffix.lower() not in AUDIO_SUFFIXES:
         raise ConfigError(
             f"{target} is no folder, and {target.suffix} is not a format that can be written; expected a "
             f"folder or a name ending in one of {', '.join(sorted(AUDIO_SUFFIXES))}."
         )
     return target
+
+
+def check_format(output: Path) -> None:
+    """Find out before the work that the format of a recording can be read and not written.
+
+    Raises:
+        ConfigError: It is one of those.
+    """
+    if output.suffix.lower() not in AUDIO_SUFFIXES:
+        raise ConfigError(
+            f"The result would be {output}, and {output.suffix or 'no suffix'} is not a format that can be "
+            f"written. Convert the recording, or name the result where the command takes a file: "
+            f"{', '.join(sorted(AUDIO_SUFFIXES))}."
+        )
 
 
 def refuse_same(source: Path, target: Path) -> None:

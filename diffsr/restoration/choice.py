@@ -30,6 +30,7 @@ def check_choice(
         AudioError: The room response is missing or no audio.
         DataError: It has several channels.
     """
+    recipes.check_task(task)
     if is_recipe_file(preset):
         if not Path(preset).expanduser().is_file():
             raise ConfigError(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,6 @@ from diffsr.restoration.physics import Physics
 from diffsr.restoration.side_files import AudioFiles, write_talker
 from diffsr.restoration.spread import variance_of
 from diffsr.restoration.talkers import Talkers
-
-_SAMPLE = re.compile(r"\d+(\.talker\d+)?")
 
 
 @dataclass(frozen=True)
@@ -85,18 +81,13 @@ class Restoration:
     ) -> list[Path]:
         """Write each posterior sample as `<folder>/<number><suffix>`, from 1; nothing where one was drawn.
 
-        Restarts of several talkers are `<number>.talker1<suffix>` and so on. Samples of an earlier run in
-        the folder are removed.
+        Restarts of several talkers are `<number>.talker1<suffix>` and so on. Files of other names in the
+        folder stay.
 
         Raises:
             AudioError: As `save`.
         """
-        for earlier in Path(folder).glob(f"*{suffix}"):
-            if _SAMPLE.fullmatch(earlier.stem):
-                earlier.unlink()
         if self.samples is None:
-            with suppress(OSError):  # it is not there, or something else lies in it
-                Path(folder).rmdir()
             return []
         samples = torch.as_tensor(self.samples)
         digits = len(str(len(samples)))

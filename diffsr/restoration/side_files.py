@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from diffsr.errors import AudioError
 from diffsr.io.atomic import replacing
 from diffsr.io.audio import can_hold, write_audio
 from diffsr.io.side_names import FAILED, RESPONSE, SAMPLES
+
+_SAMPLE, _RESTART = re.compile(r"\d+"), re.compile(r"\d+\.talker\d+")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class AudioFiles:
         """Whether the set is whole; one of more talkers is another set."""
         is_larger = self.n_sources > 1 and self._beside(f"talker{self.n_sources + 1}").exists()
         return all(path.exists() for path in self.files) and not is_larger
+
+    @property
+    def of_another_kind(self) -> Path | None:
+        """What a task for one talker has left in the place of one for several, or the other way round."""
+        other = self._beside("talker1") if self.n_sources == 1 else self.output
+        return other if other.exists() else None
 
     @property
     def named(self) -> str:
@@ -116,25 +125,53 @@ class SideFiles:
             beside / f"{name}.{FAILED}{output.suffix}",
         )
 
-    def remove_earlier(self, n_sources: int, has_summary: bool, has_physics: bool) -> None:
+    def may_replace(self, path: Path, files: AudioFiles) -> bool:
+        """Whether a file has the name of one that a restoration writes or takes away beside its audio."""
+        failed = AudioFiles(self.failed, files.n_sources).files
+        named = {one.resolve() for one in (self.summary, self.picture, self.response, *failed)}
+        return path.resolve() in named or path.resolve().parent == self.samples.resolve()
+
+    def tells_of_another(self, files: AudioFiles) -> bool:
+        """Whether the numbers are of audio of another kind that is still there."""
+        if files.of_another_kind is None:
+            return False
+        is_of_talkers = _told_of_talkers(self.summary)
+        return is_of_talkers is not None and is_of_talkers != (files.n_sources > 1)
+
+    def remove_earlier(self, files: AudioFiles, has_summary: bool, has_physics: bool) -> None:
         """Take away what an earlier restoration has left beside the audio, as it tells of other audio.
 
-        Not its samples; numbers and a picture only where the numbers are those of a restoration.
+        Not its samples; the rest only where the numbers are those of a restoration to these files.
 
         Args:
-            n_sources: Talkers.
+            files: The audio.
             has_summary: Whether the numbers are of this restoration.
             has_physics: Whether all but the failed estimate is.
         """
-        earlier = list(AudioFiles(self.failed, n_sources).files)
-        if not has_physics:
-            earlier.append(self.response)
-        if not has_summary and not has_physics:
-            with suppress(OSError, ValueError, TypeError):  # no file, no JSON, a bare number
-                if "network_calls" in json.loads(self.summary.read_text(encoding="utf-8")):
-                    earlier += [self.summary, self.picture]
+        earlier = list(AudioFiles(self.failed, files.n_sources).files)
+        if _told_of_talkers(self.summary) is not None and not self.tells_of_another(files):
+            earlier += [] if has_physics else [self.response, self.picture]
+            earlier += [] if has_physics or has_summary else [self.summary]
         for path in earlier:
             path.unlink(missing_ok=True)
+
+    def remove_samples(self, files: AudioFiles) -> None:
+        """Take away the posterior samples of an earlier restoration of this kind, and an empty folder."""
+        named = _SAMPLE if files.n_sources == 1 else _RESTART
+        for earlier in self.samples.glob(f"*{files.output.suffix}"):
+            if named.fullmatch(earlier.stem):
+                earlier.unlink()
+        with suppress(OSError):  # it is not there, or something else lies in it
+            self.samples.rmdir()
+
+
+def _told_of_talkers(summary: Path) -> bool | None:
+    """Whether a summary is of several talkers; None where it is not one of a restoration."""
+    with suppress(OSError, ValueError, TypeError):  # no file, no JSON, a bare number
+        found = json.loads(summary.read_text(encoding="utf-8"))
+        if "network_calls" in found:
+            return "talkers" in found
+    return None
 
 
 def write_talker(path: Path, wave: Tensor, rate_hz: int, subtype: str | None) -> Path:

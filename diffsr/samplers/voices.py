@@ -161,15 +161,16 @@ class OneVoice(Ranker):
 
 
 def voice_order(segments: Segments, n_samples: int, cost: float = 0.0) -> Tensor:
-    """The track that each voice is in, long `[rows, S, T]`: `exchanged` for each pair of tracks."""
-    n_rows, n_tracks = segments.weight.shape[:2]
-    order = torch.arange(n_tracks, device=segments.weight.device)[None, :, None].repeat(n_rows, 1, n_samples)
+    """The track that each voice is in, long `[rows, S, T]`: `exchanged` for each pair as the last left it."""
+    n_rows, n_tracks, n_segments = segments.weight.shape
+    order = torch.arange(n_tracks, device=segments.weight.device)[None, :, None]
+    order = order.repeat(n_rows, 1, n_segments)
     for a in range(n_tracks):
         for b in range(a):
-            where = spread(exchanged(segments.of_tracks([a, b]), cost), segments, n_samples)
             pair = order[:, [a, b]]
-            order[:, [a, b]] = torch.where(where[:, None], pair.flip(1), pair)
-    return order
+            is_changed = exchanged(segments.in_order(pair), cost)
+            order[:, [a, b]] = torch.where(is_changed[:, None], pair.flip(1), pair)
+    return spread(order, segments, n_samples)
 
 
 def crossfaded(x: Sources, order: Tensor, n_fade: int) -> Sources:
@@ -183,10 +184,10 @@ def crossfaded(x: Sources, order: Tensor, n_fade: int) -> Sources:
 
 
 def spread(of_segments: Tensor, segments: Segments, n_samples: int) -> Tensor:
-    """What holds at segments, `[rows, N]`, at the samples around their centres, `[rows, T]`."""
-    last = of_segments.shape[1] - 1
+    """What holds at segments, `[..., N]`, at the samples around their centres, `[..., T]`."""
+    last = of_segments.shape[-1] - 1
     at = torch.arange(n_samples, device=of_segments.device) - (segments.size - segments.hop) // 2
-    return of_segments[:, (at // segments.hop).clamp(0, last)]
+    return of_segments[..., (at // segments.hop).clamp(0, last)]
 
 
 def check_segments(name: str, segment_s: float, hop_s: float) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from diffsr.speakers.embedding import SpeakerEncoder
 
+AT_ONCE = 64
+"""Segments that are embedded together, so that memory does not grow with the length of a recording."""
 QUIET = 0.05
 """Share of a track's mean power below which a segment says nothing of a voice (13 dB)."""
 N_ROUNDS = 10
@@ -38,15 +40,17 @@ class Segments:
         """Of tracks `x [R, S, T]`; shorter tracks are one segment."""
         size = min(round(segment_s * encoder.rate_hz), x.shape[-1])
         hop = max(1, round(hop_s * encoder.rate_hz))
-        pieces = x.unfold(-1, size, hop)
-        embedding = encoder(pieces.reshape(-1, size)).unflatten(0, pieces.shape[:3])
-        power = pieces.square().mean(-1)
+        pieces = x.unfold(-1, size, hop)  # a view
+        parts = [part for track in pieces.flatten(0, 1) for part in track.split(AT_ONCE)]
+        embedding = torch.cat([encoder(part.contiguous()) for part in parts]).unflatten(0, pieces.shape[:3])
+        power = torch.cat([part.square().mean(-1) for part in parts]).unflatten(0, pieces.shape[:3])
         share = power / power.mean(-1, keepdim=True).clamp_min(torch.finfo(power.dtype).tiny)
         return cls(embedding, share.clamp_max(1.0) * (share > QUIET), size, hop)
 
-    def of_tracks(self, tracks: list[int]) -> Segments:
-        """Some of the tracks."""
-        return replace(self, embedding=self.embedding[:, tracks], weight=self.weight[:, tracks])
+    def in_order(self, order: Tensor) -> Segments:
+        """With tracks `[R, K, N]` in place of what each track had, in each segment."""
+        embedding = self.embedding.gather(1, order[..., None].expand(-1, -1, -1, self.embedding.shape[-1]))
+        return replace(self, embedding=embedding, weight=self.weight.gather(1, order))
 
 
 def consistency(segments: Segments) -> Tensor:
@@ -54,19 +58,25 @@ def consistency(segments: Segments) -> Tensor:
 
     Pairs of segments that overlap do not count. 0 where there is nothing to compare.
     """
-    n_tracks, n = segments.weight.shape[1:]
-    place = torch.arange(n, device=segments.weight.device) * segments.hop
-    apart = (place[:, None] - place[None]).abs() >= segments.size
-    told = segments.embedding * segments.weight[..., None]
-    cosine = torch.einsum("rkie,rlje->rklij", told, told) * apart
-    weight = torch.einsum("rki,rlj->rklij", segments.weight, segments.weight) * apart
-    own = torch.eye(n_tracks, dtype=torch.bool, device=apart.device)
+    weight = segments.weight[..., None]
+    n_apart = -(-segments.size // segments.hop)
+    cosine, total = (_sum_over_pairs(told, n_apart) for told in (segments.embedding * weight, weight))
+    own = torch.eye(weight.shape[1], dtype=torch.bool, device=weight.device)
 
     def mean(pairs: Tensor) -> Tensor:
-        total = weight[:, pairs].sum((1, 2, 3))
-        return cosine[:, pairs].sum((1, 2, 3)) / total.clamp_min(torch.finfo(total.dtype).tiny)
+        return cosine[:, pairs].sum(1) / total[:, pairs].sum(1).clamp_min(torch.finfo(total.dtype).tiny)
 
     return mean(own) - mean(~own)
+
+
+def _sum_over_pairs(told: Tensor, n_apart: int) -> Tensor:
+    """Sum of `told_i . told_j` over segments `n_apart` or more apart, `[R, S, N, E]` -> `[R, S, S]`.
+
+    By sums over all later segments, without a matrix of all pairs: recordings may be long.
+    """
+    later = told.flip(2).cumsum(2).flip(2)[:, :, n_apart:]
+    forward = torch.einsum("rkie,rlie->rkl", told[:, :, : later.shape[2]], later)
+    return forward + forward.mT
 
 
 def exchanged(segments: Segments, cost: float = 0.0) -> Tensor:

@@ -14,7 +14,7 @@ from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
 from diffsr.files import FileReport, account, restore_together
 from diffsr.io.memory import PeakMemory
-from diffsr.io.recordings import Recording, check_writable, recordings_outside
+from diffsr.io.recordings import Recording, check_format, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
 from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, TellVoices
@@ -127,7 +127,8 @@ class RestorationModule(LightningModule):
 
         Raises:
             AudioError: Nothing can be written to the output folder, or all recordings lie in it.
-            ConfigError: The output folder is that of the recordings, or the data are no recordings.
+            ConfigError: The output folder is that of the recordings, the data are no recordings, or one is in
+                a format that cannot be written.
         """
         source = getattr(self.trainer.datamodule, "input", None)  # type: ignore[attr-defined]
         if source is None:
@@ -138,6 +139,8 @@ class RestorationModule(LightningModule):
             )
         self._recordings = {str(one.path): one for one in recordings_outside(source, self.output)}
         check_writable(self.output)
+        for one in self._recordings.values():
+            check_format(one.output(self.output))
         self._follow()
         self._reports = []
         self._memory = PeakMemory(self.device)

@@ -13,7 +13,15 @@ import torch
 from diffsr.benchmark import scenes, tracks
 from diffsr.benchmark.items import ItemList
 from diffsr.benchmark.lists import open_list
-from diffsr.benchmark.oracle import NOTHING, Known, check_oracle, informed, known_of, parse_oracle
+from diffsr.benchmark.oracle import (
+    NOTHING,
+    Known,
+    check_oracle,
+    check_prior,
+    informed,
+    known_of,
+    parse_oracle,
+)
 from diffsr.benchmark.room_scores import room_errors, room_facts
 from diffsr.benchmark.runner import run_items
 from diffsr.benchmark.scorer import score_system
@@ -21,6 +29,7 @@ from diffsr.benchmark.store import TrackPlace, read_rows
 from diffsr.benchmark.systems import OwnTask, Restored, open_system
 from diffsr.benchmark.table import tables
 from diffsr.degradations import BlindRoom, Chain, Clipping, Gain, Mixing, Room
+from diffsr.diffusion import Prior
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, NMFNoise
@@ -127,6 +136,23 @@ def test_identity_is_told_of_several_talkers_only():
         check_oracle(("identity",), tracks.TRACKS["enhance"])
     with pytest.raises(ConfigError, match="the items of separate have no noise"):
         check_oracle(("noise",), tracks.TRACKS["separate"])
+
+
+def test_voices_are_not_told_to_a_prior_that_takes_none(tiny_prior):
+    check_prior(("noise", "room"), tiny_prior)
+    check_prior(("identity",), Prior.from_pretrained("speech-16k-fast"))
+    with pytest.raises(ConfigError, match=r"speaker_width 0\) takes no voices"):
+        check_prior(("identity",), tiny_prior)
+
+
+def test_talkers_are_not_restored_once_more_by_models_of_what_is_known(opened):
+    """Whose row would not be an upper bound."""
+    rendered = rendered_of(opened)
+    for names in (("noise",), ("room",)):
+        known = known_of(rendered, names)
+        assert (
+            informed(make_recipe("joint"), known, rendered.observation, RATE_HZ, RATE_HZ).each_talker is None
+        )
 
 
 def recipe(degradation) -> Recipe:

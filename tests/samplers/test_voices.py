@@ -24,7 +24,7 @@ from diffsr.samplers import (
     VoicesInOrder,
 )
 from diffsr.samplers.exchange import exchange
-from diffsr.samplers.voices import crossfaded
+from diffsr.samplers.voices import crossfaded, voice_order
 from diffsr.speakers.consistency import Segments, consistency, signs
 
 RATE_HZ = 16_000
@@ -254,3 +254,34 @@ def test_an_encoder_of_another_rate_is_refused(move, pair):
 def test_a_missing_encoder_is_named():
     with pytest.raises(CheckpointError, match="nowhere"):
         OneVoice(encoder="nowhere")
+
+
+class Labels(torch.nn.Module):
+    """An encoder that hears which voice a segment is of: by the value that its samples have."""
+
+    rate_hz, embedding_dim = 100, 4
+
+    def __init__(self):
+        super().__init__()
+        self.most = 0
+
+    def forward(self, x):
+        self.most = max(self.most, len(x))
+        return torch.nn.functional.one_hot(x.median(-1).values.long(), 4).float()
+
+
+def test_three_voices_that_change_places_in_a_circle_go_back():
+    """A pair is judged as the pairs before have left it, else two of three end up exchanged."""
+    right = torch.arange(1.0, 4.0)[:, None].expand(3, 6000)
+    wrong = right.clone()
+    wrong[:, 4000:] = right.roll(1, 0)[:, 4000:]
+    segments = Segments.of(Labels(), wrong[None], 1.5, 0.25)
+    found = wrong.gather(0, voice_order(segments, 6000)[0])
+    assert float((found != right).float().mean()) < 0.05
+
+
+def test_long_recordings_are_heard_in_parts():
+    encoder = Labels()
+    segments = Segments.of(encoder, torch.ones(2, 2, 60_000), 1.5, 0.25)
+    assert segments.embedding.shape[:3] == segments.weight.shape
+    assert segments.weight.shape[-1] > 10 * encoder.most
