@@ -95,8 +95,8 @@ def check_prior(oracle: Sequence[str], prior: Prior) -> None:
     encoder = TellVoices().encoder if "identity" in oracle else None
     if encoder and (prior.rate_hz, prior.speaker_width) != (encoder.rate_hz, encoder.embedding_dim):
         raise ConfigError(
-            f"--oracle identity: the prior ({prior.rate_hz} Hz, speaker_width {prior.speaker_width}) takes no "
-            f"voices of the speaker encoder ({encoder.rate_hz} Hz, {encoder.embedding_dim} wide). Choose a "
+            f"--oracle identity: the prior ({prior.rate_hz} Hz, speaker_width {prior.speaker_width}) takes "
+            f"no voices of the speaker encoder ({encoder.rate_hz} Hz, {encoder.embedding_dim} wide). Choose a "
             "prior that was trained with it, such as speech-16k-fast, or leave identity out."
         )
 
