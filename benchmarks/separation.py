@@ -148,6 +148,8 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
     "shares .62 .62": shares(0.62, 0.62),
     "shares .5 .5": shares(0.5, 0.5),
     "shares .86 .59": shares(0.86, 0.59),
+    "shares .86 .8": shares(0.86, 0.8),
+    "shares .95 .65": shares(0.95, 0.65),
     "shares .86 .45": shares(0.86, 0.45),
     "shares .86 .59 from .2": shares(0.86, 0.59, 0.2, 0.03),
     "shares .86 .59 from 1": shares(0.86, 0.59, 1.0, 0.15),

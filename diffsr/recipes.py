@@ -238,7 +238,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Proximal(uncertainty=4.0),
-        BalancedRenoise(),
+        BalancedRenoise(share_low=0.59),
         [
             UpdatePrediction(),
             UpdateNoise(sigma_start=0.1, n_updates=2),

@@ -37,7 +37,7 @@ class BalancedRenoise:
     def __init__(
         self,
         share_high: float = 0.86,
-        share_low: float = 0.59,
+        share_low: float = 0.7,
         sigma_high: float = 0.5,
         sigma_low: float = 0.05,
     ) -> None:
