@@ -18,14 +18,24 @@ from diffsr.errors import ConfigError, DiffsrError
 from diffsr.likelihoods import Likelihood
 from diffsr.parse_errors import explain, suggestion
 from diffsr.recipes import MAX_TALKERS, Recipe
-from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, TellVoices
+from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, SecondPass, TellVoices
 from diffsr.samplers.guidance import Guidance
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.samplers.solvers import Solver
 
 SUFFIXES = (".yaml", ".yml")
-PARTS = ("sampler", "likelihood", "degradation", "ranker", "joiner", "voices", "little_noise", "each_talker")
+PARTS = (
+    "sampler",
+    "likelihood",
+    "degradation",
+    "ranker",
+    "joiner",
+    "voices",
+    "little_noise",
+    "each_talker",
+    "second_pass",
+)
 N_SAMPLES = "n_samples"
 TALKERS = "talkers"
 """Numbers beside the parts, 1 where nothing is said."""
@@ -55,7 +65,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path).expanduser()
     parts = recipe_parts(path, overrides)
-    degradation, ranker, joiner, voices, little_noise, each_talker = (parts.get(name) for name in PARTS[2:])
+    degradation, ranker, joiner, voices, *others = (parts.get(name) for name in PARTS[2:])
+    little_noise, each_talker, second_pass = others
     return Recipe(
         sampler=_build(AnnealedSampler, parts["sampler"], path),
         likelihood=_build(Likelihood, parts["likelihood"], path),
@@ -67,6 +78,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         voices=_build(TellVoices, voices, path) if voices else None,
         little_noise=_build(LittleNoise, little_noise, path) if little_noise else None,
         each_talker=_build(EachTalker, each_talker, path) if each_talker else None,
+        second_pass=_build(SecondPass, second_pass, path) if second_pass else None,
     )
 
 

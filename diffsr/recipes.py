@@ -35,6 +35,7 @@ from diffsr.samplers import (
     Projection,
     Proximal,
     Renoise,
+    SecondPass,
     TellVoices,
     TracksInOrder,
     UpdateLateReverberation,
@@ -54,6 +55,8 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 
 LEVELS = 30
 """Noise levels of a sample, beyond which calls are better spent on a second one (docs/enhancement.md)."""
+AGAIN_LEVELS = 15
+"""Of a second pass, from little noise down; half of them lose everything (docs/rooms.md)."""
 MOST_SAMPLES = 6
 """Beyond which they are level, and calls go into more levels."""
 ROOM_NOISE = 1e-3
@@ -86,6 +89,8 @@ class Recipe:
             None restores all alike.
         each_talker: How each of several talkers is restored once more by itself, when they have been told
             apart; None leaves them as they are.
+        second_pass: How one talker is restored once more, from halfway between the recording and what the
+            samples give; None restores once.
 
     Raises:
         ConfigError: The noise model for little noise has another STFT than that of the recipe.
@@ -101,6 +106,7 @@ class Recipe:
     voices: TellVoices | None = None
     little_noise: LittleNoise | None = None
     each_talker: EachTalker | None = None
+    second_pass: SecondPass | None = None
 
     def __post_init__(self) -> None:
         """Check that what is found out of all recordings has one shape."""
@@ -191,17 +197,25 @@ def _in_a_room(
 ) -> Recipe:
     """Late reverberation that is predicted, and the rest of it as noise that follows the talker."""
     n_steps, n_samples = split(n_calls)
-    room_steps = [UpdatePrediction(), *noise_steps, UpdateLateReverberation(), MeasureDecay()]
+    room_steps, voice = [UpdatePrediction(), *noise_steps, UpdateLateReverberation()], _voice(rate_hz)
     sampler = AnnealedSampler(
         NoisePerturbed(weight),
-        estimators=[*room_steps, *_voice(rate_hz)],
+        estimators=[*room_steps, MeasureDecay(), *voice],
         n_steps=n_steps,
         churn=churn(n_steps),
         initialiser=FromWPE(10, 3, 3),
     )
-    likelihood = LateReverberation(noise, rate_hz=rate_hz)
-    degradation = LatePrediction(rate_hz=rate_hz)
-    return Recipe(sampler, likelihood, degradation, n_samples, joiner=LogSpectralMean())
+    again = AnnealedSampler(
+        NoisePerturbed(), estimators=[*room_steps, *voice], n_steps=AGAIN_LEVELS, sigma_max=0.1
+    )
+    return Recipe(
+        sampler,
+        LateReverberation(noise, rate_hz=rate_hz),
+        LatePrediction(rate_hz=rate_hz),
+        n_samples,
+        joiner=LogSpectralMean(),
+        second_pass=SecondPass(again) if n_samples > 1 else None,
+    )
 
 
 def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:

@@ -96,8 +96,8 @@ def check_prior(oracle: Sequence[str], prior: Prior) -> None:
     if encoder and (prior.rate_hz, prior.speaker_width) != (encoder.rate_hz, encoder.embedding_dim):
         raise ConfigError(
             f"--oracle identity: the prior ({prior.rate_hz} Hz, speaker_width {prior.speaker_width}) takes "
-            f"no voices of the speaker encoder ({encoder.rate_hz} Hz, {encoder.embedding_dim} wide). Choose a "
-            "prior that was trained with it, such as speech-16k-fast, or leave identity out."
+            f"no voices of the speaker encoder ({encoder.rate_hz} Hz, {encoder.embedding_dim} wide). Choose "
+            "a prior that was trained with it, such as speech-16k-fast, or leave identity out."
         )
 
 
@@ -118,7 +118,7 @@ def _voices(rendered: Rendered) -> Tensor:
 def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
     """A recipe with the known noise as its noise model and the known room in place of its own.
 
-    Talkers are not restored once more by themselves then, as that has models of its own of noise and room.
+    Nothing is restored once more then, as that has models of its own of noise and room.
 
     Args:
         recipe: Left as it is.
@@ -135,7 +135,7 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
         noise, recording = (resample(wave, from_hz, to_hz) for wave in (known.noise, observation))
         told = KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples)
         noisy = _with_noise(recipe.likelihood, told)
-        recipe = replace(recipe, likelihood=noisy, little_noise=None, each_talker=None)
+        recipe = replace(recipe, likelihood=noisy, little_noise=None, each_talker=None, second_pass=None)
     if known.voices is not None:
         if recipe.n_sources < 2:
             raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")
@@ -148,6 +148,7 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
             likelihood=_without_reverberation(recipe.likelihood),
             sampler=_without(recipe.sampler, _OF_THE_ROOM),
             each_talker=None,
+            second_pass=None,
         )
     return recipe
 

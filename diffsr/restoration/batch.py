@@ -15,7 +15,7 @@ from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
-from diffsr.restoration.refining import n_parts_of_restarts, told_apart
+from diffsr.restoration.refining import n_parts_of_restarts, passed_twice, told_apart
 from diffsr.restoration.result import Restoration, UnfinishedError
 from diffsr.restoration.solving import Solved, best, joined, part_of, solve
 from diffsr.restoration.talkers import Talkers
@@ -62,11 +62,9 @@ def restore_batch(
     waves = torch.cat([one.waves for one in posed])
     ids = [row_id for one in posed for row_id in one.row_ids]
     solved = made = None
+    way = _solved_talkers if recipe.n_sources > 1 else _solved_talker
     try:
-        if recipe.n_sources > 1:
-            solved, made = _solved_talkers(waves, ids, prior, recipe, seed, n_samples, on_step)
-        else:
-            solved = solve(waves, ids, prior, recipe, seed, n_samples, on_step)
+        solved, made = way(waves, ids, prior, recipe, seed, n_samples, on_step)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -81,23 +79,23 @@ def restore_batch(
     for one in posed:
         rows = range(first, first + len(one.rows))
         seconds = one.seconds + (time.perf_counter() - started) / len(posed)
-        found = solved.of(rows)
-        if recipe.n_sources > 1:
-            tracks = None if made is None else made[list(rows)]
-            done = _separated(one, found, recipe, n_samples, seconds, tracks)
-        else:
-            done = _finished(one, found, recipe, n_samples, seconds)
-        results.append(_told(done, found))
+        found, tracks = solved.of(rows), None if made is None else made[list(rows)]
+        put = _separated if recipe.n_sources > 1 else _finished
+        results.append(_told(put(one, found, recipe, n_samples, seconds, tracks), found))
         first = rows.stop
     return results
 
 
-def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float) -> Restoration:
-    """One recording of one talker, back at its rate and level."""
+def _finished(
+    posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seconds: float, made: Tensor | None
+) -> Restoration:
+    """One recording of one talker, back at its rate and level.
+
+    `made [K, 1, T]` is what was made of the samples; None takes their mean.
+    """
     samples, out_hz = posed.put_back(solved.x[:, :, 0], recipe.degradation.extends_band)
     result = mean_of(samples)
-    if recipe.joiner is not None and n_samples > 1 and len(posed.rows):
-        made = joined(solved, recipe, posed.prior_hz)
+    if made is not None and len(posed.rows):
         result = posed.put_back(made, recipe.degradation.extends_band)[0][0]
     places = posed.rows.tolist()
     numbers = [posed.numbers[place] for place in places]
@@ -111,6 +109,30 @@ def _finished(posed: Posed, solved: Solved, recipe: Recipe, n_samples: int, seco
         samples if n_samples > 1 else None,
         Physics.of(numbers, places, posed.prior_hz, stft, solved.described, posed.scale) if places else None,
     )
+
+
+def _solved_talker(
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: WindowedPrior,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int,
+    on_step: OnStep | None,
+) -> tuple[Solved, Tensor | None]:
+    """Samples of channels `[K, T]`, and what is made of them `[K, 1, T]`; None takes their mean."""
+    second = recipe.second_pass
+    if not ids or second is None:
+        solved = solve(waves, ids, prior, recipe, seed, n_samples, on_step)
+        is_joined = recipe.joiner is not None and n_samples > 1 and ids
+        return solved, joined(solved, recipe, prior.rate_hz) if is_joined else None
+    n_first, n_more = len(recipe.sampler.sigmas) - 1, len(second.sampler.sigmas) - 1
+    n_parts = n_first + n_more  # in which all take about as long
+    solved = solve(waves, ids, prior, recipe, seed, n_samples, part_of(on_step, 0, n_parts, n_first))
+    steps = part_of(on_step, n_first, n_parts, n_more)
+    made, n_calls = passed_twice(solved, waves, ids, prior, recipe, second, seed, steps)
+    sums = [a + b for a, b in zip(solved.n_calls, n_calls, strict=True)]
+    return replace(solved, n_calls=sums), made
 
 
 def _solved_talkers(

@@ -1,4 +1,4 @@
-"""Talkers that were told apart are restored once more, each as a recording of one talker."""
+"""Second restorations: of talkers that were told apart, each by himself, and of one talker from halfway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffsr.diffusion import WindowedPrior
 from diffsr.evaluation.permutation import best_assignment
 from diffsr.recipes import Recipe
 from diffsr.restoration.solving import Solved, joined, part_of, solve
-from diffsr.samplers import EachTalker
+from diffsr.samplers import EachTalker, SecondPass
 from diffsr.samplers.annealed import OnStep
 
 
@@ -94,11 +94,54 @@ def refined(
     recipe = Recipe(each.sampler, each.likelihood, each.degradation, each.n_samples, joiner=each.joiner)
     names = [f"{ids[place // n_talkers]}/{place % n_talkers}" for place in heard]
     solved = solve(result[heard] * scale, names, prior, recipe, seed, each.n_samples, on_step)
-    is_joined = each.joiner is not None and each.n_samples > 1 and heard
-    found = (joined(solved, recipe, prior.rate_hz) if is_joined else solved.x.mean(1))[:, 0] / scale
+    found = _made_of(solved, recipe, prior.rate_hz)[:, 0] / scale
     n_calls = [0] * len(tracks)
     for place, track in enumerate(heard):
         n_calls[track // n_talkers] += solved.n_calls[place]
         if place not in solved.failed:
             result[track] = found[place]
     return result.unflatten(0, tracks.shape[:2]), n_calls
+
+
+def passed_twice(
+    solved: Solved,
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: WindowedPrior,
+    recipe: Recipe,
+    second: SecondPass,
+    seed: int,
+    on_step: OnStep | None = None,
+) -> tuple[Tensor, list[int]]:
+    """What is made of the samples of a first and a second restoration of one talker together.
+
+    Channels in which the second one diverges keep the first.
+
+    Args:
+        solved: The first.
+        waves: The channels `[K, T]`.
+        ids: Of the channels.
+        prior: As it is for the first.
+        recipe: Of the first.
+        second: How the second differs.
+        seed: Of the posterior samples.
+        on_step: Called with (finished, total) after each step.
+
+    Returns:
+        The talker `[K, 1, T]`, and the calls of the prior for each channel.
+    """
+    first = _made_of(solved, recipe, prior.rate_hz)
+    names = [f"{name}/again" for name in ids]
+    other = replace(recipe, sampler=second.sampler, little_noise=None)
+    between = second.recording(waves, first[:, 0])
+    again = solve(between, names, prior, other, seed, solved.x.shape[1], on_step)
+    made = _made_of(replace(solved.and_more(again), described={}), recipe, prior.rate_hz)
+    lost = sorted(again.failed)
+    made[lost] = first[lost]
+    return made, again.n_calls
+
+
+def _made_of(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:
+    """One result of the samples of one talker, `[K, 1, T]`: as the recipe joins them, or their mean."""
+    is_joined = recipe.joiner is not None and len(solved.x)
+    return joined(solved, recipe, rate_hz) if is_joined else solved.x.mean(1)

@@ -22,6 +22,7 @@ from diffsr.samplers.randomness import RowNoise
 from diffsr.samplers.ranking import Agreement
 from diffsr.samplers.resample import Resample
 from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
+from diffsr.samplers.second_pass import SecondPass
 from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
@@ -49,6 +50,7 @@ __all__ = [
     "HybridGradient",
     "Remainder",
     "Resample",
+    "SecondPass",
     "SpeakerGuidance",
     "StateLikelihood",
     "Ancestral",

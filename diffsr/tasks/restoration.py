@@ -17,7 +17,7 @@ from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_format, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
-from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, TellVoices
+from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, SecondPass, TellVoices
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
@@ -52,6 +52,8 @@ class RestorationModule(LightningModule):
         little_noise: How recordings of one talker that turn out to have little noise are restored once more;
             None restores all alike.
         each_talker: How each of several talkers is restored once more by itself; None leaves them alone.
+        second_pass: How one talker is restored once more, from halfway between the recording and the first
+            restoration; None restores once.
         precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
 
     Raises:
@@ -81,6 +83,7 @@ class RestorationModule(LightningModule):
         voices: TellVoices | None = None,
         little_noise: LittleNoise | None = None,
         each_talker: EachTalker | None = None,
+        second_pass: SecondPass | None = None,
         precision: str = "auto",
     ) -> None:
         super().__init__()
@@ -98,6 +101,7 @@ class RestorationModule(LightningModule):
                 voices,
                 little_noise,
                 each_talker,
+                second_pass,
             ),
             seed=seed,
             device="cpu",
