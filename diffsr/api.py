@@ -38,9 +38,9 @@ class Restorer:
         task: What is wrong with the recordings: `enhance` (noise), `dereverb` (a room), `denoise_dereverb`
             (both), `separate` (several talkers), `joint` (several talkers in a room with noise), `declip`
             (peaks cut off), `packet_loss` (gaps of zeros), `bandwidth` (no frequencies above a cut-off).
-        preset: `fast` (30 network calls), `default` (60) or `quality` (about 200); or the path of an
-            experiment (`experiments/enhance/default.yaml`), whose sampler and models are taken in place of
-            the task's.
+        preset: `fast` (30 network calls), `default` (60) or `quality` (about 200), in rooms half as many
+            again but for `fast`; or the path of an experiment (`experiments/enhance/default.yaml`), whose
+            sampler and models are taken in place of the task's.
         seed: Seed of the posterior samples; a recording gets the same result in any company.
         device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
         channels: `each` restores every channel, `mean` their average, a number that channel alone. Several
