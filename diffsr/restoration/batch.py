@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -131,8 +130,7 @@ def _solved_talker(
     solved = solve(waves, ids, prior, recipe, seed, n_samples, part_of(on_step, 0, n_parts, n_first))
     steps = part_of(on_step, n_first, n_parts, n_more)
     made, n_calls = passed_twice(solved, waves, ids, prior, recipe, second, seed, steps)
-    sums = [a + b for a, b in zip(solved.n_calls, n_calls, strict=True)]
-    return replace(solved, n_calls=sums), made
+    return solved.with_calls(n_calls), made
 
 
 def _solved_talkers(
@@ -156,8 +154,7 @@ def _solved_talkers(
     if each is not None:
         steps = part_of(on_step, SEARCH_PARTS, n_parts, n_more)
         made, n_calls = told_apart(made, solved, ids, prior, recipe, each, seed, steps)
-        sums = [a + b for a, b in zip(solved.n_calls, n_calls, strict=True)]
-        solved = replace(solved, n_calls=sums)
+        solved = solved.with_calls(n_calls)
     return solved, made
 
 

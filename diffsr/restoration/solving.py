@@ -63,6 +63,10 @@ class Solved:
         failed |= {some[place]: text for place, text in again.failed.items()}
         return Solved(x, n_calls, described, failed, scores)
 
+    def with_calls(self, n_calls: Sequence[int]) -> Solved:
+        """With further calls for each channel on top."""
+        return replace(self, n_calls=[a + b for a, b in zip(self.n_calls, n_calls, strict=True)])
+
     def and_more(self, more: Solved) -> Solved:
         """With further samples of the same channels; a channel has failed where both have."""
         described = {
