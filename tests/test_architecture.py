@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS: list[set[str]] = [
     {"errors", "typing", "signal", "io", "parse_errors"},
-    {"networks", "degradations", "likelihoods", "simulation", "evaluation", "baselines"},
+    {"networks", "degradations", "likelihoods", "noise", "simulation", "evaluation", "baselines"},
     {"diffusion", "speakers"},
     {"samplers"},
     {"recipes", "recipe_file", "restoration", "api", "files", "prepare", "report", "benchmark"},

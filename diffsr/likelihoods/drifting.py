@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffsr.errors import ConfigError
 from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
 from diffsr.signal.clicks import click_power
 from diffsr.signal.noise_floor import muted_frames, noise_floor
+from diffsr.signal.smoothing import mean_around, moving_mean
 
 
 class DriftingNoise(Likelihood):
@@ -20,6 +20,9 @@ class DriftingNoise(Likelihood):
     item; its restarts share it. It starts from the noise floor of the observation. Clicks, which are faster
     than any such rectangle, are found in the recording beforehand (`signal.clicks`) and added.
 
+    With a listener it starts from what that hears, and an update is a weighted mean of both logarithms: the
+    mode of v where what is heard is its prior, log-normal.
+
     Args:
         n_frames: Frames of a rectangle; 101 are 0.8 s at 16 kHz and a hop of 128.
         n_bins: Its bins.
@@ -28,9 +31,13 @@ class DriftingNoise(Likelihood):
         quantile: Of the power over time that it starts from.
         bias: By what the quantile of white noise lies below its mean.
         clicks: Whether there are clicks in v.
+        listener: Expects a noise power `[B, F, N]` of the power of recordings, with the same STFT, as
+            `diffsr.noise.Listening` does; None starts from the noise floor.
+        trust: Share of the listener in an update, 0 to 1.
 
     Raises:
-        ConfigError: `n_frames` or `n_bins` is no odd number from 1 on.
+        ConfigError: `n_frames` or `n_bins` is no odd number from 1 on, `trust` is outside 0..1, or the
+            listener has another STFT.
     """
 
     def __init__(
@@ -42,14 +49,26 @@ class DriftingNoise(Likelihood):
         quantile: float = 0.25,
         bias: float = 1.3,
         clicks: bool = True,
+        listener: nn.Module | None = None,
+        trust: float = 0.5,
     ) -> None:
         super().__init__(n_fft, hop_samples)
         for name, size in (("n_frames", n_frames), ("n_bins", n_bins)):
             if size < 1 or size % 2 == 0:
                 raise ConfigError(f"{name} of DriftingNoise is {size}; expected an odd number from 1 on.")
+        if not 0 <= trust <= 1:
+            raise ConfigError(f"trust of DriftingNoise is {trust:g}; expected 0 to 1.")
+        own, other = self.stft, getattr(listener, "stft", self.stft)
+        if (own.n_fft, own.hop_samples) != (other.n_fft, other.hop_samples):
+            raise ConfigError(
+                f"The listener of DriftingNoise hears n_fft {other.n_fft}, hop_samples {other.hop_samples}; "
+                f"expected those of the noise model, {own.n_fft} and {own.hop_samples}."
+            )
+        self.listener, self.trust = listener, trust
         self.n_frames, self.n_bins = n_frames, n_bins
         self.quantile, self.bias, self.clicks = quantile, bias, clicks
         self.power = torch.empty(0)  # of what drifts [B, F, N]
+        self.expected: Tensor | None = None  # by the listener [B, F, N]
         self.click_power: Tensor | float = 0.0  # [B, F, N]
         self.muted = torch.zeros((), dtype=torch.bool)  # frames of digital silence in noise [B, 1, N]
         self.item_of_row = torch.empty(0, dtype=torch.long)
@@ -59,7 +78,11 @@ class DriftingNoise(Likelihood):
         self.item_of_row = item_of_row
         power = mean_over_restarts(self.stft(y[:, 0]).abs().square(), item_of_row)
         self.muted = muted_frames(power)
-        start = noise_floor(power, quantile=self.quantile, bias=self.bias)
+        self.expected = None
+        if self.listener is None:
+            start = noise_floor(power, quantile=self.quantile, bias=self.bias)
+        else:
+            start = self.expected = self._listened(power, self.listener).clamp_min(FLOOR)
         self.power = start.masked_fill(self.muted, FLOOR).clamp_min(FLOOR)
         self.click_power = click_power(power) if self.clicks else 0.0
 
@@ -77,18 +100,25 @@ class DriftingNoise(Likelihood):
         extra = self.click_power + mean_over_restarts(by_row, self.item_of_row)
         left = mean_over_restarts(self.stft(residual[:, 0]), self.item_of_row)
         found = self._smooth(noise_posterior_power(left, self.power, extra))
+        if self.expected is not None:
+            found = found.clamp_min(FLOOR) ** (1 - self.trust) * self.expected**self.trust
         self.power = found.masked_fill(self.muted, FLOOR).clamp_min(FLOOR)
 
     def _smooth(self, power: Tensor) -> Tensor:
         """Mean over the rectangle around each bin, of the frames in it that are not muted."""
-        # One direction after the other: several times faster than both at once.
         if not bool(self.muted.any()):
-            return _moving_mean(_moving_mean(power, self.n_frames).mT, self.n_bins).mT
+            return mean_around(power, self.n_frames, self.n_bins)
         heard = (~self.muted).to(power)
-        total = _moving_mean(_moving_mean(power * heard, self.n_frames).mT, self.n_bins).mT
-        return total / _moving_mean(heard, self.n_frames).clamp_min(FLOOR)
+        total = mean_around(power * heard, self.n_frames, self.n_bins)
+        return total / moving_mean(heard, self.n_frames).clamp_min(FLOOR)
 
-
-def _moving_mean(power: Tensor, n: int) -> Tensor:
-    """Over `n` along the last dimension, of what there is at the ends, `[B, ..., N] -> [B, ..., N]`."""
-    return F.avg_pool1d(power, n, stride=1, padding=n // 2, count_include_pad=False)
+    def _listened(self, power: Tensor, listener: nn.Module) -> Tensor:
+        """What the listener expects, as slow as the model, of recordings without their muted frames."""
+        if not bool(self.muted.any()):
+            heard: Tensor = listener(power)
+            return self._smooth(heard)
+        found = torch.full_like(power, FLOOR)
+        for item, is_muted in enumerate(self.muted[:, 0]):
+            if not bool(is_muted.all()):
+                found[item, :, ~is_muted] = listener(power[[item]][..., ~is_muted])[0]
+        return self._smooth(found)

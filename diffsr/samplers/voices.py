@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from diffsr.errors import ConfigError
+from diffsr.io.network import SmallNetwork
 from diffsr.samplers.joining import Consensus, Joiner
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.ranking import Ranker
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.consistency import Segments, consistency, exchanged
-from diffsr.speakers.network import VoiceNetwork
 from diffsr.typing import Sources
 
 SHORTEST_S = 0.5
@@ -203,7 +203,7 @@ def check_segments(name: str, segment_s: float, hop_s: float) -> None:
         )
 
 
-def check_rate(network: VoiceNetwork, rate_hz: int) -> None:
+def check_rate(network: SmallNetwork, rate_hz: int) -> None:
     """Refuse an encoder or a tracker for another rate than the prior's.
 
     Raises:

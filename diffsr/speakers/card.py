@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from torch import nn
-
+from diffsr.io.network_card import network_card
 from diffsr.speakers.embedding import SpeakerEncoder
 from diffsr.speakers.tracking import VoiceTracker
 
@@ -22,7 +21,7 @@ def encoder_card(encoder: SpeakerEncoder, training: Mapping[str, str]) -> str:
         "its talker; cosines of embeddings compare talkers.",
     ]
     facts = {"Embedding": f"{encoder.embedding_dim} numbers, unit norm", **training}
-    return _card("Speaker encoder", what, encoder, encoder.rate_hz, facts)
+    return network_card("Speaker encoder", what, encoder, encoder.rate_hz, facts)
 
 
 def tracker_card(tracker: VoiceTracker, training: Mapping[str, str]) -> str:
@@ -37,25 +36,6 @@ def tracker_card(tracker: VoiceTracker, training: Mapping[str, str]) -> str:
         "voices have changed places.",
     ]
     hop_ms = 1000 * tracker.hop / tracker.rate_hz
-    return _card(
+    return network_card(
         "Voice tracker", what, tracker, tracker.rate_hz, {"Distance of times": f"{hop_ms:.0f} ms", **training}
-    )
-
-
-def _card(title: str, what: Sequence[str], model: nn.Module, rate_hz: int, facts: Mapping[str, str]) -> str:
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    table = {"Parameters": f"{n_parameters / 1e6:.2f} M", "Sampling rate": f"{rate_hz} Hz", **facts}
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            *what,
-            "",
-            "| | |",
-            "| --- | --- |",
-            *(f"| {name} | {text} |" for name, text in table.items()),
-            "",
-            "The licence of the training speech decides how these weights may be used.",
-            "",
-        ]
     )

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffsr.io.model_folder import ModelKind
+from diffsr.io.network import SmallNetwork
 from diffsr.speakers.features import RelativeLogMel, is_silent
-from diffsr.speakers.network import VoiceNetwork
 
 KIND = ModelKind(
     name="speaker encoder",
@@ -21,7 +21,7 @@ KIND = ModelKind(
 )
 
 
-class SpeakerEncoder(VoiceNetwork):
+class SpeakerEncoder(SmallNetwork):
     """Embedding of the voice in a recording, `[B, T] -> [B, E]`, of unit norm; cosines compare talkers.
 
     Relative log-mel features (without level and fixed equalisation), separable convolutions over time at 31

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffsr.io.model_folder import ModelKind
-from diffsr.speakers.network import VoiceNetwork
+from diffsr.io.network import SmallNetwork
 from diffsr.speakers.pair_bands import PairBands, relative_log
 
 KIND = ModelKind(
@@ -25,7 +25,7 @@ STACKED = 3
 """Frames of 16 ms that make one of the network."""
 
 
-class VoiceTracker(VoiceNetwork):
+class VoiceTracker(SmallNetwork):
     """Directions that turn round where two tracks exchange their voices, `[B, 2, M, N] -> [B, N // 3, E]`.
 
     Of every 48 ms of each track there is a token that knows both tracks there; tokens of all times and both

@@ -1,25 +1,13 @@
-"""What trainings on voices share: optimizer, learning rate, random numbers that a resume does not change."""
+"""What trainings on voices share."""
 
 from __future__ import annotations
 
-import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.optim.lr_scheduler import LambdaLR
-
 from diffsr.errors import DataError
-from diffsr.tasks.budget import budget_used
-from diffsr.tasks.learning_rate import learning_rate_factor
+from diffsr.tasks.small_network import SmallNetworkModule
 
 
-class VoiceModule(LightningModule):
-    """A training with AdamW, warm-up and a cosine over its budget (`trainer.max_steps` or `max_time`).
-
-    Args:
-        learning_rate: Peak learning rate of AdamW.
-        warmup: Share of the budget with a rising learning rate.
-        weight_decay: Of AdamW, for matrices.
-        seed: Seed of the disturbances; those of step i do not depend on how training was interrupted.
+class VoiceModule(SmallNetworkModule):
+    """A training on the voices of a corpus, see the base.
 
     Raises:
         DataError: The corpus names fewer than two talkers.
@@ -27,11 +15,6 @@ class VoiceModule(LightningModule):
 
     learner = "a network of voices learns from two or more"
     """For the message about a corpus without labels."""
-
-    def __init__(self, learning_rate: float, warmup: float, weight_decay: float, seed: int) -> None:
-        super().__init__()
-        self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
-        self.seed = seed
 
     def on_fit_start(self) -> None:
         """Make sure that there is somebody to tell apart."""
@@ -41,26 +24,3 @@ class VoiceModule(LightningModule):
                 f"The corpus names {len(names)} talkers; {self.learner}. Use a manifest with a column "
                 "'speaker', or a folder with a sub-folder for each talker."
             )
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW without decay of vectors, warm-up and cosine."""
-        groups = [
-            {"params": [p for p in self.parameters() if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in self.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
-        schedule = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(budget_used(self.trainer, step), self.warmup)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def step_rng(self, batch_idx: int) -> torch.Generator:
-        """Of each step, each batch that is accumulated in a step, and each device."""
-        part = batch_idx % self.trainer.accumulate_grad_batches
-        seed = ((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank) * 1_021 + part
-        return torch.Generator(self.device).manual_seed(seed)
-
-    def facts(self) -> dict[str, str]:
-        """About the training, for a card."""
-        speech = getattr(self.trainer.datamodule, "summary", "unknown")  # type: ignore[attr-defined]
-        return {"Training speech": speech, "Training": f"{self.trainer.global_step} steps"}

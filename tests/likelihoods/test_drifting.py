@@ -5,6 +5,7 @@ import torch
 
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise
+from diffsr.noise import NoiseListener
 
 
 def noise(n_items=1, n_samples=64_000, seed=0):
@@ -15,6 +16,14 @@ def started(y, **options):
     model = DriftingNoise(**options)
     model.reset(y, torch.arange(len(y)))
     return model
+
+
+class Listener(torch.nn.Module):
+    """Hears whatever a function says."""
+
+    def __init__(self, hear):
+        super().__init__()
+        self.forward = hear
 
 
 @pytest.mark.parametrize("wrong", [{"n_frames": 100}, {"n_bins": 0}])
@@ -104,3 +113,65 @@ def test_restarts_count_as_one_estimate_their_mean():
     model.update(torch.cat([y + error, y - error]), torch.zeros(1))
     alone.update(y, torch.zeros(1))
     torch.testing.assert_close(model.variance[0], alone.variance[0], rtol=1e-4, atol=1e-6)
+
+
+def test_it_starts_from_what_a_listener_expects():
+    y = noise(2)
+    heard = []
+
+    def hear(power):
+        heard.append(power)
+        return torch.full_like(power, 0.3)
+
+    model = started(y, clicks=False, listener=Listener(hear))
+    torch.testing.assert_close(model.variance, torch.full((2, 257, 501), 0.3))
+    torch.testing.assert_close(heard[0], model.stft(y[:, 0]).abs().square())
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.3, 1.0])
+def test_an_update_is_a_mean_of_both_logarithms(trust):
+    y, extra = noise(), torch.tensor(0.01)
+    model = started(
+        y, clicks=False, listener=Listener(lambda power: torch.full_like(power, 0.3)), trust=trust
+    )
+    alone = started(y, clicks=False)
+    alone.power = model.power.clone()  # the same start, and no listener after it
+    model.update(0.8 * y, extra)
+    alone.update(0.8 * y, extra)
+    expected = (1 - trust) * alone.power.log() + trust * torch.tensor(0.3).log()
+    torch.testing.assert_close(model.power.log(), expected)
+
+
+def test_a_listener_does_not_hear_muted_frames():
+    y = noise(2)
+    y[1, :, 20_000:40_000] = 0
+    frames = []
+
+    def hear(power):
+        frames.append(power.shape[-1])
+        assert (power.mean(1) > 0).all()
+        return power.mean(-1, keepdim=True).expand(power.shape)
+
+    model = started(y, clicks=False, listener=Listener(hear))
+    assert frames[0] == 501
+    assert 340 < frames[1] < 360
+    level = model.variance.mean(1) / model.stft.window_energy
+    assert level[1, 200] < 1e-9
+    torch.testing.assert_close(level[1, [50, 450]], torch.full((2,), 0.05**2), rtol=0.2, atol=0)
+
+
+def test_a_listener_is_forgotten_with_its_recording():
+    model = started(noise(2), listener=Listener(lambda power: torch.full_like(power, 0.3)))
+    model.reset(noise(1, 16_000), torch.zeros(1, dtype=torch.long))
+    assert model.expected is not None
+    assert model.expected.shape == (1, 257, 126)
+
+
+def test_trust_is_a_share():
+    with pytest.raises(ConfigError, match=r"trust of DriftingNoise is 1.5; expected 0 to 1"):
+        DriftingNoise(trust=1.5)
+
+
+def test_a_listener_of_another_stft_is_refused():
+    with pytest.raises(ConfigError, match="hears n_fft 256, hop_samples 64; expected .* 512 and 128"):
+        DriftingNoise(listener=NoiseListener(n_fft=256, hop_samples=64, width=8, depth=1))

@@ -1,4 +1,4 @@
-"""What networks of voices share: sizes that are checked, one sampling rate, and files."""
+"""What small networks that hear a recording share: sizes that are checked, one sampling rate, and files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffsr.errors import CheckpointError
 from diffsr.io.model_folder import ModelKind, build_model, write_model
 
 
-class VoiceNetwork(nn.Module):
+class SmallNetwork(nn.Module):
     """A small network for recordings of one rate.
 
     Args:
@@ -67,6 +67,6 @@ class VoiceNetwork(nn.Module):
         if rate_hz is not None and network.rate_hz != rate_hz:
             raise CheckpointError(
                 f"The {cls.kind.name} {source} is for {network.rate_hz} Hz, expected one for {rate_hz} Hz. "
-                "Train one at that rate (docs/speakers.md), or resample the speech."
+                f"Train one at that rate (experiments/{cls.kind.experiment}), or resample the speech."
             )
         return network
