@@ -8,14 +8,12 @@ from torch import Tensor, nn
 
 from diffsr.noise.listener import NoiseListener
 
-LISTENER = "noise-16k"
-
 
 class Listening(nn.Module):
     """Hears the noise in the power of recordings, `[B, F, N] -> [B, F, N]`, for `likelihoods.DriftingNoise`.
 
     Args:
-        listener: What `NoiseListener.from_pretrained` takes.
+        listener: What `NoiseListener.from_pretrained` takes; none ships.
 
     Attributes:
         stft: Of the powers.
@@ -24,7 +22,7 @@ class Listening(nn.Module):
         CheckpointError: The listener cannot be loaded.
     """
 
-    def __init__(self, listener: str | Path = LISTENER) -> None:
+    def __init__(self, listener: str | Path) -> None:
         super().__init__()
         self.network = NoiseListener.from_pretrained(listener)
         self.stft = self.network.stft

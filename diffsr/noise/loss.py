@@ -1,8 +1,7 @@
-"""What a noise listener is to learn: the level of noise as it drifts, and what is faster."""
+"""What a noise listener is to learn, and how far off it is."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.signal.smoothing import mean_around
@@ -16,16 +15,17 @@ MOST = 8.0
 
 
 def listening_loss(log_power: Tensor, noise: Tensor) -> Tensor:
-    """Itakura-Saito divergence of the fine powers, and error of the logarithm of the slow ones.
+    """Itakura-Saito divergence of what is heard from the power of noise, which is least at its expectation.
+
+    That is the likelihood of `N ~ CN(0, v)` but for a constant. Errors of logarithms as a loss give a lower
+    level, which takes away less of the noise (docs/enhancement.md).
 
     Args:
         log_power: As the listener has it, natural logarithm, `[B, F, N]`.
         noise: True noise power `[B, F, N]`.
     """
     ratio = (mean_around(noise, *FINE) + TINY).log() - log_power
-    fine = (ratio.clamp_max(MOST).exp() - ratio - 1).mean()
-    error = slow_error(log_power, noise)
-    return 0.3 * fine + 2 * F.huber_loss(error, error.new_zeros(error.shape), delta=2.0)
+    return (ratio.clamp_max(MOST).exp() - ratio - 1).mean()
 
 
 def slow_error(log_power: Tensor, noise: Tensor) -> Tensor:

@@ -63,7 +63,9 @@ class ListenerModule(SmallNetworkModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Hear noise that is the same at every validation."""
         power, noise = self._noisy(batch["wave"], torch.Generator(self.device).manual_seed(batch_idx))
-        self._squares.append(slow_error(self.listener.log_power(power), noise).square().mean((1, 2)))
+        heard = self.listener.log_power(power)
+        self._squares.append(slow_error(heard, noise).square().mean((1, 2)))
+        self.log("valid/loss", listening_loss(heard, noise), batch_size=len(power), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """RMS error of the drifting level in dB."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffsr.errors import CheckpointError
-from diffsr.noise import NoiseListener
+from diffsr.noise import Listening, NoiseListener
 from diffsr.noise.listener import OVERLAP_FRAMES, WINDOW_FRAMES
 from diffsr.noise.loss import listening_loss, slow_error
 
@@ -61,6 +61,9 @@ def test_files(listener, tmp_path):
     listener.save_pretrained(tmp_path / "one")
     loaded = NoiseListener.from_pretrained(tmp_path / "one", rate_hz=16_000)
     torch.testing.assert_close(loaded(powers(40)), listener(powers(40)))
+    listening = Listening(tmp_path / "one")
+    torch.testing.assert_close(listening(powers(40)), listener(powers(40)))
+    assert listening.stft.n_fft == 64
     with pytest.raises(CheckpointError, match="for 16000 Hz, expected one for 8000 Hz"):
         NoiseListener.from_pretrained(tmp_path / "one", rate_hz=8_000)
     with pytest.raises(CheckpointError, match="No noise listener at"):
@@ -78,6 +81,14 @@ def test_the_loss_is_least_at_the_truth():
     torch.testing.assert_close(least, torch.tensor(0.0), atol=1e-5, rtol=0)
     assert listening_loss(noise.log() + 0.5, noise) > 0.1
     assert listening_loss(noise.log() - 0.5, noise) > 0.1
+
+
+def test_what_is_least_is_the_expected_power():
+    """Not the expected logarithm: of noise that is loud in every second stretch, the mean of both powers."""
+    noise = torch.tensor([0.1, 1.9]).repeat_interleave(50).repeat(4).expand(1, 33, 400)
+    levels = torch.linspace(0.2, 1.8, 33)
+    losses = [float(listening_loss(torch.full_like(noise, float(level)).log(), noise)) for level in levels]
+    assert float(levels[losses.index(min(losses))]) == pytest.approx(1.0, abs=0.051)
 
 
 def test_the_slow_error_is_that_of_the_drifting_level():
