@@ -20,7 +20,7 @@ from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration
 from diffsr.restoration.arrays import as_rate, as_wave, is_whole
 from diffsr.restoration.batch import batches, restore_batch
-from diffsr.restoration.choice import check_choice, choose_recipe
+from diffsr.restoration.choice import check_choice, check_networks, choose_recipe
 from diffsr.restoration.solving import part_of
 from diffsr.samplers.annealed import OnStep
 
@@ -100,6 +100,7 @@ class Restorer:
         self.keeps_samples = n_samples is not None and n_samples > 1
         self._asked = n_samples
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
+        check_networks(self.recipe, self.prior.rate_hz)
         if self.n_samples < 1:
             raise ConfigError(f"n_samples of the recipe is {self.n_samples}; expected 1 or more.")
         self.to(device)
@@ -110,7 +111,12 @@ class Restorer:
         return self._asked or self.recipe.n_samples
 
     def use(self, recipe: Recipe) -> Restorer:
-        """Take another recipe from now on, on the device of the one before."""
+        """Take another recipe from now on, on the device of the one before.
+
+        Raises:
+            ConfigError: It has a network for another rate.
+        """
+        check_networks(recipe, self.prior.rate_hz)
         self.recipe = recipe
         move_to(self.device, *recipe.modules())
         return self

@@ -83,7 +83,7 @@ def random_power(
     """Powers v of noises, `[n, F, N]`, of mean 1 but for their floors."""
     total = torch.zeros(n, n_bins, n_frames, device=rng.device)
     for part in range(PARTS):
-        colour, glides = random_spectra_db(n, n_bins, n_frames, rate_hz, rng)
+        colour, glides = random_spectra_db(n, n_bins, rate_hz, rng)
         course = random_courses_db(n, n_frames, rate_hz / hop_samples, rng)
         power = (TO_POWER * (colour[:, :, None] + course[:, None])).exp()
         if bool(glides.any()):

@@ -12,9 +12,7 @@ BANDS = 6
 FAR_BELOW_DB = -60.0
 
 
-def random_spectra_db(
-    n: int, n_bins: int, n_frames: int, rate_hz: int, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def random_spectra_db(n: int, n_bins: int, rate_hz: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Spectra that last, `[n, F]`, and which of them glide instead, `[n]`: `gliding_db` draws those.
 
     Half are coloured, a quarter has bands, a quarter is to glide.

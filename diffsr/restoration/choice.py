@@ -9,8 +9,10 @@ from diffsr import recipes
 from diffsr.degradations import read_response
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import probe
+from diffsr.io.network import SmallNetwork
 from diffsr.recipe_file import is_recipe_file, load_recipe
 from diffsr.recipes import Recipe
+from diffsr.samplers.voices import check_rate
 
 INFORMED_TASK = "dereverb"
 
@@ -98,3 +100,15 @@ def for_talkers(recipe: Recipe, task: str, preset: str | Path, talkers: int | No
             "(--talkers on the command line)."
         )
     return recipe if talkers is None else replace(recipe, n_sources=talkers)
+
+
+def check_networks(recipe: Recipe, rate_hz: int) -> None:
+    """Refuse a noise model that listens at another rate than the prior's.
+
+    Raises:
+        ConfigError: It does.
+    """
+    for model in recipe.modules():
+        for network in model.modules():
+            if isinstance(network, SmallNetwork):
+                check_rate(network, rate_hz)

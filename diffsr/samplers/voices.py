@@ -204,7 +204,7 @@ def check_segments(name: str, segment_s: float, hop_s: float) -> None:
 
 
 def check_rate(network: SmallNetwork, rate_hz: int) -> None:
-    """Refuse an encoder or a tracker for another rate than the prior's.
+    """Refuse an encoder, a tracker or a listener for another rate than the prior's.
 
     Raises:
         ConfigError: It is for another one.
