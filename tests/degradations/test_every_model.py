@@ -174,9 +174,9 @@ def test_restarts_of_an_item_share_its_parameters():
     x = noise(1, 1, T).expand(6, -1, -1)
     model.reset(torch.zeros(6, 1, T), 1)
     y = model(x)
-    assert torch.equal(y[0], y[2])
-    assert torch.equal(y[3], y[5])
-    assert not torch.equal(y[2], y[3])
+    torch.testing.assert_close(y[0], y[2])  # transforms of some CPUs round the rows of a batch differently
+    torch.testing.assert_close(y[3], y[5])
+    assert not torch.allclose(y[2], y[3])
 
 
 def test_a_chain_is_its_parts_one_after_the_other():

@@ -46,8 +46,8 @@ LOGGED = {"fit": {"valid/loss"}, "test": {f"test/{metric}" for metric in DEFAULT
 
 
 def verb_of(path: Path) -> str:
-    """Priors and encoders are trained, recordings restored, and what has references is tested."""
-    if path.parent.name in {"prior", "speakers"}:
+    """Priors, encoders and listeners are trained, recordings restored, and what has references is tested."""
+    if path.parent.name in {"prior", "speakers", "noise"}:
         return "fit"
     data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["class_path"]
     return "predict" if data == "data_modules.Folder" else "test"
@@ -163,6 +163,7 @@ def test_sweep_values_are_accepted(path: Path) -> None:
 NETWORK = "--model.init_args.prior.init_args.network.init_args"
 ENCODER = "--model.init_args.encoder.init_args"
 TRACKER = "--model.init_args.tracker.init_args"
+LISTENER = "--model.init_args.listener.init_args"
 REFERENCE = "--data.init_args.reference_s=0.512"
 SMALL_NETWORK = {
     "diffsr.networks.TFTransformer": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1"),
@@ -170,6 +171,7 @@ SMALL_NETWORK = {
     "diffsr.networks.TFDualPath": (f"{NETWORK}.width=16", f"{NETWORK}.depth=1", f"{NETWORK}.heads=1"),
     "diffsr.speakers.SpeakerEncoder": (f"{ENCODER}.width=16", f"{ENCODER}.depth=1", REFERENCE),
     "diffsr.speakers.VoiceTracker": (f"{TRACKER}.width=16", f"{TRACKER}.depth=1"),
+    "diffsr.noise.NoiseListener": (f"{LISTENER}.width=16", f"{LISTENER}.depth=1"),
 }
 SMALL = {
     "fit": (
@@ -221,8 +223,8 @@ def few_steps(model: dict) -> str:
 
 
 def part_to_train(model: dict) -> str:
-    """Class of the network of a prior, of a speaker encoder, or of a voice tracker."""
-    for name in ("encoder", "tracker"):
+    """Class of the network of a prior, or of a speaker encoder, a voice tracker, a noise listener."""
+    for name in ("encoder", "tracker", "listener"):
         if name in model:
             return model[name]["class_path"]
     return model["prior"]["init_args"]["network"]["class_path"]
