@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from diffsr.errors import CheckpointError
 from diffsr.noise import ImaginedNoise, NoiseListener
 from diffsr.noise.card import listener_card
 from diffsr.noise.loss import listening_loss, slow_error
@@ -50,7 +48,7 @@ class ListenerModule(SmallNetworkModule):
         super().__init__(learning_rate, warmup, weight_decay, seed)
         self.listener, self.noise = listener, noise or ImaginedNoise()
         if start is not None:
-            self._start_from(start)
+            self.start_from(start)
         self._squares: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -76,27 +74,16 @@ class ListenerModule(SmallNetworkModule):
         level_db = DB * squares.mean().sqrt()
         self.log("valid/level_error_db", level_db, batch_size=len(squares), sync_dist=True)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Store the configuration of the listener, so that the checkpoint loads without its YAML."""
-        checkpoint["diffsr_noise_listener"] = self.listener.config
+    @property
+    def network(self) -> NoiseListener:
+        """See the base."""
+        return self.listener
 
-    def on_fit_end(self) -> None:
-        """Write `<run>/listener/`; by now the averaged weights are in place."""
-        trainer = self.trainer
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            folder = Path(trainer.default_root_dir) / "listener"
-            self.listener.save_pretrained(folder, listener_card(self.listener, self.facts()))
+    def card(self) -> str:
+        """See the base."""
+        return listener_card(self.listener, self.facts())
 
     def _noisy(self, wave: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Powers of noisy speech and of its noise; in single precision, as powers span more than bfloat16."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.noise(wave.float(), self.listener.stft, self.listener.rate_hz, rng)
-
-    def _start_from(self, source: str) -> None:
-        start = NoiseListener.from_pretrained(source)
-        if start.config != self.listener.config:
-            raise CheckpointError(
-                f"The listener {source} has {start.config}, and the one to train {self.listener.config}. "
-                "Train one of the same sizes, or leave out `start`."
-            )
-        self.listener.load_state_dict(start.state_dict())

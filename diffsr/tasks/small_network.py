@@ -1,18 +1,24 @@
-"""What trainings of small networks share: optimizer, learning rate, random numbers that a resume keeps."""
+"""What trainings of small networks share: optimizer, learning rate, random numbers, files."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
+from diffsr.errors import CheckpointError
+from diffsr.io.network import SmallNetwork
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.learning_rate import learning_rate_factor
 
 
 class SmallNetworkModule(LightningModule):
     """A training with AdamW, warm-up and a cosine over its budget (`trainer.max_steps` or `max_time`).
+
+    A subclass has the network as an attribute whose name is the prefix of its kind, such as `encoder`.
 
     Args:
         learning_rate: Peak learning rate of AdamW.
@@ -25,6 +31,40 @@ class SmallNetworkModule(LightningModule):
         super().__init__()
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self.seed = seed
+
+    @property
+    def network(self) -> SmallNetwork:
+        """What is trained."""
+        raise NotImplementedError
+
+    def card(self) -> str:
+        """Of the trained network."""
+        raise NotImplementedError
+
+    def start_from(self, source: str) -> None:
+        """Take the weights of another network of the same kind: a name that ships, a folder or a checkpoint.
+
+        Raises:
+            CheckpointError: There is none, or it has other sizes.
+        """
+        start = type(self.network).from_pretrained(source)
+        if start.config != self.network.config:
+            raise CheckpointError(
+                f"The {self.network.kind.name} {source} has {start.config}, and the one to train "
+                f"{self.network.config}. Train one of the same sizes, or leave out `start`."
+            )
+        self.network.load_state_dict(start.state_dict())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Store the configuration of the network, so that the checkpoint loads without its YAML."""
+        checkpoint[self.network.kind.checkpoint_key] = self.network.config
+
+    def on_fit_end(self) -> None:
+        """Write the network, such as `<run>/encoder/`; by now the averaged weights are in place."""
+        trainer = self.trainer
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            folder = Path(trainer.default_root_dir) / self.network.kind.prefix.removesuffix(".")
+            self.network.save_pretrained(folder, self.card())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, warm-up and cosine."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -87,16 +85,14 @@ class SpeakerModule(VoiceModule):
         error = equal_error_rate((first @ second.T).flatten().float(), same.flatten())
         self.log("valid/equal_error_rate", error, batch_size=max(1, len(talker)), sync_dist=True)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Store the configuration of the encoder, so that the checkpoint loads without its YAML."""
-        checkpoint["diffsr_speaker_encoder"] = self.encoder.config
+    @property
+    def network(self) -> SpeakerEncoder:
+        """See the base."""
+        return self.encoder
 
-    def on_fit_end(self) -> None:
-        """Write `<run>/encoder/`; by now the averaged weights are in place."""
-        trainer = self.trainer
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            folder = Path(trainer.default_root_dir) / "encoder"
-            self.encoder.save_pretrained(folder, encoder_card(self.encoder, self.facts()))
+    def card(self) -> str:
+        """See the base."""
+        return encoder_card(self.encoder, self.facts())
 
     def _another(self, wave: Tensor, speed: Tensor, rng: torch.Generator) -> Tensor:
         """Another recording of each wave, played at its speed, `[B, T] -> [B, T / max(SPEEDS)]`."""

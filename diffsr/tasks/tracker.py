@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from diffsr.errors import CheckpointError, ConfigError
+from diffsr.errors import ConfigError
 from diffsr.speakers.card import tracker_card
 from diffsr.speakers.consistency import turned
 from diffsr.speakers.exchanges import Exchanges, Plan, make_plan
@@ -65,7 +63,7 @@ class TrackerModule(VoiceModule):
                 f"{tracker.rate_hz} Hz. Use a prior of the same rate, or none."
             )
         if start is not None:
-            self._start_from(start)
+            self.start_from(start)
         self._wrong: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
@@ -102,16 +100,14 @@ class TrackerModule(VoiceModule):
         for name, share in (("wrong_share", found), ("wrong_share_before", given)):
             self.log(f"valid/{name}", share.mean(), batch_size=len(share), sync_dist=True)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Store the configuration of the tracker, so that the checkpoint loads without its YAML."""
-        checkpoint["diffsr_voice_tracker"] = self.tracker.config
+    @property
+    def network(self) -> VoiceTracker:
+        """See the base."""
+        return self.tracker
 
-    def on_fit_end(self) -> None:
-        """Write `<run>/tracker/`; by now the averaged weights are in place."""
-        trainer = self.trainer
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            folder = Path(trainer.default_root_dir) / "tracker"
-            self.tracker.save_pretrained(folder, tracker_card(self.tracker, self.facts()))
+    def card(self) -> str:
+        """See the base."""
+        return tracker_card(self.tracker, self.facts())
 
     def _draw(self, batch: dict[str, Tensor], rng: torch.Generator) -> tuple[Tensor, Plan] | None:
         """Powers of the tracks of each crop and the next one, of another talker, and what is true of them."""
@@ -130,15 +126,6 @@ class TrackerModule(VoiceModule):
                 waves = _paired(batch["wave"], rows[:count])
                 tracks[:count] = self.redrawing(waves, plan.first(count), bands, rng)
             return plan.finish(tracks), plan
-
-    def _start_from(self, source: str) -> None:
-        start = VoiceTracker.from_pretrained(source)
-        if start.config != self.tracker.config:
-            raise CheckpointError(
-                f"The tracker {source} has {start.config}, and the one to train {self.tracker.config}. "
-                "Train one of the same sizes, or leave out `start`."
-            )
-        self.tracker.load_state_dict(start.state_dict())
 
 
 def _paired(voices: Tensor, rows: Tensor) -> Tensor:
