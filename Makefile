@@ -29,6 +29,7 @@ TRACK =
 SYSTEM =
 PRESET =
 SWEEP = prior
+WORKERS = logical
 ARGS =
 
 VENV := .venv
@@ -61,6 +62,7 @@ help:  ## Show this text
 	@echo "  PRESET    benchmark: fast, default or quality, of a task"
 	@echo "  SWEEP     sweep: experiments/sweep/SWEEP.yaml"
 	@echo "  ARGS      anything else, handed on: ARGS=\"--trainer.max_steps=50\""
+	@echo "  WORKERS   test, test-all: processes that share the tests (logical: one for each core; 0: none but pytest's)"
 	@echo "  PYTHON    setup: the Python that .venv is made from (python3)"
 	@echo "  UV        setup: UV=1 installs with uv instead of pip"
 	@echo ""
@@ -184,13 +186,16 @@ sweep: $(STAMP)  ## Register the sweep SWEEP with Weights & Biases (needs an acc
 
 ##@ Checks
 
+# Each process computes with one thread (tests/conftest.py), and needs about a gigabyte.
+pytest = $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
 .PHONY: test
 test: $(STAMP)  ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest -q -m 'not slow' --durations=10 $(ARGS)
+	$(pytest) -m 'not slow' --durations=10 $(ARGS)
 
 .PHONY: test-all
 test-all: $(STAMP)  ## Run all tests, the slow ones included
-	$(BIN)/python -m pytest -q --durations=20 $(ARGS)
+	$(pytest) --durations=20 $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style and formatting
