@@ -51,7 +51,7 @@ from diffsr.samplers import (
 )
 from diffsr.samplers.guidance import Guidance
 from diffsr.samplers.joining import Joiner
-from diffsr.samplers.ranking import mean_agreement_db
+from diffsr.samplers.ranking import mean_agreement_db, nearness_db
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments" / "separate"
 
@@ -63,6 +63,7 @@ COLUMNS = (
     "best",
     "agreement",
     "voices",
+    "nearness",
     "**joined**",
     "median",
     "worse",
@@ -264,10 +265,13 @@ def digest(recipe: Recipe, options: argparse.Namespace) -> str:
     return hashlib.sha1(json.dumps(told).encode()).hexdigest()[:8]
 
 
-def ranks(restarts: Tensor, voices: OneVoice) -> dict[str, int]:
-    """The restart that each ranker chooses."""
-    heard = voices.scores(restarts)
-    return {"voices": int(heard.argmax()), "agreement": int(mean_agreement_db(restarts).argmax())}
+def ranks(restarts: Tensor, heard: Tensor, joined: Tensor) -> dict[str, int]:
+    """The restart that each ranker chooses, from the scores of its voices and what was made of all."""
+    return {
+        "voices": int(heard.argmax()),
+        "agreement": int(mean_agreement_db(restarts).argmax()),
+        "nearness": int(nearness_db(restarts, joined).argmax()),
+    }
 
 
 def main() -> None:
@@ -324,8 +328,9 @@ def scores_of(
     scored = [score_item(one, reference, 16000, mixture, METRICS) for one in restarts]
     before = scored[0].input["si_sdr_db"]
     gains = [row.output["si_sdr_db"] - before for row in scored]
-    chosen = ranks(restarts, voices)
-    joined = joiner(restarts, voices.scores(restarts), 16000)
+    heard = voices.scores(restarts)
+    joined = joiner(restarts, heard, 16000)
+    chosen = ranks(restarts, heard, joined)
     result = score_item(joined, reference, 16000, mixture, METRICS)
     pieces = {name: result.output[name] - before for name in PIECES}
     pieces["swaps"] = result.output["swaps_per_min"]
@@ -335,10 +340,14 @@ def scores_of(
     return {"all": float(np.mean(gains)), "best": max(gains), **found, **pieces}
 
 
+RANKED = ("all", "best", "agreement", "voices", "nearness", "joined")
+"""Of all restarts, the best one, those that are chosen, and what is made of all."""
+
+
 def line(way: str, rows: list[dict[str, float]]) -> str:
     mean = {name: np.nanmean([row[name] for row in rows]) for name in rows[0]}
     result = np.array([row["joined"] for row in rows])
-    shown = [mean[name] for name in ("all", "best", "agreement", "voices", "joined")] + [np.median(result)]
+    shown = [mean[name] for name in RANKED] + [np.median(result)]
     pieces = [f"{mean[name]:.1f}" for name in PIECES]
     figures = [f"{value:.1f}" for value in shown] + [f"{np.mean(result < 0):.0%}"]
     return "| " + " | ".join([way, *figures, *pieces, f"{mean['estoi']:.3f}", f"{mean['swaps']:.1f}"]) + " |"

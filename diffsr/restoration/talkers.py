@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffsr.samplers.ranking import best_restart, confidence, in_order_of
+from diffsr.samplers.ranking import best_restart, confidence, in_order_of, nearness_db
 from diffsr.signal.levels import active_rms, db
 
 
@@ -22,7 +22,9 @@ class Talkers:
         residual: The recording less the sum of the talkers `[T]`, of the kind of the recording: noise, room,
             and what lies above the band of the prior.
         scores: Of each restart by the ranker of the recipe; larger is better, None where there is none.
-        chosen: Place of the restart that ranks first.
+        nearness_db: SI-SDR in dB of each restart with the result, where that is made of all of them; None for
+            a restart that was lost.
+        chosen: Place of the best restart: the nearest to what was made of all, else that of the best score.
         joined: Whether the result is made of all restarts; else it is the chosen one.
         confidence: How much the restarts agree on who is who, 0 to 1, see `samplers.ranking.confidence`;
             None for a single one.
@@ -32,6 +34,7 @@ class Talkers:
 
     residual: Any
     scores: Sequence[float | None]
+    nearness_db: Sequence[float | None] | None
     chosen: int
     joined: bool
     confidence: float | None
@@ -55,14 +58,18 @@ class Talkers:
             scores: Of each restart.
             wave: The recording.
             rate_hz: Its rate.
-            made: What was made of the restarts `[S, T]`; None takes the one that ranks first.
+            made: What was made of the restarts `[S, T]`; None takes the one of the best score.
             is_joined: Whether it was made of all of them.
 
         Returns:
             What is known, the result `[S, T]`, and the restarts; all with the talkers in the order of the
             chosen one.
         """
-        chosen = best_restart(scores)
+        near = None
+        if made is not None and is_joined:
+            is_lost = torch.tensor(scores) == -math.inf
+            near = nearness_db(restarts, made).cpu().masked_fill(is_lost, -math.inf).tolist()
+        chosen = best_restart(scores if near is None else near)
         ordered = in_order_of(restarts, chosen)
         result = ordered[chosen]
         if made is not None:
@@ -72,6 +79,7 @@ class Talkers:
         found = cls(
             wave - result.sum(0),
             [_number(score) for score in scores],
+            None if near is None else [_number(value) for value in near],
             chosen,
             is_joined,
             _number(confidence(ordered, chosen)),
@@ -92,6 +100,7 @@ class Talkers:
             "chosen_restart": self.chosen + 1,
             "joined": self.joined,
             "scores": list(self.scores),
+            "nearness_db": None if self.nearness_db is None else list(self.nearness_db),
             "level_db": list(self.levels_db),
             "gain_db": list(self.gains_db),
         }

@@ -51,10 +51,17 @@ def mean_agreement_db(restarts: Tensor) -> Tensor:
     pairs = torch.zeros(n, n, dtype=torch.float64)
     for a in range(n):
         for b in range(a):
-            ordered = restarts[a][list(best_assignment(restarts[a], restarts[b]))]
-            own = pairwise_si_sdr_db(ordered, restarts[b]).diagonal()
-            pairs[a, b] = pairs[b, a] = _limited(own).mean()
+            pairs[a, b] = pairs[b, a] = _agreement_db(restarts[a], restarts[b])
     return (pairs.sum(1) / (n - 1) if n > 1 else torch.full((1,), math.nan)).float()
+
+
+def nearness_db(restarts: Tensor, made: Tensor) -> Tensor:
+    """Mean SI-SDR of restarts `[R, S, T]` with what was made of all of them `[S, T]`, in dB, `[R]`.
+
+    Each after the best order of its talkers. Where a mean is better than most of its parts, the part next to
+    it is among the better ones (docs/separation.md, "Ranking").
+    """
+    return torch.stack([_agreement_db(one, made) for one in restarts])
 
 
 def best_restart(scores: Sequence[float]) -> int:
@@ -85,6 +92,12 @@ def confidence(restarts: Tensor, chosen: int) -> float | None:
         return None
     margins = [_margin(pairwise_si_sdr_db(restarts[k], restarts[chosen])) for k in others]
     return min(max(sum(margins) / len(margins), 0.0), 1.0)
+
+
+def _agreement_db(one: Tensor, other: Tensor) -> Tensor:
+    """Mean SI-SDR of the talkers `[S, T]` with those of another restart, in the best order."""
+    ordered = one[list(best_assignment(one, other))]
+    return _limited(pairwise_si_sdr_db(ordered, other).diagonal()).mean()
 
 
 def _margin(si_sdr_db: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -141,13 +142,33 @@ def test_a_wave_for_each_talker_and_the_rest(tiny_prior, make_speech, task, n_ta
     assert done.talkers.joined
     torch.testing.assert_close(done.wave.sum(0) + done.talkers.residual, y.mean(0), rtol=0, atol=1e-6)
     assert 0 <= done.talkers.confidence <= 1
-    assert done.talkers.scores[done.talkers.chosen] == max(done.talkers.scores)
+    near = done.talkers.nearness_db
+    assert len(near) == len(done.talkers.scores) == 4
+    assert near[done.talkers.chosen] == max(near)
 
 
 def test_without_a_joiner_the_best_restart_is_the_result(tiny_prior, mixture):
     done = Restorer(tiny_prior, recipe=recipe(n_samples=3)).restore(mixture, 16000)
     assert not done.talkers.joined
+    assert done.talkers.nearness_db is None
+    assert done.talkers.scores[done.talkers.chosen] == max(done.talkers.scores)
     assert torch.equal(done.samples[done.talkers.chosen], done.wave)
+
+
+def test_of_joined_restarts_the_nearest_to_the_result_is_the_best():
+    true = low_and_high()
+    noise = torch.randn(4, 2, true.shape[-1], generator=torch.Generator().manual_seed(6))
+    restarts = true + 0.3 * SD * torch.tensor([3.0, 1.0, 0.0, 2.0])[:, None, None] * noise
+    restarts[1] = restarts[1].flip(0)
+    scores = [2.0, 1.0, -math.inf, 1.5]  # the third one was lost
+    talkers, result, ordered = Talkers.of(restarts, scores, true.sum(0), 16000, true, is_joined=True)
+    assert talkers.chosen == 1
+    assert talkers.nearness_db[2] is None
+    assert talkers.nearness_db[1] > talkers.nearness_db[3] > talkers.nearness_db[0]
+    torch.testing.assert_close(result, true.flip(0))  # in the order of the chosen one
+    assert torch.equal(ordered[1], restarts[1])
+    chosen = Talkers.of(restarts, scores, true.sum(0), 16000, true)[0]  # made of one of them
+    assert (chosen.chosen, chosen.nearness_db) == (0, None)
 
 
 def test_restarts_are_joined_in_the_order_of_the_best(tiny_prior, mixture):

@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from diffsr.samplers import Agreement
-from diffsr.samplers.ranking import best_restart, confidence, in_order_of, mean_agreement_db
+from diffsr.samplers.ranking import (
+    best_restart,
+    confidence,
+    in_order_of,
+    mean_agreement_db,
+    nearness_db,
+)
 
 N_SAMPLES = 4000
 
@@ -65,6 +71,14 @@ def test_single_restarts_and_silence():
     found = mean_agreement_db(quiet)
     assert bool(found.isfinite().all())
     assert int(found.argmin()) == 2
+
+
+def test_nearness_knows_no_order_and_no_level():
+    true = voices(2)
+    near = nearness_db(torch.stack([2 * true.flip(0), true + true.roll(500, -1), voices(2, 7)]), true)
+    assert float(near[0]) == 60.0  # the same
+    assert float(near[0]) > float(near[1]) > float(near[2])
+    assert float(near[1]) == pytest.approx(0.0, abs=1.0)  # as much of something else
 
 
 def test_the_best_restart():
