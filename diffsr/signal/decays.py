@@ -45,7 +45,7 @@ def updated_weights(weights: Tensor, parts: Tensor, target: Tensor, power: Tenso
     """
     slopes = torch.stack([target / power.square(), power.reciprocal()], -1)
     sums = [part.transpose(0, 1) @ slope for part, slope in zip(parts, slopes, strict=True)]
-    up, down = _in_bands(torch.stack(sums).permute(3, 0, 2, 1))
+    up, down = in_bands(torch.stack(sums).permute(3, 0, 2, 1))
     return (weights * (up / down.clamp_min(TINY)).sqrt()).clamp_min(1e-12)
 
 
@@ -63,7 +63,7 @@ def n_bands(n_bins: int) -> int:
     return -(-n_bins // BINS_PER_BAND)
 
 
-def _in_bands(values: Tensor) -> Tensor:
-    """`[..., F] -> [..., bands]`."""
+def in_bands(values: Tensor) -> Tensor:
+    """Sums of bins over bands, `[..., F] -> [..., bands]`."""
     padded = F.pad(values, (0, -values.shape[-1] % BINS_PER_BAND))
     return padded.unflatten(-1, (-1, BINS_PER_BAND)).sum(-1)

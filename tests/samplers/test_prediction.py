@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffsr.degradations import BlindRoom, Chain, Gain, LatePrediction, Mixing
+from diffsr.degradations.decay_fit import shared_times_s
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.evaluation.metrics import si_sdr_db
@@ -127,6 +128,40 @@ def test_decays_are_measured_on_the_dry_speech_whatever_its_phases(dry, rt60_s):
     assert float(described["rt60_s"].median()) == pytest.approx(rt60_s, rel=0.25)
     assert not described["rt60_at_limit"].any()
     assert float(described["room_level_db"].median()) == pytest.approx(20 * torch.tensor(5.0).log10(), abs=4)
+
+
+@pytest.mark.parametrize("rt60_s", [0.3, 0.6])
+def test_bands_that_noise_hides_take_over_what_the_others_say(dry, rt60_s):
+    """Noise that falls with frequency, and is taken to be 2 dB quieter than it is."""
+    clean = in_room(dry, rt60_s)
+    n_samples = clean.shape[-1]
+    white = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    noise = torch.fft.irfft(
+        torch.fft.rfft(white) * torch.linspace(2, 0.05, n_samples // 2 + 1) ** 2, n=n_samples
+    )
+    noise *= 0.01 / noise.std()
+    room = LatePrediction()
+    room.reset(clean + noise, 1)
+    stft = room.decays.stft
+    power = 0.6 * stft(noise[0]).abs().square().mean(-1, keepdim=True) / stft.window_energy
+    for _ in range(2):
+        room.measure(dry, 40, power)
+    found = room.describe()["rt60_s"]
+    assert float(found.min()) > 0.75 * rt60_s
+    assert float(found.max()) < 1.3 * rt60_s
+    audible = room.decays.audible
+    assert float(audible.min()) < 0.7 < 0.9 < float(audible.max())
+
+
+def test_times_are_shared_where_there_is_noise_alone():
+    times_s = torch.tensor([[0.4, 0.5, 2.5], [0.4, 0.5, 2.5]])
+    audible = torch.tensor([[1.0, 1.0, 1.0], [0.9, 0.9, 0.0]])
+    without, within = shared_times_s(times_s, audible)
+    torch.testing.assert_close(without, times_s[0])
+    assert 0.4 < float(within[0]) < float(within[1]) < 0.5
+    assert float(within[2]) == pytest.approx((0.4 * 0.5) ** 0.5, rel=0.02)  # nothing of its own
+    nowhere = shared_times_s(times_s, torch.zeros(2, 3))
+    assert bool(nowhere.isfinite().all())
 
 
 def test_a_room_longer_than_the_model_is_flagged(dry):
