@@ -30,6 +30,10 @@ PLAIN = {
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
 RESTORING = ("restore", "predict", "benchmark")
+CONTINUING = ("fit", "predict", "restore", "sample", "benchmark")
+"""What was stopped goes on when the same command is given again; so it does with `validate --output`
+and `prepare` but for `STARTING_OVER`."""
+STARTING_OVER = ("checkpoint", "calibration")
 CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 """Environment of PyTorch on CPUs for `RESTORING`, read at the first product of matrices: how many are kept
 compiled. By default that is a thousand of each, 0.6 MB for every shape in bfloat16, and recordings of other
@@ -57,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"diffsr: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "\ndiffsr: stopped. What was written is kept; the same command again continues.", file=sys.stderr
-        )
+        print(f"\ndiffsr: stopped. What was written is kept{_way_on(arguments)}.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left (`diffsr ... | head`)
         with contextlib.suppress(OSError, ValueError):
@@ -93,6 +95,22 @@ def _dispatch(arguments: list[str]) -> int:
     near = difflib.get_close_matches(verb, [*LIGHTNING, *PLAIN], n=1)
     hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {', '.join([*LIGHTNING, *PLAIN])}."
     raise DiffsrError(f"unknown verb {verb!r}. {hint} See `diffsr --help`.")
+
+
+def _way_on(arguments: list[str]) -> str:
+    """How a command that was stopped continues; nothing where it starts from the beginning."""
+    verb, *options = arguments or [""]
+    names = [word.partition("=")[0] for word in options]
+    if verb == "prepare":
+        continues = not {*names[:1]} & {*STARTING_OVER}
+    else:
+        continues = verb in CONTINUING or (verb == "validate" and "--output" in names)
+    if not continues:
+        return ""
+    for name in names:
+        if name.startswith("--ov") or name.endswith(".overwrite"):  # argparse takes abbreviations
+            return f"; the same command without {name} continues, with it starts over"
+    return "; the same command again continues"
 
 
 def _names_experiment(arguments: list[str]) -> bool:

@@ -60,12 +60,25 @@ def run_items(
         on_progress: Called before each item and at the end with (finished, all, id).
 
     Raises:
-        ConfigError: The folder holds results of another system, setting or list, or the items do not have
-            what an oracle would tell.
+        ConfigError: The folder holds results of another system, setting or list, another run is at work in
+            it, or the items do not have what an oracle would tell.
         DataError: An item cannot be rendered, or nothing can be written.
     """
     check_oracle(system.oracle, TRACKS[found.track])
-    place.claim({**system.settings(), "list": f"{found.name} {found.digest}"})
+    with place.alone():
+        place.claim({**system.settings(), "list": f"{found.name} {found.digest}"})
+        return _run_waiting(found, items, folder, system, place, on_progress)
+
+
+def _run_waiting(
+    found: ItemList,
+    items: Sequence[Item],
+    folder: Path,
+    system: Runnable,
+    place: SystemPlace,
+    on_progress: OnProgress | None,
+) -> RunReport:
+    """Restore the items that are not there yet, see `run_items`."""
     done = finished(place)
     waiting = [item for item in items if not (item.id in done and place.has(item))]
     failed: dict[str, str] = {}

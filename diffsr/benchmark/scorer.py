@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import diffsr
 from diffsr.benchmark.data import sexes_of_files
 from diffsr.benchmark.items import Item, ItemList, checksum
 from diffsr.benchmark.room_scores import FACTS as ROOM_FACTS
@@ -28,6 +31,8 @@ NEED_EXACT_TARGET = frozenset(
     {"si_sdr_db", "sdr_db", "si_sdr_aligned_db", "delay_ms", "gain_db", *TALKER_METRICS}
 )
 """Not for measured responses, whose direct path is not clean enough."""
+_SCORERS = ("torchmetrics", "pesq", "pystoi", "speechmos", "onnxruntime", "gammatone")
+"""Packages that compute scores; some are optional."""
 _FACTS = ("seconds", "rtf", "calls", "memory_mib", *ROOM_FACTS)
 
 
@@ -64,6 +69,8 @@ def score_system(
 ) -> SystemScores:
     """Score what is there; scores of unchanged estimates are taken from the last time.
 
+    Those of another version of diffsr or of a package that computes them are made again.
+
     Args:
         found: The list.
         items: Those of its items to score.
@@ -71,7 +78,8 @@ def score_system(
         place: Where the results of the track are.
         label: Whose estimates.
         metrics: Names of scores.
-        on_progress: Called before each item and at the end with (finished, all, id).
+        on_progress: Called before each item that has to be scored and at the end with (finished, all, id);
+            the others are finished from the beginning.
 
     Raises:
         DataError: An item cannot be rendered.
@@ -82,9 +90,12 @@ def score_system(
     sexes = sexes_of_files(folder, found.split)
     work = _Work(found, folder, place, at, metrics)
     scores = SystemScores(label, len(items), [], facts=facts)
-    for number, item in enumerate(items):
-        if on_progress is not None:
-            on_progress(number, len(items), f"{label} {item.id}")
+    waiting = {item.id for item in items if at.has(item) and not work.has_scored(item)}
+    n_done = len(items) - len(waiting)
+    for item in items:
+        if on_progress is not None and item.id in waiting:
+            on_progress(n_done, len(items), f"{label} {item.id}")
+            n_done += 1
         if not at.has(item):
             scores.missing[item.id] = str(facts.get(item.id, {}).get("problem", ""))
             continue
@@ -156,10 +167,16 @@ class _Work:
     metrics: Sequence[str]
 
     def __post_init__(self) -> None:
-        digest = self.found.digest
+        self._same = {"list": self.found.digest, "scored_with": _scored_with()}
         self._inputs_file = self.place.folder / "inputs.jsonl"
-        self._inputs = _kept(self._inputs_file, digest)
-        self._outputs = _kept(self.at.scores, digest)
+        self._inputs = _kept(self._inputs_file, self._same)
+        self._outputs = _kept(self.at.scores, self._same)
+
+    def has_scored(self, item: Item) -> bool:
+        """Whether nothing is left to compute for an item."""
+        names, of_input = self._names(item)
+        output, before = self._known(item, self._key(item))
+        return not (_lacking(output, names) or _lacking(before, of_input))
 
     def score(self, item: Item) -> Row:
         """Scores of the estimate with those of the observation beside them.
@@ -167,13 +184,9 @@ class _Work:
         Raises:
             _CannotScore: The estimate is unreadable or of another shape.
         """
-        is_measured = isinstance(item.plan.room, MeasuredRoom)
-        names = [name for name in self.metrics if not (is_measured and name in NEED_EXACT_TARGET)]
-        key = " ".join(checksum(path) for path in self.at.estimates(item))
-        kept = self._outputs.get(item.id)
-        output = kept[1] if kept is not None and kept[0] == key else None
-        before = self._inputs[item.id][1] if item.id in self._inputs else None
-        of_input = [name for name in names if ALL_METRICS[name].of_input] or ["si_sdr_db"]
+        names, of_input = self._names(item)
+        key = self._key(item)
+        output, before = self._known(item, key)
         if _lacking(output, names) or _lacking(before, of_input):
             rendered = render_item(item, self.folder, self.found)
             est = self._read(item)
@@ -183,6 +196,21 @@ class _Work:
         assert output is not None  # both are complete now
         assert before is not None
         return _joined(output, before, names)
+
+    def _names(self, item: Item) -> tuple[list[str], list[str]]:
+        """Scores of the estimate and of the observation of an item."""
+        is_measured = isinstance(item.plan.room, MeasuredRoom)
+        names = [name for name in self.metrics if not (is_measured and name in NEED_EXACT_TARGET)]
+        return names, [name for name in names if ALL_METRICS[name].of_input] or ["si_sdr_db"]
+
+    def _key(self, item: Item) -> str:
+        """Checksums of the estimates."""
+        return " ".join(checksum(path) for path in self.at.estimates(item))
+
+    def _known(self, item: Item, key: str) -> tuple[Row | None, Row | None]:
+        """What the estimate and the observation scored before; of another estimate nothing is known."""
+        kept, before = self._outputs.get(item.id), self._inputs.get(item.id)
+        return kept[1] if kept and kept[0] == key else None, before[1] if before else None
 
     def _read(self, item: Item) -> Tensor:
         """The estimates [S, T] of an item."""
@@ -218,16 +246,25 @@ class _Work:
                 output_by_talker={**kept.output_by_talker, **row.output_by_talker},
                 notes=tuple(dict.fromkeys((*kept.notes, *row.notes))),
             )
-        append_row(path, {"id": item.id, "list": self.found.digest, "estimate": key, "row": row.to_dict()})
+        append_row(path, {"id": item.id, **self._same, "estimate": key, "row": row.to_dict()})
         return row
 
 
-def _kept(path: Path, digest: str) -> dict[str, tuple[str, Row]]:
-    """Rows of a list that were scored before, id -> (checksum of the estimate, row)."""
+def _scored_with() -> str:
+    """Versions of diffsr and of the packages that compute scores: those of others are not compared."""
+    found = [f"diffsr {diffsr.__version__}"]
+    for name in _SCORERS:
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)
+
+
+def _kept(path: Path, same: Mapping[str, str]) -> dict[str, tuple[str, Row]]:
+    """Rows with the same list and versions that were scored before, id -> (checksum of the estimate, row)."""
     kept = {}
     for line in read_rows(path):
         try:
-            if line["list"] == digest:
+            if all(line[name] == value for name, value in same.items()):
                 kept[line["id"]] = (line["estimate"], Row.from_dict(line["row"]))
         except (KeyError, TypeError, AttributeError):
             continue  # written by another version: scored again

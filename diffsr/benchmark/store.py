@@ -7,16 +7,18 @@ OUT/<track>_<split>/<system>/settings.json   what was run; another system or set
 OUT/<track>_<split>/<system>/estimates/s1/<item>.wav     of each talker (s1, s2), 32-bit float
 OUT/<track>_<split>/<system>/facts.jsonl     a row for each item: seconds, calls, memory, or why it failed
 OUT/<track>_<split>/<system>/scores.jsonl    a row for each item that was scored
+OUT/<track>_<split>/<system>/.lock           held by the run that is at work
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diffsr.benchmark.items import Item
 from diffsr.errors import ConfigError, DataError
@@ -105,6 +107,28 @@ class SystemPlace:
         """Whether all estimates of an item are there."""
         return all(path.is_file() for path in self.estimates(item))
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out until the block ends; what a killed run held, the system releases.
+
+        Raises:
+            ConfigError: Another run is at work here.
+            DataError: Nothing can be written here.
+        """
+        path = self.folder / ".lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise DataError(f"Cannot write {path}: {error.strerror or error}. {_DISK}") from error
+        with file:
+            if not _lock(file):
+                raise ConfigError(
+                    f"Another `diffsr benchmark run` is at work in {self.folder}. Wait until it has ended, "
+                    "or give this run a folder of its own with --label NAME."
+                )
+            yield
+
     def claim(self, settings: Mapping[str, str]) -> None:
         """Make the folder that of these settings.
 
@@ -161,6 +185,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
+
+
+def _lock(file: IO[str]) -> bool:
+    """Hold a file until it is closed; False where another process does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)  # others: a file system without locks
+    return True
 
 
 def _ends_line(file: Any) -> bool:  # noqa: ANN401

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import diffsr
 from diffsr.baselines import BASELINES, System, make_baseline
+from diffsr.benchmark.items import checksum
 from diffsr.benchmark.oracle import NOTHING, Known, check_prior, informed
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import ConfigError, DataError
@@ -208,11 +210,31 @@ def _label(task: str, preset: str, overrides: Sequence[str], oracle: Sequence[st
 
 
 def _preset_digest(preset: str, overrides: Sequence[str]) -> str:
-    """Name of the file, and a checksum of what it says of the recipe."""
+    """Name of the file, and a checksum of what it says of the recipe and of the files that it names."""
     from diffsr.recipe_file import recipe_parts
 
-    text = json.dumps(recipe_parts(preset, overrides), sort_keys=True, default=str)
+    parts = recipe_parts(preset, overrides)
+    named = {text: found for text in _texts(parts) if (found := _checksums(text))}
+    text = json.dumps([parts, named] if named else parts, sort_keys=True, default=str)
     return f"{Path(preset).name} {hashlib.sha1(text.encode()).hexdigest()[:12]}"
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts among the values of a tree."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+
+
+def _checksums(text: str) -> dict[str, str]:
+    """Of the file of this path, or of all files in the folder; nothing where there is neither."""
+    path = Path(os.path.expanduser(text))
+    if os.path.isfile(path):  # unlike Path.is_file, false for what cannot be a path
+        return {"": checksum(path)}
+    files = sorted(path.rglob("*")) if text and os.path.isdir(path) else []
+    return {file.relative_to(path).as_posix(): checksum(file) for file in files if file.is_file()}
 
 
 def known_systems() -> list[str]:

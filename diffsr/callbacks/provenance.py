@@ -18,6 +18,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
+from diffsr.io.atomic import replacing
+
 PACKAGES = (
     "diffsr", "torch", "torchaudio", "lightning", "jsonargparse", "omegaconf", "numpy", "soundfile", "soxr",
     "wandb",
@@ -58,7 +60,6 @@ class RunConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the files; called once, on the first process."""
         run = Path(trainer.default_root_dir)
-        run.mkdir(parents=True, exist_ok=True)
         _write(run / "config.yaml", yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True))
         record = run / "provenance.json"
         sessions = _sessions(record)
@@ -136,6 +137,5 @@ def _sessions(record: Path) -> list[Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

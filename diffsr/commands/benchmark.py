@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from diffsr.benchmark.scorer import choose_labels, score_system
+    from diffsr.benchmark.scorer import choose_labels, missing_of, score_system
     from diffsr.benchmark.table import tables
     from diffsr.evaluation.results import Evaluation
 
@@ -137,7 +137,7 @@ def _score(options: argparse.Namespace) -> int:
     if rows:
         Evaluation(rows).write_csv(place.scores(options.subset))
     say(tables(found, scores) + (f"\nscores of each item: {place.scores(options.subset)}" if rows else ""))
-    n_missing = sum(len(system.missing) + len(system.failed) for system in scores)
+    n_missing = missing_of(scores)
     if n_missing:
         note(f"{n_missing} estimates are missing or cannot be scored; run the system again to complete them")
     return 2 if n_missing else 0

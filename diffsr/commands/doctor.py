@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,14 +15,15 @@ from pathlib import Path
 from diffsr.commands.terminal import say
 from diffsr.errors import DiffsrError
 
-NEEDED = (
-    "torch", "lightning", "jsonargparse", "omegaconf", "torchmetrics", "numpy", "soundfile", "soxr",
-    "safetensors",
+CORE = (
+    "torch", "torchaudio", "lightning", "jsonargparse", "omegaconf", "torchmetrics", "numpy", "soundfile",
+    "soxr", "safetensors",
 )  # fmt: skip
-USEFUL = {
-    "pesq": "PESQ scores", "pystoi": "ESTOI scores", "matplotlib": "spectrogram pictures",
-    "wandb": "LOGGER=wandb",
+"""Looked for where diffsr runs without being installed, so that nothing tells what it requires."""
+EXTRAS = {
+    "evaluation": "DNSMOS and SRMR", "baselines": "WPE, RNNoise and noisereduce", "tensorboard": "its logger",
 }  # fmt: skip
+"""Optional packages by the extra that brings them, and what they are for."""
 GIB = 2**30
 
 
@@ -84,21 +86,43 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    found: list[str] = []
-    missing: list[str] = []
-    for name in ("diffsr", *NEEDED):
-        (found if (version := _version(name)) else missing).append(f"{name} {version}" if version else name)
-    yield Finding("ok", ", ".join(found))
+    required = _required()
+    found, missing = _look_for(["diffsr", *required.pop("", CORE)])
+    if found:
+        yield Finding("ok", ", ".join(found))
     if missing:
         names = " ".join(missing)
         yield Finding(
             "fail", f"not installed: {names}", "make setup, or: pip install -c constraints.txt -e ."
         )
-    absent = {name: purpose for name, purpose in USEFUL.items() if not _version(name)}
-    for name, purpose in absent.items():
-        yield Finding("warn", f"{name} is not installed: no {purpose}", f"pip install {name}")
-    if not absent:
-        yield Finding("ok", ", ".join(f"{name} {_version(name)}" for name in USEFUL))
+    for extra, purpose in EXTRAS.items():
+        found, missing = _look_for(required.get(extra, []))
+        if missing:
+            what = f"not installed: {' '.join(missing)} (optional, for {purpose})"
+            yield Finding("warn", what, f"pip install 'diffsr[{extra}]'")
+        elif found:
+            yield Finding("ok", f"{', '.join(found)} (optional)")
+
+
+def _required() -> dict[str, list[str]]:
+    """Packages that diffsr asks for by the extra that does, "" for none; empty where it is not installed."""
+    try:
+        lines = metadata.requires("diffsr") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for line in lines:  # such as: nara_wpe>=0.0.11; extra == "baselines"
+        name, extra = re.match(r"[\w.-]+", line), re.search(r"extra *== *['\"]([\w.-]+)", line)
+        if name:
+            found.setdefault(extra[1] if extra else "", []).append(name[0])
+    return found
+
+
+def _look_for(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those that are installed with their versions, and those that are not."""
+    versions = {name: _version(name) for name in names}
+    found = [f"{name} {version}" for name, version in versions.items() if version]
+    return found, [name for name, version in versions.items() if not version]
 
 
 def _torch() -> Iterator[Finding]:

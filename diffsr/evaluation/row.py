@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
 from diffsr.evaluation.metrics import ALL_METRICS
@@ -52,10 +52,6 @@ class Row:
         """Whether the input has a score and the output has none: a silent or broken estimate."""
         has_input = math.isfinite(self.input.get(metric, math.nan))
         return has_input and metric in self.output and not math.isfinite(self.output[metric])
-
-    def with_output(self, scores: Mapping[str, float]) -> Row:
-        """The same with further scores of the estimate, such as those of its room response."""
-        return replace(self, output={**self.output, **scores})
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists and numbers for JSON, None for NaN."""

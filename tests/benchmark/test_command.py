@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from diffsr.benchmark import runner
+from diffsr.benchmark.systems import _preset_digest
 from diffsr.cli import main
 from diffsr.commands import benchmark
 from diffsr.evaluation import metrics
+from diffsr.recipe_file import recipe_parts
 
 
 @pytest.fixture
@@ -145,6 +148,37 @@ def test_a_preset_may_be_an_experiment(shell, tiny_prior_folder, tmp_path):
     assert code == 2
     assert "preset was default.yaml" in err
     assert "--label NAME" in err
+
+
+RECIPE = """\
+model:
+  init_args:
+    sampler:
+      class_path: diffsr.samplers.AnnealedSampler
+      init_args: {listeners: [{listener: heard}, {listener: shipped}]}
+    likelihood: diffsr.likelihoods.Gaussian
+    degradation:
+      class_path: diffsr.degradations.RoomFile
+      init_args: {path: room.wav, empty: "", long: LONG}
+"""
+
+
+def test_the_digest_of_a_preset_is_that_of_the_files_it_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(RECIPE.replace("LONG", "x" * 5000))
+    digests = [_preset_digest("recipe.yaml", ())]
+    parts = json.dumps(recipe_parts("recipe.yaml"), sort_keys=True).encode()
+    assert digests[0] == f"recipe.yaml {hashlib.sha1(parts).hexdigest()[:12]}"  # the names are no paths yet
+    Path("heard/deep").mkdir(parents=True)
+    for name in ("room.wav", "heard/b", "heard/a", "heard/deep/a"):
+        for content in (b"1", b"2"):
+            Path(name).write_bytes(content)
+            digests.append(_preset_digest("recipe.yaml", ()))
+    Path("heard/a").rename("heard/c")
+    digests.append(_preset_digest("recipe.yaml", ()))
+    Path("elsewhere").write_bytes(b"1")  # not named
+    assert digests[-1] == _preset_digest("recipe.yaml", ())
+    assert len(set(digests)) == len(digests)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,38 @@ def test_other_settings_and_other_lists_are_refused(opened, data, tmp_path):
     (place.folder / "settings.json").write_text("{")
     with pytest.raises(DataError, match="settings.json is damaged"):
         run_items(found, found.items, data, Counting(), place)
+
+
+LOCKING = """
+import sys, time
+from pathlib import Path
+from diffsr.benchmark.store import SystemPlace
+with SystemPlace(Path(sys.argv[1])).alone():
+    print("at work", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_run_of_a_label_is_refused_while_the_first_is_at_work(opened, data):
+    found, place = opened
+    command = [sys.executable, "-c", LOCKING, str(place.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout.readline() == "at work\n"
+            with pytest.raises(ConfigError, match=r"Another .* is at work in .*counting\..*--label NAME"):
+                run_items(found, found.items, data, second := Counting(), place)
+            assert second.heard == []
+            assert not place.settings.exists()
+        finally:
+            first.kill()
+    assert run_items(found, found.items, data, Counting(), place).n_run == 4  # what it held is free
+
+
+def test_a_run_needs_no_locks(opened, data, monkeypatch):
+    found, place = opened
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with place.alone():
+        assert run_items(found, found.items, data, Counting(), place).n_run == 4
 
 
 def test_an_item_that_fails_is_written_down_and_tried_again(opened, data):

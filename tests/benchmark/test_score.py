@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from diffsr.benchmark.oracle import Known
 from diffsr.benchmark.runner import run_items
 from diffsr.benchmark.scenes import render_item
 from diffsr.benchmark.scorer import SystemScores, choose_labels, score_system
-from diffsr.benchmark.store import TrackPlace, append_row
+from diffsr.benchmark.store import TrackPlace, append_row, read_rows
 from diffsr.benchmark.systems import Baseline, Restored
 from diffsr.benchmark.table import tables
 from diffsr.benchmark.tracks import METRICS, TRACKS
@@ -149,6 +152,47 @@ def test_scores_are_made_once(track, monkeypatch):
     calls.clear()
     score(track, "oracle")
     assert len(calls) == 4  # the inputs are known
+
+
+@pytest.mark.parametrize("name", ["diffsr", "pesq"])
+def test_scores_of_another_version_are_made_again(name, track, monkeypatch):
+    _, _, place = track
+    files = (place.folder / "inputs.jsonl", place.system("unprocessed").scores)
+    first = score(track)
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer, "version" if name == "pesq" else "diffsr", newer(name))
+        assert score(track).rows == first.rows
+        assert [len(read_rows(path)) for path in files] == [8, 8]
+        assert f"{name} 99" in read_rows(files[0])[-1]["scored_with"]
+    score(track)  # what the first version scored is still there
+    assert [len(read_rows(path)) for path in files] == [8, 8]
+    for path in files:  # rows of before versions were noted
+        rows = [{key: value for key, value in row.items() if key != "scored_with"} for row in read_rows(path)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert score(track).rows == first.rows
+    assert [len(read_rows(path)) for path in files] == [12, 12]
+
+
+def newer(name: str) -> object:
+    """What tells the version, for a package that has been upgraded to 99."""
+    if name == "diffsr":
+        return SimpleNamespace(__version__="99")
+    return lambda package: "99" if package == name else metadata.version(package)
+
+
+def test_what_is_scored_already_takes_no_time(track):
+    found, folder, place = track
+    score(track)
+    told: list[tuple[int, int, str]] = []
+    for number in (1, 3):
+        for path, wave in zip(
+            place.system("unprocessed").estimates(found.items[number]), clean(track, number), strict=True
+        ):
+            write_audio(path, wave[None], 16000, "FLOAT")
+    place.system("unprocessed").estimates(found.items[2])[0].unlink()
+    score_system(found, found.items, folder, place, "unprocessed", QUICK, lambda *news: told.append(news))
+    ids = [f"unprocessed {found.items[number].id}" for number in (1, 3)]
+    assert told == [(2, 4, ids[0]), (3, 4, ids[1]), (4, 4, "unprocessed")]
 
 
 def test_scores_of_before_there_were_those_of_talkers_are_kept(track):

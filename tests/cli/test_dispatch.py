@@ -81,7 +81,7 @@ def test_missing_arguments_are_one_message(verb: str, capsys: pytest.CaptureFixt
     ("raised", "code", "shown"),
     [
         (DataError("no audio"), 2, "diffsr: error: no audio\n"),
-        (KeyboardInterrupt(), 130, "the same command again continues"),
+        (KeyboardInterrupt(), 130, "\ndiffsr: stopped. What was written is kept.\n"),
         (BrokenPipeError(), 141, ""),
     ],
 )
@@ -99,6 +99,47 @@ def test_exit_codes(
     monkeypatch.setattr("diffsr.cli.os.dup2", lambda *_: None)
     assert main(["doctor"]) == code
     assert shown in capfd.readouterr().err
+
+
+AGAIN = "kept; the same command again continues."
+WITHOUT = "kept; the same command without {} continues, with it starts over."
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("restore overwrite out", AGAIN),
+        ("restore in out --overwrite", WITHOUT.format("--overwrite")),
+        ("restore in out --over", WITHOUT.format("--over")),
+        ("sample prior out", AGAIN),
+        ("sample prior out --overwrite", WITHOUT.format("--overwrite")),
+        ("predict --config a.yaml", AGAIN),
+        ("predict --config a.yaml --model.overwrite=true", WITHOUT.format("--model.overwrite")),
+        ("fit --config a.yaml", AGAIN),
+        ("benchmark run --track joint", AGAIN),
+        ("prepare vctk folder", AGAIN),
+        ("prepare calibration prior", "kept."),
+        ("prepare checkpoint file out --overwrite", "kept."),
+        ("prepare", AGAIN),
+        ("validate --prior prior --output=scores.md", AGAIN),
+        ("validate --prior prior", "kept."),
+        ("test --config a.yaml", "kept."),
+        ("evaluate a b --output scores.csv", "kept."),
+        ("report scene", "kept."),
+        ("export a b --overwrite", "kept."),
+        ("", "kept."),
+    ],
+)
+def test_what_was_stopped_is_told_how_to_go_on(
+    command: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffsr.cli._dispatch", stop)
+    monkeypatch.setattr("diffsr.cli.os.environ", {})
+    assert main(command.split()) == 130
+    assert capsys.readouterr().err == f"\ndiffsr: stopped. What was written is {shown}\n"
 
 
 def test_unknown_public_name() -> None:

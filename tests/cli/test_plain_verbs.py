@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -142,13 +144,38 @@ def test_doctor_says_how_precisely_priors_compute(
 def test_doctor_names_the_fix(shell, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = doctor._version
     monkeypatch.setattr(
-        doctor, "_version", lambda name: None if name in ("soxr", "pesq") else installed(name)
+        doctor, "_version", lambda name: None if name in ("soxr", "pesq", "onnxruntime") else installed(name)
     )
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     assert shell("doctor") == 2
-    assert "fail  not installed: soxr\n      -> make setup" in shell.out
-    assert "warn  pesq is not installed: no PESQ scores\n      -> pip install pesq" in shell.out
+    assert "fail  not installed: pesq soxr\n      -> make setup" in shell.out
+    gone = "warn  not installed: onnxruntime (optional, for DNSMOS and SRMR)\n      -> "
+    assert gone + "pip install 'diffsr[evaluation]'\n" in shell.out
     assert "fail  no C compiler, and pesq is built from source\n      -> " in shell.out
     assert "fail  0.0 GiB free" in shell.out
     assert shell.out.endswith("3 failures\n")
+
+
+def test_doctor_looks_for_everything_that_diffsr_requires(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    told = {finding.what for finding in doctor._packages()}
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+    def names(lines: list[str]) -> str:
+        return " ".join(re.split(r"[\\[<>=]", line)[0] for line in lines)
+
+    expected = {f"not installed: diffsr {names(project['dependencies'])}"}
+    for extra, what in doctor.EXTRAS.items():
+        packages = names(project["optional-dependencies"][extra])
+        expected.add(f"not installed: {packages} (optional, for {what})")
+    assert told == expected
+
+
+def test_doctor_of_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "requires", unknown)
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "diffsr" else "1")
+    assert [finding.level for finding in doctor._packages()] == ["ok", "fail"]

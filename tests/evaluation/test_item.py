@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -172,7 +173,7 @@ def test_rows_survive_json_and_take_further_scores():
     assert (again.groups, again.assignment, again.notes) == (row.groups, row.assignment, row.notes)
     assert again.output == pytest.approx(row.output, nan_ok=True)
     assert again.input_by_talker == row.input_by_talker
-    more = again.with_output({"rt60_error_s": 0.1})
+    more = replace(again, output={**again.output, "rt60_error_s": 0.1})
     assert (more.output["rt60_error_s"], list(again.output)) == (0.1, list(FAST))
     assert [metric.name for metric in Evaluation([again, more]).metrics] == [*FAST, "rt60_error_s"]
 
