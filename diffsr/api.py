@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +20,11 @@ from diffsr.io.audio import read_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration
-from diffsr.restoration.arrays import as_rate, as_wave, is_whole
+from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of, is_whole
 from diffsr.restoration.batch import batches, restore_batch
-from diffsr.restoration.choice import check_choice, check_networks, choose_recipe
+from diffsr.restoration.choice import check_choice, check_networks, choose_recipe, refuse_beside_recipe
+from diffsr.restoration.recording import check_channels
+from diffsr.restoration.result import at_scale_of
 from diffsr.restoration.solving import part_of
 from diffsr.samplers.annealed import OnStep
 
@@ -32,6 +36,8 @@ CUDA_BATCH = 8
 
 class Restorer:
     """Restores recordings of any rate, length and number of channels with one prior and one recipe.
+
+    The models of a recipe learn from the recording at hand, so calls from several threads take turns.
 
     Args:
         prior: A loaded prior, or what `load_prior` takes.
@@ -81,6 +87,7 @@ class Restorer:
         talkers: int | None = None,
         precision: str = "auto",
     ) -> None:
+        rir = None if rir is None else Path(rir).expanduser()
         for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
             if value is not None and not (is_whole(value) and value > 0):
                 raise ConfigError(
@@ -91,19 +98,33 @@ class Restorer:
             raise ConfigError(
                 f"talkers is {talkers} and the recipe has n_sources {recipe.n_sources}. Leave talkers out."
             )
-        check_precision(precision)  # both before the prior, which takes longer
+        if not is_whole(seed):
+            raise ConfigError(f"seed is {seed!r}; expected a whole number.")
+        check_channels(str(channels))
+        check_precision(precision)  # all before the prior, which takes longer
         if recipe is None:
             check_choice(task, preset, cutoff_hz, rir, talkers)
+        else:
+            refuse_beside_recipe(cutoff_hz=cutoff_hz, rir=rir)
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.seed, self.channels, self.batch, self.precision = seed, str(channels), batch, precision
-        self.rir = None if rir is None else Path(rir).expanduser()
+        self.rir = rir
         self.keeps_samples = n_samples is not None and n_samples > 1
         self._asked = n_samples
+        self._at_work = threading.Lock()
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
         check_networks(self.recipe, self.prior.rate_hz)
         if self.n_samples < 1:
             raise ConfigError(f"n_samples of the recipe is {self.n_samples}; expected 1 or more.")
         self.to(device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, which belongs to this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_at_work"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._at_work = threading.Lock()
 
     @property
     def n_samples(self) -> int:
@@ -140,7 +161,8 @@ class Restorer:
         """Restore one recording. Channels without the damage that is to be repaired stay as they are.
 
         Args:
-            wave: `[C, T]`, of any scale; the result is a tensor of float32 at the same.
+            wave: `[C, T]`, of any scale; the result is a tensor of float32 at the same. Full scale
+                is 1, or of integers what `restoration.arrays.full_scale_of` says, such as 32768.
             rate_hz: Its sampling rate.
             item_id: Name that its random numbers depend on, beside the seed.
             on_step: Called with (finished, total) steps.
@@ -179,21 +201,24 @@ class Restorer:
         """
         results: dict[int, Restoration | DiffsrError] = {}
         posed: dict[int, Posed] = {}
-        for place, (wave, rate_hz, item_id) in enumerate(zip(waves, rates_hz, ids, strict=True)):
-            try:
-                heard, heard_hz = as_wave(wave), as_rate(rate_hz)
-                posed[place] = Posed.of(
-                    heard, heard_hz, item_id, self.channels, self.prior, self.recipe, self.device
-                )
-            except DiffsrError as error:
-                results[place] = error
-        groups = batches({place: one.y.shape[-1] for place, one in posed.items()}, self.batch_size)
-        for number, group in enumerate(groups):
-            members = [posed[place] for place in group]
-            steps = part_of(on_step, number, len(groups))
-            done = restore_batch(members, self._windowed, self.recipe, self.seed, self.n_samples, steps)
-            results.update(zip(group, done, strict=True))
-        return [results[place] for place in range(len(waves))]
+        with self._at_work:
+            for place, (wave, rate_hz, item_id) in enumerate(zip(waves, rates_hz, ids, strict=True)):
+                try:
+                    posed[place] = self._posed(wave, rate_hz, item_id)
+                except DiffsrError as error:
+                    results[place] = error
+            groups = batches({place: one.y.shape[-1] for place, one in posed.items()}, self.batch_size)
+            for number, group in enumerate(groups):
+                members = [posed[place] for place in group]
+                steps = part_of(on_step, number, len(groups))
+                done = restore_batch(members, self._windowed, self.recipe, self.seed, self.n_samples, steps)
+                results.update(zip(group, done, strict=True))
+        return [at_scale_of(wave, results[place]) for place, wave in enumerate(waves)]
+
+    def _posed(self, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> Posed:
+        """A recording ready to be explained, see `Posed.of`."""
+        heard = as_wave(wave) / full_scale_of(wave)
+        return Posed.of(heard, as_rate(rate_hz), item_id, self.channels, self.prior, self.recipe, self.device)
 
     @property
     def batch_size(self) -> int:
@@ -208,7 +233,7 @@ class Restorer:
         Raises:
             DiffsrError: As `restore`, or the file cannot be read; the message names the file.
         """
-        wave, info = read_audio(path)
+        wave, info = read_audio(Path(path).expanduser())
         try:
             return self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
         except DiffsrError as error:
@@ -244,7 +269,7 @@ def restore(
 
     Args:
         audio: A file, or samples `[T]` or `[C, T]`. Those of any scale come back at theirs: integers as
-            float32 of the same values, not divided by full scale.
+            float32 of the same values, not divided by full scale; files that are saved are.
         prior: A loaded prior, or what `load_prior` takes.
         rate_hz: Sampling rate of an array.
         task: What is wrong with it, see `Restorer`.
@@ -274,6 +299,8 @@ def restore(
         talkers=talkers,
     )
     if isinstance(audio, (str, Path)):
+        if rate_hz is not None:
+            raise ConfigError(f"rate_hz is {rate_hz} and the audio a file, which says it. Leave rate_hz out.")
         return restorer.restore_file(audio)
     if rate_hz is None:
         raise ConfigError(
@@ -282,7 +309,7 @@ def restore(
     wave = as_wave(audio)
     if wave.ndim not in (1, 2):
         raise AudioError(f"The array has shape {tuple(wave.shape)}; expected [T] or [channels, T].")
-    result = restorer.restore(torch.atleast_2d(wave), rate_hz)
+    result = restorer.restore(audio[None] if wave.ndim == 1 else audio, rate_hz)
 
     def as_given(out: Tensor) -> Tensor | np.ndarray:
         is_plain = wave.ndim == 1 and result.talkers is None

@@ -142,6 +142,13 @@ def restore_together(
             )
             reports[place] = FileReport(recording.path, files.files[0], "failed", message)
             continue
+        if (physics or files.n_sources > 1) and not overwrite and (other := sides.of_somebody_else(physics)):
+            message = (
+                f"{recording.path}: {other} is no restoration's and would be replaced. Choose another place "
+                "for the result; --overwrite replaces it."
+            )
+            reports[place] = FileReport(recording.path, files.files[0], "failed", message)
+            continue
         try:
             heard[place] = read_audio(recording.path)
         except (DiffsrError, OSError) as error:

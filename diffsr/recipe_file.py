@@ -190,22 +190,27 @@ def _resolved(
             whole["model"]["init_args"][name] = part
         given = whole["model"]["init_args"]
         given.merge_with_dotlist(list(overrides))
-        found: dict[str, Any] = {
-            name: OmegaConf.to_container(given[name], resolve=True, throw_on_missing=True)
+        plain = {
+            name: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            if OmegaConf.is_config(value := given[name])
+            else value
             for name in parts
-            if name in PARTS and given[name] is not None  # null leaves a part out
         }
-        found |= {name: given[name] for name in (N_SAMPLES, TALKERS) if name in parts}
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: {reason}. Give every option of the recipe a value.") from error
-    return found
+    found = {
+        name: _inline(plain[name], path, EXAMPLE)  # what an override says may be a class alone, or wrong
+        for name in parts
+        if name in PARTS and plain[name] is not None  # null leaves a part out
+    }
+    return found | {name: plain[name] for name in (N_SAMPLES, TALKERS) if name in parts}
 
 
 def _count(parts: dict[str, Any], name: str, path: Path, most: int | None = None) -> int:
     """A number of samples or talkers."""
     value = parts.get(name, 1)
-    if not isinstance(value, int) or value < 1 or (most is not None and value > most):
+    if type(value) is not int or value < 1 or (most is not None and value > most):
         limits = "of 1 or more" if most is None else f"from 1 to {most}"
         raise ConfigError(f"{path}: {name} is {value!r}; expected a whole number {limits}.")
     return value

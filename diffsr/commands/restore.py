@@ -139,6 +139,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._started_s = time.time()
+        self._n_finished, self._has_worked = 0, False
         self._bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Self:
@@ -157,19 +158,23 @@ class Progress:
                 note(f"{n_finished}/{n_files} {name}")
             return
         if self._bar is None:
-            self._bar = _bar(n_files, n_finished)
+            self._bar = _bar(n_files)
             self._bar.start_t = self._started_s
+        if step == 0:  # a file ends; if it took no step, it took no time, and says nothing of the others
+            if not self._has_worked:
+                self._bar.initial += n_finished - self._n_finished
+            self._n_finished = n_finished
+        self._has_worked = step > 0
         number = f"{n_finished + (step > 0)}/{n_files} " if n_files > 1 else ""
         self._bar.set_description_str(f"{number}{name}", refresh=False)
         self._bar.n = n_finished + step / n_steps
         self._bar.refresh()
 
 
-def _bar(n_files: int, n_before: int) -> tqdm[NoReturn]:
-    """A line on stderr that vanishes; files done before took no time and do not count for what is left."""
+def _bar(n_files: int) -> tqdm[NoReturn]:
+    """A line on stderr that vanishes."""
     return tqdm(
         total=n_files,
-        initial=n_before,
         file=sys.stderr,
         bar_format="restoring {desc} {percentage:3.0f}%|{bar}| {remaining} left",
         smoothing=0,  # time left by the average, as files differ in length

@@ -41,6 +41,21 @@ def as_wave(audio: Tensor | np.ndarray) -> Tensor:
     )
 
 
+def full_scale_of(audio: Tensor | np.ndarray) -> float:
+    """What stands for full scale: 1, or of integers 128 or 32768 (8 or 16 bits).
+
+    Of wider types that of the 16, 24 or 32 bits that hold all of the samples: arrays have often been widened.
+    """
+    wave = audio if isinstance(audio, Tensor) else np.asarray(audio)
+    is_float = wave.is_floating_point() if isinstance(wave, Tensor) else wave.dtype.kind == "f"
+    if is_float or 0 in wave.shape:
+        return 1.0
+    size = wave.element_size() if isinstance(wave, Tensor) else wave.dtype.itemsize
+    peak = max(abs(int(wave.min())), abs(int(wave.max())))
+    bits = 8 if size == 1 else next((bits for bits in (16, 24, 32) if peak <= 2 ** (bits - 1)), 64)
+    return float(2 ** (bits - 1))
+
+
 def is_whole(number: object) -> bool:
     """Whether something is an integer, of Python or NumPy, and no truth value."""
     return isinstance(number, numbers.Integral) and not isinstance(number, bool)

@@ -64,6 +64,19 @@ def check_choice(
         )
 
 
+def refuse_beside_recipe(**options: object) -> None:
+    """Refuse options that a recipe of one's own leaves without effect.
+
+    Raises:
+        ConfigError: One is given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name} is {value} and there is a recipe, whose degradation says it. Leave {name} out."
+            )
+
+
 def choose_recipe(
     task: str,
     preset: str | Path,

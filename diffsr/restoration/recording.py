@@ -103,19 +103,24 @@ class Posed:
     def put_back(self, found: Tensor, extends_band: bool) -> tuple[Tensor, int]:
         """Posterior samples `[K, R, T]` at the prior's level -> `[R, C, T]` at that of the recording.
 
-        Channels that were not restored come back as they are.
+        Channels that were not restored come back as they were recorded, silent ones as zeros.
 
         Returns:
             The samples, and their sampling rate.
         """
         samples = self.y.repeat(found.shape[1], 1, 1)
+        is_kept = self.y.any(-1).cpu()
+        is_kept[self.rows.cpu()] = False
         # What was kept comes back bit by bit: scaling there and back would round.
         kept, scale = self.y[self.rows], self.scale[:, None]
         restored = torch.where(found == self.waves[:, None], kept[:, None], found / scale)
         samples[:, self.rows] = restored.swapaxes(0, 1)
         out_hz = max(self.rate_hz, self.prior_hz) if extends_band else self.rate_hz
         n_samples = self.n_samples if out_hz == self.rate_hz else None
-        return resample(samples.cpu(), self.prior_hz, out_hz, n_samples), out_hz
+        out = resample(samples.cpu(), self.prior_hz, out_hz, n_samples)
+        if bool(is_kept.any()):  # also above the band of the prior
+            out[:, is_kept] = resample(self.wave[is_kept], self.rate_hz, out_hz, out.shape[-1])
+        return out, out_hz
 
     def put_back_talkers(self, found: Tensor, n_sources: int) -> Tensor:
         """Restarts `[K, R, S, T]` at the prior's level -> `[R, S, T]` at level and rate of the recording.
@@ -181,6 +186,16 @@ def _check_content(wave: Tensor, rate_hz: int) -> None:
             f"The recording is clipped in {share:.0%} of its samples; expected less than "
             f"{CLIPPED_SHARE:.0%}. Record it again at a lower level."
         )
+
+
+def check_channels(channels: str) -> None:
+    """Refuse what names no channel of any recording.
+
+    Raises:
+        ConfigError: It is neither a word that is known nor a number.
+    """
+    if channels not in ("each", "mean") and not channels.isdecimal():
+        raise ConfigError(f"channels is {channels!r}; expected each, mean or a number from 0 on.")
 
 
 def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Tensor, Sequence[int]]:

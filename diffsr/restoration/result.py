@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffsr.errors import AudioError, DiffsrError
 from diffsr.io.audio import can_hold, write_audio
+from diffsr.restoration.arrays import full_scale_of
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.side_files import AudioFiles, write_talker
 from diffsr.restoration.spread import variance_of
@@ -32,6 +34,7 @@ class Restoration:
         samples: The posterior samples `[R, ...]`, each like `wave`; None where one was drawn.
         physics: What was found out about noise, room and device; None where nothing was restored.
         talkers: Residual, ranking and levels of several talkers; None for one.
+        full_scale: What stands for full scale in `wave`, `samples` and `talkers.residual`, 1 but of integers.
     """
 
     wave: Any
@@ -42,6 +45,7 @@ class Restoration:
     samples: Any = None
     physics: Physics | None = None
     talkers: Talkers | None = None
+    full_scale: float = 1.0
 
     @property
     def std(self) -> Any:  # noqa: ANN401 - of the kind of `wave`
@@ -57,6 +61,10 @@ class Restoration:
         talkers = None if self.talkers is None else self.talkers.converted(convert)
         return replace(self, wave=convert(self.wave), samples=samples, talkers=talkers)
 
+    def scaled(self, full_scale: float) -> Restoration:
+        """With waves whose full scale is no longer 1."""
+        return replace(self.converted(lambda wave: full_scale * wave), full_scale=full_scale)
+
     def save(self, path: str | Path, subtype: str | None = None) -> Path:
         """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`).
 
@@ -69,11 +77,11 @@ class Restoration:
         Raises:
             AudioError: The file cannot be written, or its format cannot hold the repaired peaks.
         """
-        wave = torch.as_tensor(self.wave)
+        wave = self._of_file(self.wave)
         if self.talkers is None:
             return self._write(wave, Path(path), subtype)
         files = AudioFiles(Path(path), len(wave))
-        files.write_together([*wave, torch.as_tensor(self.talkers.residual)], self.rate_hz, subtype)
+        files.write_together([*wave, self._of_file(self.talkers.residual)], self.rate_hz, subtype)
         return files.files[0]
 
     def save_samples(
@@ -89,7 +97,7 @@ class Restoration:
         """
         if self.samples is None:
             return []
-        samples = torch.as_tensor(self.samples)
+        samples = self._of_file(self.samples)
         digits = len(str(len(samples)))
         written = []
         for number, sample in enumerate(samples, start=1):
@@ -100,6 +108,10 @@ class Restoration:
             for path, wave in zip(AudioFiles(place, len(sample)).files, sample, strict=False):
                 written.append(write_talker(path, wave, self.rate_hz, subtype))
         return written
+
+    def _of_file(self, wave: Any) -> Tensor:  # noqa: ANN401 - of the kind of `wave`
+        """As files have it, full scale 1."""
+        return torch.as_tensor(wave) / self.full_scale
 
     def _write(self, wave: Tensor, path: Path, subtype: str | None) -> Path:
         if self.raises_peaks and float(wave.abs().max()) > 1.0:
@@ -119,3 +131,15 @@ class UnfinishedError(DiffsrError):
     def __init__(self, message: str, best: Restoration) -> None:
         super().__init__(message)
         self.best = best
+
+    def __reduce__(self) -> tuple[type[UnfinishedError], tuple[str, Restoration]]:
+        return type(self), (str(self), self.best)  # processes send it to each other
+
+
+def at_scale_of(audio: Tensor | np.ndarray, result: Restoration | DiffsrError) -> Restoration | DiffsrError:
+    """What became of a recording, at its own scale where it is of integers."""
+    best = result.best if isinstance(result, UnfinishedError) else result
+    if isinstance(best, DiffsrError) or (full_scale := full_scale_of(audio)) == 1.0:
+        return result
+    scaled = best.scaled(full_scale)
+    return UnfinishedError(str(result), scaled) if isinstance(result, UnfinishedError) else scaled

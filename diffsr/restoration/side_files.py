@@ -138,6 +138,13 @@ class SideFiles:
         is_of_talkers = _told_of_talkers(self.summary)
         return is_of_talkers is not None and is_of_talkers != (files.n_sources > 1)
 
+    def of_somebody_else(self, has_picture: bool) -> Path | None:
+        """A file in the place of numbers or picture that no restoration seems to have written."""
+        if _told_of_talkers(self.summary) is not None:
+            return None
+        places = (self.summary, self.picture) if has_picture else (self.summary,)
+        return next((path for path in places if path.exists()), None)
+
     def remove_earlier(self, files: AudioFiles, has_summary: bool, has_physics: bool) -> None:
         """Take away what an earlier restoration has left beside the audio, as it tells of other audio.
 

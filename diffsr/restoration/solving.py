@@ -17,6 +17,9 @@ from diffsr.samplers.divergence import DivergedError
 from diffsr.samplers.ranking import best_restart
 from diffsr.typing import Denoiser
 
+FIRST_PARTS = 9
+"""Of ten, which are shown as done before it is known whether there is little noise; mostly there is not."""
+
 
 @dataclass(frozen=True)
 class Solved:
@@ -101,6 +104,8 @@ def solve(
     n_first = n_samples
     if recipe.voices is not None and recipe.n_sources > 1:
         n_first = recipe.voices.n_untold(prior, n_samples, waves.shape[-1])
+    little = recipe.little_noise if recipe.n_sources == 1 else None
+    whole, on_step = on_step, part_of(on_step, 0, 1 if little is None else FIRST_PARTS + 1, FIRST_PARTS)
     n_passes = 2 if 0 < n_first < n_samples else 1
     first, later = range(n_first), range(n_first, n_samples)
     found: list[Solved] = []
@@ -112,8 +117,8 @@ def solve(
         steps = part_of(on_step, n_passes - 1, n_passes)
         found += [_tried(waves, ids, told, recipe, seed, later, steps)]
     solved = found[0] if len(found) == 1 else found[0].and_more(found[1])
-    if recipe.little_noise is not None and recipe.n_sources == 1:
-        return _with_little_noise(solved, recipe.little_noise, waves, ids, prior, recipe, seed, on_step)
+    if little is not None:
+        return _with_little_noise(solved, little, waves, ids, prior, recipe, seed, whole)
     return solved
 
 
@@ -131,12 +136,18 @@ def _with_little_noise(
     is_found = little.is_found(waves, solved.x[:, :, 0].mean(1), prior.rate_hz)
     some = [k for k in is_found.nonzero()[:, 0].tolist() if k not in solved.failed]
     if not some:
+        if on_step is not None:
+            on_step(1, 1)
         return solved
-    restarts, steps = range(solved.x.shape[1]), part_of(on_step, 1, 2)
+    restarts = range(solved.x.shape[1])
+    steps = part_of(on_step, FIRST_PARTS, FIRST_PARTS + 1)
     other = replace(recipe, sampler=little.sampler(recipe.sampler), likelihood=little.likelihood)
     again = _tried(waves[some], [ids[k] for k in some], prior, other, seed, restarts, steps)
     done = [place for place in range(len(some)) if place not in again.failed]
-    return solved.with_again(again.of(done), [some[place] for place in done])
+    in_vain = [0] * len(ids)
+    for place in again.failed:
+        in_vain[some[place]] = again.n_calls[place]
+    return solved.with_again(again.of(done), [some[place] for place in done]).with_calls(in_vain)
 
 
 def joined(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:

@@ -194,10 +194,7 @@ class AnnealedSampler:
         pairs = torch.stack([self.sigmas[:-2], middle], dim=1).flatten()
         twin.sigmas = torch.cat([pairs, self.sigmas[-2:]])
         twin.churn = 0.0 if self.constraint is None else self.churn / 2
-        twin.guidance = copy.copy(self.guidance)
-        for strength in ("weight", "zeta"):
-            if hasattr(twin.guidance, strength):
-                setattr(twin.guidance, strength, getattr(twin.guidance, strength) / 2)
+        twin.guidance = _halved(self.guidance)
         return twin
 
     def _churn(self, z: Tensor, sigma: Tensor, sigma_next: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -207,3 +204,14 @@ class AnnealedSampler:
         raised = sigma * (sigma / sigma_next) ** self.churn
         extra = (raised.square() - sigma.square()).sqrt()
         return z + extra[:, None, None] * problem.noise.normal_like(z), raised
+
+
+def _halved(guidance: Guidance) -> Guidance:
+    """A copy with half of the strength, and so what it wraps."""
+    twin = copy.copy(guidance)
+    for strength in ("weight", "zeta"):
+        if hasattr(twin, strength):
+            setattr(twin, strength, getattr(twin, strength) / 2)
+    if hasattr(twin, "guidance"):
+        twin.guidance = _halved(twin.guidance)
+    return twin

@@ -70,6 +70,8 @@ class SpeakerModule(VoiceModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Embed crops and references, disturbed in the same way at every validation."""
         known = known_rows(batch)
+        if len(known) == 0:
+            return
         rng = torch.Generator(self.device).manual_seed(batch_idx)
         first, second = (
             self.encoder(disturb(batch[name][known], self.encoder.rate_hz, self.disturbances, rng))
@@ -78,7 +80,9 @@ class SpeakerModule(VoiceModule):
         self._validation.append((first, second, batch["speaker"][known]))
 
     def on_validation_epoch_end(self) -> None:
-        """Equal error rate of every crop with every reference of this device."""
+        """Equal error rate of every crop with every reference of this device; none without labels."""
+        if not self._validation:
+            return
         first, second, talker = (torch.cat(part).cpu() for part in zip(*self._validation, strict=True))
         self._validation.clear()
         same = talker[:, None] == talker[None]

@@ -99,6 +99,9 @@ def test_interpolations_are_taken_from_the_whole_file(tmp_path):
             "expected KEY=VALUE with a key that begins with one of sampler, likelihood",
         ),
         (SAMPLER + LIKELIHOOD, ["sampler.init_args.n_stps=3"], "Did you mean 'n_steps'"),
+        (SAMPLER + LIKELIHOOD, ["sampler=3"], "expected the keys class_path and init_args"),
+        (SAMPLER + LIKELIHOOD, ["likelihood.class_path=3"], "expected the keys class_path and init_args"),
+        (SAMPLER + LIKELIHOOD, ["n_samples=true"], "n_samples is True; expected a whole number"),
     ],
 )
 def test_a_file_that_is_no_recipe(tmp_path, init_args, overrides, expected):
@@ -106,6 +109,12 @@ def test_a_file_that_is_no_recipe(tmp_path, init_args, overrides, expected):
     with pytest.raises(ConfigError, match="own.yaml|gone.yaml|override") as error:
         load_recipe(path, overrides)
     assert expected in str(error.value)
+
+
+def test_an_override_names_a_class_alone(tmp_path):
+    path = experiment(tmp_path, SAMPLER + LIKELIHOOD + "    joiner: null\n")
+    made = load_recipe(path, ["likelihood=diffsr.likelihoods.DriftingNoise"])
+    assert isinstance(made.likelihood, DriftingNoise)
 
 
 def test_no_experiment(tmp_path):

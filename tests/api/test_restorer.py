@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from diffsr import Restorer, load_prior, restore
 from diffsr.errors import AudioError, CheckpointError, ConfigError
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.recipes import Recipe
+from diffsr.restoration import UnfinishedError
+from diffsr.restoration.arrays import full_scale_of
 from diffsr.samplers import AnnealedSampler
 
 
@@ -95,9 +99,8 @@ def test_channels_each_mean_and_number(tiny_prior, make_speech):
         torch.testing.assert_close(with_channels(number)[0], expected, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(with_channels(2), plain.restore(y[2:], 16000).wave, atol=1e-3)  # as channel 0
     assert torch.equal(with_channels("2"), with_channels(2))
-    for wrong in ("left", 3, -1):
-        with pytest.raises(ConfigError, match="has 3; expected each, mean or a number from 0 to 2"):
-            with_channels(wrong)
+    with pytest.raises(ConfigError, match="has 3; expected each, mean or a number from 0 to 2"):
+        with_channels(3)
 
 
 def test_seed_and_identity_decide_the_result(tiny_prior, make_speech):
@@ -179,12 +182,71 @@ def test_integers_come_back_as_floats_of_their_level(tiny_prior, make_speech):
     assert np.abs(out / 32768 - one).std() < 0.05 * one.std()
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
+def test_integers_are_saved_at_the_level_of_their_bits(tiny_prior, make_speech, dtype, tmp_path):
+    """Also where 16 bits were widened; a restart or sample as well."""
+    y = (32768 * make_speech()).astype(np.int16).astype(dtype)
+    done = restore(y, prior=tiny_prior, rate_hz=16000, n_samples=2)
+    assert done.full_scale == 32768
+    wave, _ = read_audio(done.save(tmp_path / "out.wav"))
+    np.testing.assert_allclose(wave.numpy(), done.wave / 32768, atol=4e-5)
+    sample, _ = read_audio(done.save_samples(tmp_path / "samples")[1])
+    np.testing.assert_allclose(sample.numpy(), done.samples[1] / 32768, atol=4e-5)
+    noise_db = done.physics.summary()[0]["noise"]
+    as_floats = restore(y / 32768, prior=tiny_prior, rate_hz=16000, n_samples=2)
+    assert noise_db == as_floats.physics.summary()[0]["noise"]
+
+
+@pytest.mark.parametrize(
+    ("wave", "full_scale"),
+    [
+        (np.array([[-128, 5]], np.int8), 128),
+        (np.array([[3, -7]], np.int16), 32768),
+        (np.array([[2**20, 0]], np.int32), 2**23),
+        (torch.tensor([[2**30]], dtype=torch.int32), 2**31),
+        (np.array([[2**40]]), 2**63),
+        (np.array([[3e4, 1.0]]), 1),
+        (np.zeros((1, 0), np.int16), 1),
+    ],
+)
+def test_full_scale(wave, full_scale):
+    assert full_scale_of(wave) == full_scale
+
+
 @pytest.mark.parametrize("kind", [">f4", ">f8", "longdouble"])
 def test_floats_of_other_machines_come_back_as_those_of_this_one(tiny_prior, make_speech, kind):
     y = make_speech()
     out = restore(y.astype(kind), prior=tiny_prior, rate_hz=16000).wave
     assert out.dtype == (np.float32 if kind == ">f4" else np.float64)
     assert np.array_equal(out.astype(np.float32), restore(y, prior=tiny_prior, rate_hz=16000).wave)
+
+
+def test_threads_take_turns(restorer, make_speech):
+    waves = [make_speech(seed=seed) for seed in range(4)]
+    alone = [restorer.restore(wave, 16000, str(k)).wave for k, wave in enumerate(waves)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda k: restorer.restore(waves[k], 16000, str(k)).wave, range(4)))
+    assert all(torch.equal(one, two) for one, two in zip(alone, together, strict=True))
+
+
+def test_restorers_and_their_errors_go_to_other_processes(restorer, make_speech):
+    twin = pickle.loads(pickle.dumps(restorer))
+    assert torch.equal(twin.restore(make_speech(), 16000).wave, restorer.restore(make_speech(), 16000).wave)
+    error = pickle.loads(pickle.dumps(UnfinishedError("lost", restorer.restore(make_speech(), 16000))))
+    assert str(error) == "lost"
+    assert error.best.rate_hz == 16000
+
+
+def test_a_channel_without_the_damage_keeps_all_of_its_band(tiny_prior, make_speech):
+    """A stereo recording whose left channel ends at 3 kHz, and whose right one does not."""
+    noise = 0.05 * torch.randn(1, 22050, generator=torch.Generator().manual_seed(0))
+    hz = torch.fft.rfftfreq(22050, 1 / 44100)
+    left = torch.fft.irfft(torch.fft.rfft(noise) * (hz < 3000), n=22050)
+    both = torch.cat([left, noise.flip(-1)])
+    done = Restorer(tiny_prior, "bandwidth", "fast").restore(both, 44100)
+    assert done.rate_hz == 44100
+    assert torch.equal(done.wave[1], both[1])
+    assert not torch.equal(done.wave[0], both[0])
 
 
 def test_a_restorer_takes_arrays(restorer, make_speech):
@@ -203,6 +265,39 @@ def test_a_file_gives_what_its_samples_give(tiny_prior, make_speech, tmp_path):
     back, info = read_audio(saved)
     assert info.subtype == "PCM_24"
     torch.testing.assert_close(back, from_file.wave.clamp(-1, 1), rtol=0, atol=1e-6)
+
+
+def test_the_home_folder_in_paths(tiny_prior, make_speech, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_audio(tmp_path / "a.wav", torch.from_numpy(make_speech()), 16000)
+    write_audio(tmp_path / "rir.wav", torch.eye(1, 800), 16000)
+    done = restore("~/a.wav", tiny_prior, task="dereverb", preset="fast", rir="~/rir.wav")
+    assert done.wave.shape == (1, 8000)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"recipe": Recipe(AnnealedSampler(n_steps=4)), "cutoff_hz": 4000},
+            "cutoff_hz is 4000 and there is",
+        ),
+        ({"recipe": Recipe(AnnealedSampler(n_steps=4)), "rir": "rir.wav"}, "rir is rir.wav and there is a"),
+        ({"channels": "left"}, "channels is 'left'; expected each, mean or a number"),
+        ({"channels": -1}, "channels is '-1'; expected each, mean or a number"),
+        ({"seed": None}, "seed is None; expected a whole number"),
+        ({"seed": 1.5}, "seed is 1.5; expected a whole number"),
+    ],
+)
+def test_options_that_would_do_nothing_or_something_else(tiny_prior, options, words):
+    with pytest.raises(ConfigError, match=words):
+        Restorer(tiny_prior, **options)
+
+
+def test_a_file_says_its_rate(tiny_prior, tmp_path):
+    with pytest.raises(ConfigError, match="Leave rate_hz out"):
+        restore(tmp_path / "a.wav", tiny_prior, rate_hz=16000)
 
 
 def test_an_array_needs_its_rate(tiny_prior, make_speech):

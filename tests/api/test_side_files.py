@@ -77,6 +77,23 @@ def test_numbers_of_another_task_are_replaced_only_when_asked_to(
     assert ("talkers" in json.loads((out / "mix.json").read_text())) == (then == 2)
 
 
+@pytest.mark.parametrize("name", ["mix.json", "mix.png"])
+def test_a_file_of_somebody_else_is_replaced_only_when_asked_to(tiny_prior, recording, tmp_path, name):
+    theirs = tmp_path / "out" / name
+    theirs.parent.mkdir()
+    theirs.write_text('{"mine": 1}')
+    [report] = restore_path(recording, theirs.parent, restorer(tiny_prior), physics=True)
+    assert report.status == "failed"
+    assert f"{name} is no restoration's" in report.message
+    assert contents(theirs.parent) == {name: theirs.read_bytes()}
+    [report] = restore_path(recording, theirs.parent, restorer(tiny_prior))  # which writes none
+    assert report.status == "restored"
+    assert theirs.read_text() == '{"mine": 1}'
+    [report] = restore_path(recording, theirs.parent, restorer(tiny_prior), overwrite=True, physics=True)
+    assert report.status == "restored"
+    assert theirs.read_bytes() != b'{"mine": 1}'
+
+
 @pytest.mark.parametrize("n_talkers", [1, 2])
 def test_an_earlier_picture_goes_with_what_it_shows(tiny_prior, recording, tmp_path, n_talkers):
     out = tmp_path / "out"

@@ -215,9 +215,12 @@ def test_percent_and_time_left(monkeypatch) -> None:
 
 
 def test_skipped_files_do_not_make_the_rest_look_fast(monkeypatch) -> None:
-    calls = [(8, 10, "i.wav", 1, 2), (8, 10, "i.wav", 2, 2)]
-    for state, left in zip(show(monkeypatch, Terminal(), *calls), (30, 20), strict=True):
-        assert state.endswith(f"00:{left} left")
+    skipped = [(number, 10, "x.wav", 0, 1) for number in range(1, 8)]
+    calls = [(7, 10, "h.wav", 1, 2), (8, 10, "h.wav", 0, 2), (9, 10, "i.wav", 0, 1), (9, 10, "j.wav", 1, 2)]
+    states = show(monkeypatch, Terminal(), *skipped, *calls)[len(skipped) :]
+    # 80, 90, 100 and 110 s after the start 0.5, 1, 1 and 1.5 files are done, and 2.5, 2, 1 and 0.5 are left.
+    for state, left in zip(states, ("06:40", "03:00", "01:40", "00:36"), strict=True):
+        assert state.endswith(f"{left} left")
 
 
 def test_without_a_terminal_a_line_for_each_file(shell, work: Path) -> None:

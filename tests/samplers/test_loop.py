@@ -15,6 +15,7 @@ from diffsr.samplers import (
     DPS,
     AnnealedSampler,
     Euler,
+    Every,
     Heun,
     NoisePerturbed,
     Problem,
@@ -135,6 +136,12 @@ def test_the_gentler_sampler_makes_smaller_steps_between_the_same_ends():
     assert float(ratios.min()) > float((sampler.sigmas[1:-1] / sampler.sigmas[:-2]).min())
     assert (gentler.churn, gentler.guidance.weight) == (0.0, 0.75)
     assert (sampler.churn, sampler.guidance.weight) == (2.0, 1.5)  # itself unchanged
+
+
+def test_the_gentler_sampler_finds_the_guidance_that_another_one_wraps():
+    sampler = AnnealedSampler(Every(NoisePerturbed(weight=1.5), 2))
+    assert sampler.gentler().guidance.guidance.weight == 0.75
+    assert sampler.guidance.guidance.weight == 1.5
 
 
 def test_the_gradient_rule_is_the_gradient_of_the_likelihood():

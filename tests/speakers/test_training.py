@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -18,10 +20,8 @@ def train(corpus, fit, max_steps, **data):
     torch.manual_seed(0)
     encoder = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16)
     module = SpeakerModule(encoder, MILD, learning_rate=5e-3)
-    options = {"crop_s": 0.55, "reference_s": 0.55, "speed_share": 0.0} | data
-    speech = CleanSpeech(
-        str(corpus), str(corpus), batch_size=12, crops_per_epoch=120, n_valid_crops=12, **options
-    )
+    options = {"valid": str(corpus), "crop_s": 0.55, "reference_s": 0.55, "speed_share": 0.0} | data
+    speech = CleanSpeech(str(corpus), batch_size=12, crops_per_epoch=120, n_valid_crops=12, **options)
     losses = []
     step = SpeakerModule.training_step
     module.training_step = lambda *args: (losses.append(step(module, *args)), losses[-1])[1]
@@ -48,6 +48,16 @@ def test_nobody_to_tell_apart(corpus, fit, tmp_path):
         folder.rmdir()
     with pytest.raises(DataError, match="names 0 talkers; a speaker encoder learns from labels"):
         train(corpus, fit, max_steps=1)
+
+
+def test_validation_speech_without_labels_tells_nothing_and_stops_nothing(corpus, fit, tmp_path):
+    unlabelled = tmp_path / "valid"
+    unlabelled.mkdir()
+    for path in sorted(corpus.rglob("*.wav"))[:4]:
+        shutil.copy(path, unlabelled / f"{path.parent.name}-{path.name}")
+    trainer, _, losses = train(corpus, fit, max_steps=10, valid=str(unlabelled))
+    assert len(losses) == 10
+    assert "valid/equal_error_rate" not in trainer.callback_metrics
 
 
 def test_without_references(corpus, fit, tmp_path):
