@@ -60,7 +60,12 @@ def run(verb: str, arguments: Sequence[str]) -> int:
 def _score_or_predict(cli: RunCLI) -> int:
     scoring = {"ckpt_path": cli.ckpt_path, "weights_only": True}
     options = {"return_predictions": False} if cli.verb == "predict" else scoring
-    getattr(cli.trainer, cli.verb)(cli.model, datamodule=cli.datamodule, **options)
+    try:
+        getattr(cli.trainer, cli.verb)(cli.model, datamodule=cli.datamodule, **options)
+    except SystemExit:
+        if not cli.trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C says nothing
     return 0
 
 

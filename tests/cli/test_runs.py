@@ -165,6 +165,16 @@ def test_predict(shell) -> None:
     assert (run / "config.yaml").is_file()
 
 
+def test_an_interrupted_prediction_says_so(shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli_standins.TinyTask.predict_step", interrupted)
+    predict = ("predict", "--config", "experiments/enhance/tiny.yaml", "--trainer.enable_progress_bar=false")
+    assert shell(*predict) == 130
+    assert "stopped. What was written is kept; the same command again continues" in shell.err
+
+
 def test_no_process_group_is_left_to_the_end_of_the_interpreter(shell) -> None:
     assert shell(*FIT, "--trainer.strategy=ddp", "--trainer.devices=1") == 0
     assert "training: step 6/6" in shell.err
