@@ -122,8 +122,8 @@ _loading = threading.Lock()
 
 def _networks() -> Callable[[Any, int, bool], dict[str, Any]]:
     """The networks of speechmos, loaded once, with as many threads as torch has."""
+    optional_module("onnxruntime", "DNSMOS")  # first, as the other one imports it and would be blamed
     package = optional_module("speechmos.dnsmos", "DNSMOS")
-    optional_module("onnxruntime", "DNSMOS")
     with _loading:
         return _loaded(package)
 

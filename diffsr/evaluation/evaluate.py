@@ -29,10 +29,11 @@ def evaluate(
 ) -> Evaluation:
     """Score a file or a folder of estimates.
 
-    Files of folders are matched by their relative path without suffix; where both folders hold s1, s2 ...
-    these are talkers, each is scored against the reference that suits it best. An item that cannot be scored
-    (unreadable, other rate, channels or length) is listed and does not stop the others. An interrupt (Ctrl-C)
-    ends the scoring; what was scored before is returned, and the rest listed as failed.
+    Files of folders are matched by their relative path without suffix; where both folders hold s1, s2 ... or
+    files `a.talker1.wav` ... these are talkers, each is scored against the reference that suits it best. An
+    item that cannot be scored (unreadable, other rate, channels or length) is listed and does not stop the
+    others. An interrupt (Ctrl-C) ends the scoring; what was scored before is returned, and the rest listed as
+    failed.
 
     Args:
         est: Estimates: a file or a folder.
@@ -41,7 +42,8 @@ def evaluate(
         on_progress: Called after every item with the number done, the number of all, and the id.
         metrics: Names of `diffsr.evaluation.metrics.METRICS`, and of `TALKER_METRICS` for several talkers;
             None for the default ones.
-        talkers: Names of the sub-folders of the talkers; None to look for s1, s2 ...
+        talkers: Names of the sub-folders of the talkers, or `talker1` ... of their files; None to look for
+            them.
 
     Returns:
         Scores, failures and unmatched files.

@@ -105,7 +105,7 @@ def _dnsmos(part: str, label: str) -> Metric:
     def score(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
         return dnsmos(est, rate_hz, part)
 
-    needs = ("speechmos.dnsmos", "onnxruntime")
+    needs = ("onnxruntime", "speechmos.dnsmos")
     return Metric(f"dnsmos_{part}", label, 2, score, needs_reference=False, cost_s=3.5, requires=needs)
 
 
