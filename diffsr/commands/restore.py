@@ -126,7 +126,10 @@ def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
         where = f": {first.output}{more}" if len(reports) == 1 else ""
         say(account(reports, memory_mib) + where)
     if counts["skipped"]:
-        several = f"{counts['skipped']} skipped, there already (restore again with --overwrite)"
+        several = (
+            f"{counts['skipped']} skipped, there already from an earlier run, whatever its options "
+            "(restore again with --overwrite)"
+        )
         note(reports[0].message if len(reports) == 1 else several)
     failed = [report for report in reports if report.status == "failed"]
     for report in failed:
