@@ -101,11 +101,27 @@ def solve(
     if not ids:
         nothing = waves.new_zeros(0, n_samples, recipe.n_sources, waves.shape[-1])
         return Solved(nothing, [], {}, {}, torch.empty(0, n_samples))
+    little = recipe.little_noise if recipe.n_sources == 1 else None
+    if little is None:
+        return _restarts(waves, ids, prior, recipe, seed, n_samples, on_step)
+    steps = part_of(on_step, 0, FIRST_PARTS + 1, FIRST_PARTS)
+    solved = _restarts(waves, ids, prior, recipe, seed, n_samples, steps)
+    return _with_little_noise(solved, little, waves, ids, prior, recipe, seed, on_step)
+
+
+def _restarts(
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: Denoiser,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int,
+    on_step: OnStep | None,
+) -> Solved:
+    """All samples, of which the later ones know the voices that the first ones have found."""
     n_first = n_samples
     if recipe.voices is not None and recipe.n_sources > 1:
         n_first = recipe.voices.n_untold(prior, n_samples, waves.shape[-1])
-    little = recipe.little_noise if recipe.n_sources == 1 else None
-    whole, on_step = on_step, part_of(on_step, 0, 1 if little is None else FIRST_PARTS + 1, FIRST_PARTS)
     n_passes = 2 if 0 < n_first < n_samples else 1
     first, later = range(n_first), range(n_first, n_samples)
     found: list[Solved] = []
@@ -116,10 +132,7 @@ def solve(
         told = recipe.voices.told(prior, recipe.voices.voices(tracks), len(later))
         steps = part_of(on_step, n_passes - 1, n_passes)
         found += [_tried(waves, ids, told, recipe, seed, later, steps)]
-    solved = found[0] if len(found) == 1 else found[0].and_more(found[1])
-    if little is not None:
-        return _with_little_noise(solved, little, waves, ids, prior, recipe, seed, whole)
-    return solved
+    return found[0] if len(found) == 1 else found[0].and_more(found[1])
 
 
 def _with_little_noise(
