@@ -80,6 +80,11 @@ class AveragedWeights(EMAWeightAveraging):
         self._raw = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
         super().on_train_end(trainer, pl_module)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same for a training that had been at its end before: Lightning skips what it has done."""
+        if self._raw is None and self._average_model is not None:
+            self.on_train_end(trainer, pl_module)
+
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffsr.noise import ImaginedNoise, NoiseListener
 from diffsr.noise.card import listener_card
 from diffsr.noise.loss import listening_loss, slow_error
+from diffsr.tasks.devices import means_over_devices
 from diffsr.tasks.small_network import SmallNetworkModule
 
 DB = 10 / math.log(10)
@@ -66,13 +67,10 @@ class ListenerModule(SmallNetworkModule):
         self.log("valid/loss", listening_loss(heard, noise), batch_size=len(power), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """RMS error of the drifting level in dB."""
-        if not self._squares:
-            return
-        squares = torch.cat(self._squares)
-        self._squares.clear()
-        level_db = DB * squares.mean().sqrt()
-        self.log("valid/level_error_db", level_db, batch_size=len(squares), sync_dist=True)
+        """RMS error of the drifting level in dB, over the items of all devices."""
+        squares, self._squares = torch.cat([torch.empty(0, device=self.device), *self._squares]), []
+        for mean in means_over_devices(self, {"square": squares}).values():
+            self.log("valid/level_error_db", DB * mean.sqrt(), sync_dist=True)
 
     @property
     def network(self) -> NoiseListener:

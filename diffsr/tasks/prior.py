@@ -18,8 +18,9 @@ from diffsr.diffusion import LogNormalLevels, Prior
 from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.pieces import Start, fill, read_start
 from diffsr.diffusion.schedule import NoiseLevels
-from diffsr.diffusion.validation import band_losses, mean_scores, validation_scores
+from diffsr.diffusion.validation import band_losses, validation_scores
 from diffsr.tasks.budget import budget_used
+from diffsr.tasks.devices import means_over_devices, step_seed
 from diffsr.tasks.learning_rate import Schedule, learning_rate_factor, piece_factor
 from diffsr.tasks.talkers import TalkerCondition
 
@@ -82,6 +83,7 @@ class PriorModule(LightningModule):
         self.compile_network, self.storage, self.n_samples = compile, storage, n_samples
         self.talkers = TalkerCondition(speaker_encoder, prior.speaker_width, prior.rate_hz, speaker_dropout)
         self._start = None if start is None else _started(prior, start)
+        self._validation: list[dict[str, Tensor]] = []
 
     @property
     def history(self) -> tuple[dict[str, Any], ...]:
@@ -111,10 +113,9 @@ class PriorModule(LightningModule):
         return loss
 
     def _step_seed(self, batch_idx: int) -> int:
-        """A seed of its own for each step, each batch that is accumulated in a step, and each device."""
-        part = batch_idx % self.trainer.accumulate_grad_batches
+        """See `step_seed`; the steps of the pieces before count, too."""
         step = self.global_step + (0 if self._start is None else self._start.steps)
-        return ((self.seed * 1_000_003 + step) * 1_009 + self.global_rank) * 1_021 + part
+        return step_seed(self, self.seed, step, batch_idx)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss in each noise band and gain of plain denoising, on fixed items with fixed noise.
@@ -129,8 +130,14 @@ class PriorModule(LightningModule):
                 told = band_losses(self.prior, wave, batch_idx, speaker)
                 told["loss"] = torch.stack(list(told.values())).mean(0)
                 scores |= {f"told_{name}": loss.where(known, torch.nan) for name, loss in told.items()}
-        for name, (mean, count) in mean_scores(scores).items():
-            self.log(f"valid/{name}", mean, batch_size=count, sync_dist=True)
+        self._validation.append(scores)
+
+    def on_validation_epoch_end(self) -> None:
+        """Means over the items of all devices."""
+        parts, self._validation = self._validation, []
+        scores = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+        for name, mean in means_over_devices(self, scores).items():
+            self.log(f"valid/{name}", mean, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, and the learning rate of `schedule`."""

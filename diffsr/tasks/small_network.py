@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from diffsr.errors import CheckpointError
 from diffsr.io.network import SmallNetwork
 from diffsr.tasks.budget import budget_used
+from diffsr.tasks.devices import step_seed
 from diffsr.tasks.learning_rate import learning_rate_factor
 
 
@@ -80,8 +81,7 @@ class SmallNetworkModule(LightningModule):
 
     def step_rng(self, batch_idx: int) -> torch.Generator:
         """Of each step, each batch that is accumulated in a step, and each device."""
-        part = batch_idx % self.trainer.accumulate_grad_batches
-        seed = ((self.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank) * 1_021 + part
+        seed = step_seed(self, self.seed, self.global_step, batch_idx)
         return torch.Generator(self.device).manual_seed(seed)
 
     def facts(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, dis
 from diffsr.speakers.card import encoder_card
 from diffsr.speakers.loss import contrast
 from diffsr.speakers.verification import equal_error_rate
+from diffsr.tasks.devices import means_over_devices
 from diffsr.tasks.voices import VoiceModule
 
 
@@ -80,14 +81,16 @@ class SpeakerModule(VoiceModule):
         self._validation.append((first, second, batch["speaker"][known]))
 
     def on_validation_epoch_end(self) -> None:
-        """Equal error rate of every crop with every reference of this device; none without labels."""
-        if not self._validation:
-            return
-        first, second, talker = (torch.cat(part).cpu() for part in zip(*self._validation, strict=True))
-        self._validation.clear()
-        same = talker[:, None] == talker[None]
-        error = equal_error_rate((first @ second.T).flatten().float(), same.flatten())
-        self.log("valid/equal_error_rate", error, batch_size=max(1, len(talker)), sync_dist=True)
+        """Equal error rate of every crop with every reference of its device; none without labels."""
+        embedded, self._validation = self._validation, []
+        rates = torch.empty(0)
+        if embedded:
+            first, second, talker = (torch.cat(part).cpu() for part in zip(*embedded, strict=True))
+            same = talker[:, None] == talker[None]
+            rate = equal_error_rate((first @ second.T).flatten().float(), same.flatten())
+            rates = torch.full((len(talker),), float(rate))  # a mean over devices counts their crops
+        for name, mean in means_over_devices(self, {"equal_error_rate": rates}).items():
+            self.log(f"valid/{name}", mean, sync_dist=True)
 
     @property
     def network(self) -> SpeakerEncoder:

@@ -11,6 +11,7 @@ from diffsr.speakers.consistency import turned
 from diffsr.speakers.exchanges import Exchanges, Plan, make_plan
 from diffsr.speakers.following import importance
 from diffsr.speakers.tracking import STACKED, VoiceTracker, tracking_loss
+from diffsr.tasks.devices import means_over_devices
 from diffsr.tasks.redrawing import Redrawing
 from diffsr.tasks.voices import VoiceModule
 
@@ -92,13 +93,13 @@ class TrackerModule(VoiceModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """Share of the voices' power in the wrong track, as found and without exchanges, of this device."""
-        if not self._wrong:
-            return
-        found, given = (torch.cat(part) for part in zip(*self._wrong, strict=True))
-        self._wrong.clear()
-        for name, share in (("wrong_share", found), ("wrong_share_before", given)):
-            self.log(f"valid/{name}", share.mean(), batch_size=len(share), sync_dist=True)
+        """Share of the voices' power in the wrong track, as found and without exchanges."""
+        wrong, self._wrong = self._wrong, []
+        nothing = torch.empty(0, device=self.device)
+        found, given = (torch.cat([nothing, *(pair[k] for pair in wrong)]) for k in (0, 1))
+        means = means_over_devices(self, {"wrong_share": found, "wrong_share_before": given})
+        for name, share in means.items():
+            self.log(f"valid/{name}", share, sync_dist=True)
 
     @property
     def network(self) -> VoiceTracker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ import soundfile
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
+from safetensors.torch import load_file
 
 from data_modules import CleanSpeech
 from data_modules.samplers import EpochSampler
@@ -40,7 +42,7 @@ def corpus(tmp_path):
 def train(corpus, root, max_steps, ckpt_path=None, **options):
     torch.manual_seed(0)
     prior = Prior(TFTransformer(width=16, depth=1, heads=2), window_s=0.512)
-    module = PriorModule(prior, learning_rate=3e-3)
+    module = options.pop("module", PriorModule)(prior, learning_rate=3e-3)
     data = CleanSpeech(str(corpus), crop_s=0.512, batch_size=4, crops_per_epoch=40, n_valid_crops=4)
     trainer = Trainer(
         max_steps=max_steps,
@@ -124,6 +126,36 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(corpus, tmp_path, mon
     _, resumed = train(corpus, tmp_path / "part", **budget, ckpt_path=checkpoint)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_a_run_that_was_stopped_at_its_end_leaves_its_average_all_the_same(corpus, tmp_path, monkeypatch):
+    """All steps are done and saved, and Ctrl-C comes while the samples are drawn; then the same again."""
+    with monkeypatch.context() as patched:
+        patched.setattr("diffsr.callbacks.listening.save_samples", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(corpus, tmp_path, max_steps=6)
+    saved = load_file(tmp_path / "prior" / "model.safetensors")
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    _, module = train(corpus, tmp_path, max_steps=6, ckpt_path=checkpoint)
+    assert (tmp_path / "samples" / "samples.png").is_file()
+    again = load_file(tmp_path / "prior" / "model.safetensors")
+    average = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for name, tensor in saved.items():
+        torch.testing.assert_close(again[name], tensor, rtol=0, atol=0)
+        torch.testing.assert_close(average[f"prior.{name}"], tensor, rtol=0, atol=0)
+
+
+def interrupted(*args, **options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("few_samples")
+@pytest.mark.parametrize("seed", [0, 20261128, 2**62])
+def test_any_seed_will_do(corpus, tmp_path, seed):
+    with_seed = functools.partial(PriorModule, seed=seed)
+    trainer, _ = train(corpus, tmp_path, max_steps=1, module=with_seed)
+    assert trainer.global_step == 1
 
 
 def test_the_learning_rate_rises_and_falls_to_zero():
