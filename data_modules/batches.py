@@ -25,7 +25,7 @@ def nothing(problem: str | None = None) -> Item:
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack waveforms, padded with zeros to the longest, and list the rest.
+    """Stack waveforms, padded with zeros to the longest and the most channels, and list the rest.
 
     A batch has `n_samples`, int64 `[B]`, the lengths without padding, and `problems`, what could not be used.
     Items without `observation` leave only their problems behind; where no others are left, B is 0.
@@ -73,11 +73,11 @@ class Reporting(LightningDataModule):
 
 
 def _stacked(waves: Sequence[Tensor], n_dims: int) -> Tensor:
-    """Tensors `[..., T]` of different T -> `[B, ..., T]`."""
+    """Tensors `[..., T]` of different sizes -> `[B, ..., T]`, zeros where one has nothing."""
     if not waves:
         return torch.zeros((0,) * (n_dims + 1))
-    longest = max(wave.shape[-1] for wave in waves)
-    stacked = waves[0].new_zeros(len(waves), *waves[0].shape[:-1], longest)
+    largest = [max(sizes) for sizes in zip(*(wave.shape for wave in waves), strict=True)]
+    stacked = waves[0].new_zeros(len(waves), *largest)
     for row, wave in zip(stacked, waves, strict=True):
-        row[..., : wave.shape[-1]] = wave
+        row[tuple(slice(size) for size in wave.shape)] = wave
     return stacked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from pathlib import Path
 
 import torch
 from lightning import LightningDataModule
@@ -16,7 +15,7 @@ from data_modules.crops import Crop, CropMaker, TrainCrops, ValidCrops
 from data_modules.planner import Augmentation
 from data_modules.plans import Plan, Plans
 from data_modules.samplers import EpochSampler
-from data_modules.splits import STARTER, train_and_valid
+from data_modules.splits import STARTER, corpus_name, novelty, train_and_valid
 from diffsr.errors import ConfigError
 
 
@@ -126,8 +125,20 @@ class CleanSpeech(LightningDataModule):
         corpus = self._train.corpus
         talkers = len(set(corpus.speakers.tolist()) - {-1})
         minutes = float(corpus.lengths.sum()) / self.rate_hz / 60
-        name = "starter corpus (synthetic)" if self.data == str(STARTER) else Path(self.data).name
-        return f"{name}: {minutes:.1f} minutes, {len(corpus)} utterances, {talkers} labelled talkers"
+        n_low = sum(corpus.low_rates.values())
+        low = f", {n_low} utterances below {self.rate_hz} Hz" if n_low else ""
+        return (
+            f"{corpus_name(self.data)}: {minutes:.1f} minutes, {len(corpus)} utterances, {talkers} labelled "
+            f"talkers{low}"
+        )
+
+    @property
+    def valid_summary(self) -> str:
+        """What the validation speech is, for the card of a prior; set-up comes first."""
+        assert self._train is not None, "setup() comes first"
+        assert self._valid is not None
+        kind = novelty(self._train.corpus.utterances, self._valid.maker.corpus.utterances)
+        return f"{len(self._valid)} crops; {kind}"
 
     def train_dataloader(self) -> DataLoader[Plan]:
         """Plans of the random crops of the epoch."""
@@ -149,7 +160,7 @@ class CleanSpeech(LightningDataModule):
         return self._train.render(batch)
 
     def val_dataloader(self) -> DataLoader[Crop]:
-        """The fixed crops of held-out talkers."""
+        """The fixed crops of the validation speech."""
         assert self._valid is not None, "setup() comes first"
         return DataLoader(self._valid, batch_size=self.batch_size, shuffle=False)
 

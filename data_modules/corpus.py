@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ class Speech:
     Attributes:
         samples: int16 [T], the speech span at full scale.
         scale: Factor that takes the samples to an active-speech RMS of 1.
+        source_hz: Rate of the file.
     """
 
     samples: Tensor
     scale: float
+    source_hz: int
 
 
 class Corpus:
@@ -48,6 +51,8 @@ class Corpus:
         scales: float32 [U], factors that take the samples to an active-speech RMS of 1.
         speakers: int64 [U], index into the names of the talkers, -1 without a label.
         n_skipped: Rows that could not be used.
+        low_rates: How many utterances come from files of each rate below that of the corpus: they have
+            nothing in the upper band.
     """
 
     def __init__(self, utterances: Sequence[Utterance], rate_hz: int, names: Sequence[str]) -> None:
@@ -67,6 +72,7 @@ class Corpus:
         offsets = [0]
         store = bytearray()  # grows in place: the samples are never there twice
         problems: list[str] = []
+        self.low_rates: Counter[int] = Counter()
         for utterance, speech in _decode_all(utterances, rate_hz):
             if isinstance(speech, str):
                 problems.append(speech)
@@ -75,8 +81,11 @@ class Corpus:
             offsets.append(len(store) // 2)
             self.utterances.append(utterance)
             scales.append(speech.scale)
+            if speech.source_hz < rate_hz:
+                self.low_rates[speech.source_hz] += 1
         self.n_skipped = len(problems)
         _report(problems, len(utterances))
+        _report_low(self.low_rates, len(self.utterances), rate_hz)
         self.samples = torch.frombuffer(store, dtype=torch.int16)
         self.offsets = torch.tensor(offsets)
         self.scales = torch.tensor(scales, dtype=torch.float32)
@@ -111,7 +120,7 @@ def decode(utterance: Utterance, rate_hz: int) -> Speech:
         raise AudioError(f"{utterance.path} holds silence ({db(level):.0f} dBFS), expected speech.")
     peak = float(mono.abs().max())
     samples = (mono * (32767.0 / peak)).round().to(torch.int16)
-    return Speech(samples, peak / 32767.0 / level)
+    return Speech(samples, peak / 32767.0 / level, source_hz)
 
 
 def _decode_all(utterances: Sequence[Utterance], rate_hz: int) -> Iterator[tuple[Utterance, Speech | str]]:
@@ -146,3 +155,17 @@ def _report(problems: list[str], total: int) -> None:
     if 2 * len(problems) > total or len(problems) == total:
         raise DataError(f"{text} More than half are bad: repair the corpus or its manifest.")
     _log.warning("Skipped: %s", text)
+
+
+def _report_low(low_rates: Counter[int], total: int, rate_hz: int) -> None:
+    """Warn of speech that lacks the upper band."""
+    if low_rates:
+        found = ", ".join(f"{count} at {low_hz} Hz" for low_hz, count in sorted(low_rates.items()))
+        _log.warning(
+            "%d of %d speech files have less than %d Hz (%s): their upper band is empty. Leave them out, or "
+            "use a lower rate_hz.",
+            low_rates.total(),
+            total,
+            rate_hz,
+            found,
+        )

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_modules.batches import Item, Reporting, collate, nothing
 from data_modules.layouts import Choice, Files, Layout, find_items
 from data_modules.samplers import NOTHING, Share
+from data_modules.splits import corpus_name
 from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.pairing import LENGTH_TOLERANCE_S
 from diffsr.io.audio import read_audio
@@ -25,9 +26,9 @@ class Paired(Reporting):
 
     A batch is a dict of `id` (B relative paths without suffix), `observation` float32 [B, C, T], `target`
     [B, S, T] (the first channel of each reference), `n_samples` int64 [B], `rate_hz` (B numbers) and
-    `problems`, padded with zeros to the longest item. Over all devices no item comes twice and none is lost.
-    Items that cannot be used (files missing, damaged or of different lengths) are left out, counted and
-    reported at the end.
+    `problems`, padded with zeros to the longest item and the most channels. Over all devices no item comes
+    twice and none is lost. Items that cannot be used (files missing, damaged or of different lengths) are
+    left out, counted and reported at the end.
 
     Args:
         root: Folder of the corpus.
@@ -79,7 +80,7 @@ class Paired(Reporting):
         """What the corpus is, for cards; set-up comes first."""
         talkers = len(self.items[0].references)
         return (
-            f"{Path(self.root).name} ({self.layout}): {len(self.items)} items, talkers: {talkers}, "
+            f"{corpus_name(self.root)} ({self.layout}): {len(self.items)} items, talkers: {talkers}, "
             f"{self.rate_hz} Hz"
         )
 

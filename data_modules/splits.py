@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import diffsr
 from diffsr.errors import DataError
-from diffsr.io.manifest import Utterance, read_manifest
+from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ STARTER = Path(diffsr.__file__).parent / "assets" / "starter" / "manifest.jsonl"
 
 SHARE = 0.1
 """Share of the talkers (or files) that is held out where the corpus does not say."""
+_FEWEST = 4
+"""Labelled talkers from which on talkers are held out from a prior, below it files."""
 
 
 class Splits(NamedTuple):
@@ -37,7 +40,10 @@ def train_and_valid(data: str, valid: str | None) -> tuple[list[Utterance], list
         data: Corpus; rows marked valid or test never train.
         valid: Corpus of validation speech (its rows marked valid if there are any, else all); None to
             take it from `data`: the rows marked valid, else 10 % of the labelled talkers and at least
-            2, chosen by a hash of their name, else, with fewer than 4 labelled talkers, 10 % of the files.
+            2, chosen by a hash of their name, else, with fewer than 4 labelled talkers, 10 % of the files
+            and at least 2 (1 where there are fewer than 6).
+
+    Warns where speech of `valid` trains too.
 
     Raises:
         DataError: A corpus cannot be read, or nothing is left for one side.
@@ -48,7 +54,16 @@ def train_and_valid(data: str, valid: str | None) -> tuple[list[Utterance], list
         raise DataError(f"{data}: all {len(rows)} rows are marked valid or test, expected some to train on.")
     if valid is not None:
         others = read_manifest(valid)
-        return train, [row for row in others if row.split == "valid"] or others
+        found = [row for row in others if row.split == "valid"] or others
+        if shared := n_shared(train, found):
+            _log.warning(
+                "%d of %d validation recordings in %s also train: the scores will say too little about new "
+                "speech. Leave out data.valid to hold speech out, or give other speech.",
+                shared,
+                len(found),
+                valid,
+            )
+        return train, found
     marked = [row for row in rows if row.split == "valid"]
     return (train, marked) if marked else hold_out(train, data)
 
@@ -56,15 +71,39 @@ def train_and_valid(data: str, valid: str | None) -> tuple[list[Utterance], list
 def hold_out(rows: Sequence[Utterance], source: str) -> tuple[list[Utterance], list[Utterance]]:
     """Hold out talkers, or files where there are too few labelled talkers."""
     talkers = {row.speaker for row in rows if row.speaker is not None}
-    if len(talkers) >= 4:
+    if len(talkers) >= _FEWEST:
         held = _first(talkers, max(2, round(SHARE * len(talkers))))
         return [r for r in rows if r.speaker not in held], [r for r in rows if r.speaker in held]
     if len(rows) < 2:
         raise DataError(
             f"{source} holds one recording, expected at least 2: one to train on and one to validate with."
         )
-    held = _first({row.id for row in rows}, max(1, round(SHARE * len(rows))))
+    held = _first({row.id for row in rows}, _count(len(rows)))
     return [r for r in rows if r.id not in held], [r for r in rows if r.id in held]
+
+
+def n_shared(train: Sequence[Utterance], valid: Sequence[Utterance]) -> int:
+    """How many rows of `valid` are the same stretch of the same file as a row of `train`."""
+    trained = {_stretch(row) for row in train}
+    return sum(_stretch(row) in trained for row in valid)
+
+
+def novelty(train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
+    """How new validation speech is to what learns from `train`, for cards."""
+    if n_shared(train, valid):
+        return "speech that also trained"
+    talkers = {row.speaker for row in valid}
+    if None in talkers or talkers & {row.speaker for row in train}:
+        return "held-out recordings, of talkers who may also have trained"
+    return "held-out talkers"
+
+
+def corpus_name(source: str) -> str:
+    """What to call a corpus: its file or folder, and the folder of a `manifest.jsonl`."""
+    if source == str(STARTER):
+        return "starter corpus (synthetic)"
+    path = Path(os.path.abspath(Path(source).expanduser()))  # a link keeps its own name
+    return path.parent.name if path.name == MANIFEST_NAME else path.name
 
 
 def three_ways(data: str, valid: str | None = None, test: str | None = None) -> Splits:
@@ -78,7 +117,8 @@ def three_ways(data: str, valid: str | None = None, test: str | None = None) -> 
 
     Talkers are held out in the order of a hash of their names, 10 % for each split and at least 2 (1 where
     there are fewer than 6): the first for test, the next for valid. `train_and_valid` holds out the first
-    ones too, so a prior trained on the same corpus has not heard the test talkers. It holds out none where
+    ones too, so a prior trained on the same corpus has not heard the test talkers. With 1 to 3 labelled
+    talkers it has, which a warning says: there `train_and_valid` holds out files. It holds out none where
     validation speech is marked or given on its own: mark or give the test speech there as well. Without
     labels, recordings take the place of talkers. Where the corpus marks a talker for several splits, test
     goes before valid and valid before train.
@@ -97,6 +137,8 @@ def three_ways(data: str, valid: str | None = None, test: str | None = None) -> 
             chosen[role] = [row for row in others if row.split == role] or others
             continue
         marked = [row for row in rows if row.split == role]
+        if role == "test" and not marked:
+            _tell_heard(train, data)
         chosen[role] = _without(marked or next(unmarked), taken, role if marked else None)
         taken |= {_name(row) for row in chosen[role]}
         train = _without(train, taken, "train" if marked else None)
@@ -107,7 +149,7 @@ def three_ways(data: str, valid: str | None = None, test: str | None = None) -> 
 def _queue(rows: Sequence[Utterance]) -> Iterator[list[Utterance]]:
     """Rows of the first talkers (or recordings, without labels), of the next ones, and so on."""
     names = {row.speaker for row in rows if row.speaker is not None} or {row.id for row in rows}
-    count = max(2, round(SHARE * len(names))) if len(names) >= 6 else 1
+    count = _count(len(names))
     ordered = _first(names, len(names))
     for start in itertools.count(step=count):
         held = set(ordered[start : start + count])
@@ -127,6 +169,18 @@ def _without(rows: list[Utterance], taken: set[str], role: str | None) -> list[U
     return left
 
 
+def _tell_heard(train: Sequence[Utterance], data: str) -> None:
+    """Warn where `train_and_valid` does not keep the test talkers from a prior."""
+    n_talkers = len({row.speaker for row in train} - {None})
+    if 1 <= n_talkers < _FEWEST:
+        _log.warning(
+            "%s has %d labelled talkers, too few to hold any out from a prior: one that is trained on it has "
+            "heard the talker of the test scenes. Mark rows in a column 'split', or give other test speech.",
+            data,
+            n_talkers,
+        )
+
+
 def _tell_shared(train: Sequence[Utterance], chosen: Mapping[str, Sequence[Utterance]]) -> None:
     """Warn of talkers of different corpora that have the same name."""
     talkers = {row.speaker for row in train if row.speaker is not None}
@@ -142,13 +196,24 @@ def _tell_shared(train: Sequence[Utterance], chosen: Mapping[str, Sequence[Utter
             )
 
 
+def _count(n_names: int) -> int:
+    """How many names are held out for a split."""
+    return max(2, round(SHARE * n_names)) if n_names >= 6 else 1
+
+
+def _stretch(row: Utterance) -> tuple[Path, float | None, float | None]:
+    return Path(row.path).resolve(), row.speech_start_s, row.speech_end_s
+
+
 def _name(row: Utterance) -> str:
     return row.id if row.speaker is None else row.speaker
 
 
 def _first(names: set[str], count: int) -> list[str]:
     """The first names in the order of a hash, which is the same everywhere and for every corpus."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count]
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())[
+        :count
+    ]
 
 
 def split_noise(role: str, data: str | None, other: str | None) -> list[Utterance] | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch.utils.data import DataLoader, Sampler
 
 from data_modules.batches import Item, Reporting, collate
 from data_modules.samplers import EpochSampler, Share
 from data_modules.scenes import PARTS, Part, Scenes, Target
-from data_modules.splits import STARTER, Splits, split_noise, three_ways
+from data_modules.splits import STARTER, Splits, corpus_name, split_noise, three_ways
 from diffsr.errors import ConfigError, DataError
 from diffsr.simulation.draw import SceneMaker, SceneSettings
 from diffsr.simulation.responses import RoomSource
@@ -160,11 +159,10 @@ class Whamr(Reporting):
         talkers = len({item.utterance.speaker for item in maker.speech} - {None})
         noise = "no noise" if maker.noise is None else f"{len(maker.noise)} noise recordings"
         rooms = "no rooms" if maker.rooms is None else f"rooms {_names(self.rooms[split])}"
-        name = "starter corpus (synthetic)" if self.speech == str(STARTER) else Path(self.speech).name
         return (
-            f"{name}, {split}: {len(maker.speech)} utterances, {talkers} labelled talkers, {noise}, {rooms}; "
-            f"talkers: {self.scene.n_talkers}, microphones: {self.scene.n_microphones}, {self.rate_hz} Hz, "
-            f"scenes {maker.fingerprint}"
+            f"{corpus_name(self.speech)}, {split}: {len(maker.speech)} utterances, {talkers} labelled "
+            f"talkers, {noise}, {rooms}; talkers: {self.scene.n_talkers}, microphones: "
+            f"{self.scene.n_microphones}, {self.rate_hz} Hz, scenes {maker.fingerprint}"
         )
 
     def _fixed(self, split: str) -> DataLoader[Item]:
@@ -199,9 +197,9 @@ class Whamr(Reporting):
             return None
         from diffsr.simulation.sources import open_rooms
 
-        return open_rooms(spec)
+        return open_rooms(spec, self.rate_hz)
 
 
 def _names(spec: str | Sequence[str] | None) -> str:
     names = [spec] if isinstance(spec, str) else spec or []
-    return " and ".join(Path(name).name for name in names)
+    return " and ".join(corpus_name(name) for name in names)

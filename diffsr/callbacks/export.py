@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,11 +29,20 @@ class PriorExport(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run or not isinstance(prior, Prior):  # type: ignore[attr-defined]
             return
         device = trainer.strategy.root_device  # Lightning has moved the weights off it by now
-        with torch.compiler.set_stance("force_eager"):
-            scores = _final_scores(trainer, prior.to(device).eval())
-        card = prior_card(prior.cpu(), _facts(trainer, pl_module), scores)
         storage = getattr(pl_module, "storage", "float32")
+        with torch.compiler.set_stance("force_eager"):
+            scores = _final_scores(trainer, _as_stored(prior.cpu().eval(), storage).to(device))
+        card = prior_card(prior, _facts(trainer, pl_module), scores)
         prior.save_pretrained(exported_prior(trainer.default_root_dir), card, dtype=storage)
+
+
+def _as_stored(prior: Prior, storage: str) -> Prior:
+    """A copy with the weights that the folder will give; training goes on from the ones it has."""
+    stored = copy.deepcopy(prior)
+    dtype = getattr(torch, storage)
+    weights = prior.state_dict()
+    stored.load_state_dict({n: w.to(dtype) if w.is_floating_point() else w for n, w in weights.items()})
+    return stored
 
 
 def _final_scores(trainer: Trainer, prior: Prior) -> dict[str, float]:
@@ -51,7 +61,8 @@ def _final_scores(trainer: Trainer, prior: Prior) -> dict[str, float]:
 
 def _facts(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     data = trainer.datamodule  # type: ignore[attr-defined]
-    facts = {"Training speech": data.summary} if hasattr(data, "summary") else {}
+    speech = {"Training speech": "summary", "Validation speech": "valid_summary"}
+    facts = {title: getattr(data, name) for title, name in speech.items() if hasattr(data, name)}
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
     took = f" in {clock(max(timer.time_elapsed() for timer in timers))}" if timers else ""
     facts["Training"] = f"{trainer.global_step} steps{took} on {hardware(trainer)}"

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop_s", type=float, metavar="SECONDS", help="their length (default: the context of the prior)"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the table of a prior that ships")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--count {options.count}: expected at least 2, one to predict the other.")
     if options.crop_s is not None and not 0.1 <= options.crop_s <= 600.0:
         raise ConfigError(f"--crop_s {options.crop_s:g}: expected seconds from 0.1 to 600.")
-    folder = _prior_folder(options.prior)
+    folder = _prior_folder(options.prior, options.overwrite)
     from diffsr.commands.validate import choose_rows, fixed_crops
     from diffsr.diffusion import Prior
     from diffsr.diffusion.calibration import save_calibration
@@ -70,14 +71,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _prior_folder(source: str) -> Path:
-    """Where the weights lie."""
+def _prior_folder(source: str, overwrite: bool) -> Path:
+    """Where the weights lie; that of a prior that ships is given by its name only to `overwrite`."""
     from diffsr.diffusion.prior import KIND
     from diffsr.io.model_folder import shipped_folder
     from diffsr.io.run_layout import exported_prior
 
     path = Path(source).expanduser()
-    folder = exported_prior(path) if exported_prior(path).is_dir() else shipped_folder(KIND, source) or path
+    if exported_prior(path).is_dir():
+        return exported_prior(path)
+    shipped = shipped_folder(KIND, source)
+    if shipped is not None and not overwrite:
+        raise ConfigError(
+            f"{source} ships with diffsr and has its table, in {shipped}. Copy that folder and give the path "
+            "of the copy, or replace the table of this installation with --overwrite."
+        )
+    folder = shipped or path
     if not folder.is_dir():
         raise CheckpointError(
             f"{path} is no prior folder; the table lies beside the weights in one. "

@@ -18,8 +18,9 @@ NEWS_EVERY_S = 30.0
 
 
 def say(text: str = "") -> None:
-    """Write a line of results to stdout."""
-    sys.stdout.write(text + "\n")
+    """Write a line of results to stdout; what it cannot show, such as of a file name, is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

@@ -2,8 +2,8 @@
 
 Columns (csv) or keys (jsonl): `path`, and if known `id`, `speaker`, `corpus`, `category`, `room`, `split`
 (train, valid or test), `duration_s`, `speech_start_s`, `speech_end_s`, `rate_hz`, `n_samples`, `text`,
-`sha1`, `licence`, `sex`; others are ignored and an empty cell means unknown, as do the speakers `unknown` and
-`unlabelled`. Relative paths are relative to the manifest.
+`sha1`, `licence`, `sex`; others are ignored and an empty cell (or the NaN of pandas) means unknown, as do
+the speakers `unknown` and `unlabelled`. Relative paths are relative to the manifest.
 """
 
 from __future__ import annotations
@@ -125,21 +125,37 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     """Write a jsonl completely or not at all; paths below its folder become relative to it.
 
     Raises:
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or a name is not UTF-8.
     """
     path = Path(path)
     folder = path.parent.resolve()
     try:
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             for utterance in utterances:
-                row = asdict(utterance)
-                row["path"] = _portable(utterance.path, folder)
-                row = {key: value for key, value in row.items() if value is not None}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(manifest_line(utterance, folder) + "\n")
     except OSError as error:
         raise DataError(
             f"Cannot write {path}: {error.strerror or error}. Choose a folder you may write to."
         ) from error
+
+
+def manifest_line(utterance: Utterance, folder: Path) -> str:
+    """The row of an utterance in a manifest in `folder` (resolved).
+
+    Raises:
+        DataError: A name is not UTF-8, as those from old archives; soundfile opens no such file either.
+    """
+    row = asdict(utterance)
+    row["path"] = _portable(utterance.path, folder)
+    line = json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False)
+    try:
+        f"{line}{utterance.path}".encode()
+    except UnicodeEncodeError as error:
+        shown = str(utterance.path).encode(errors="backslashreplace").decode()
+        raise DataError(
+            rf"{shown}: a name in this path is not UTF-8 (where \udc is shown). Rename it."
+        ) from error
+    return line
 
 
 def scan_folder(folder: str | Path) -> list[Utterance]:
@@ -211,13 +227,20 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         raise DataError(
             f"{where}: speech_start_s {start_s} is not before speech_end_s {end_s}. Correct the times."
         )
+    try:
+        path = source.parent / Path(name).expanduser()
+        default_id = Path(name).with_suffix("").as_posix()
+    except (ValueError, RuntimeError) as error:  # as of '.' and of '~' with an unknown user
+        raise DataError(
+            f"{where}: path '{name}' is not that of a recording ({error}). Correct it."
+        ) from error
     split = _text(row.get("split"))
     rate_hz, n_samples, duration_s = (
         _number(where, row, key) for key in ("rate_hz", "n_samples", "duration_s")
     )
     return Utterance(
-        id=_text(row.get("id")) or Path(name).with_suffix("").as_posix(),
-        path=source.parent / Path(name).expanduser(),
+        id=_text(row.get("id")) or default_id,
+        path=path,
         speaker=_speaker(row),
         speech_start_s=start_s,
         speech_end_s=end_s,
@@ -230,7 +253,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
         category=_text(row.get("category")),
         room=_text(row.get("room")),
         sha1=_text(row.get("sha1")),
-        licence=_text(row.get("licence") or row.get("license")),
+        licence=_text(row.get("licence")) or _text(row.get("license")),
         sex=_SEXES.get((_text(row.get("sex")) or "").upper()),
     )
 
@@ -247,8 +270,9 @@ def _speaker(row: dict[str, Any]) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return str(value).strip() or None
 
 
 def _number(where: str, row: dict[str, Any], key: str) -> float | None:

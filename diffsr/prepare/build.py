@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffsr.errors import AudioError, DataError
-from diffsr.io.manifest import MANIFEST_NAME, Utterance, with_unique_ids, write_manifest
+from diffsr.io.manifest import MANIFEST_NAME, Utterance, manifest_line, with_unique_ids, write_manifest
 from diffsr.prepare.corpus import Corpus, Found, Kind, Selection
 from diffsr.prepare.measure import Measurement, measure
 from diffsr.prepare.partial import Partial
@@ -64,8 +64,9 @@ def prepare(
 ) -> Prepared:
     """List a corpus in a jsonl; an older one is replaced, completely or not at all.
 
-    Files that cannot be read, are empty, damaged or silent are left out. A stopped run leaves a hidden
-    file beside the manifest, from which the next one takes the measurements of unchanged files.
+    Files that cannot be read, are empty, damaged, silent or not named in UTF-8 are left out. A stopped run
+    leaves a hidden file beside the manifest, from which the next one takes the measurements of unchanged
+    files.
 
     Args:
         corpus: Which one, see `diffsr.prepare.corpora.CORPORA`.
@@ -84,15 +85,17 @@ def prepare(
     found = find(corpus, folder, selection or Selection())
     manifest = Path(output).expanduser() if output is not None else found.home / MANIFEST_NAME
     utterances = with_unique_ids(list(found.utterances))
+    problems = _badly_named(utterances, manifest.parent)
+    left_out = {problem.utterance.id for problem in problems}
+    usable = [utterance for utterance in utterances if utterance.id not in left_out]
     quick = quick or dry_run
     with contextlib.ExitStack() as stack:
         partial = None
         if not dry_run:
             partial = stack.enter_context(Partial(manifest, f"{found.kind}{'-quick' * quick}"))
         rows: list[Utterance] = []
-        problems: list[Problem] = []
         n_reused = 0
-        measured = stack.enter_context(contextlib.closing(_measured(utterances, found.kind, quick, partial)))
+        measured = stack.enter_context(contextlib.closing(_measured(usable, found.kind, quick, partial)))
         for utterance, result, reused in measured:
             if isinstance(result, str):
                 problems.append(Problem(utterance, result))
@@ -125,6 +128,17 @@ def find(corpus: Corpus, folder: Path, selection: Selection) -> Found:
         if not corpus.tree:
             raise
         raise DataError(f"{error}\n{corpus.title} should look like this:\n\n{corpus.tree}") from error
+
+
+def _badly_named(utterances: Sequence[Utterance], folder: Path) -> list[Problem]:
+    """Those that a manifest in `folder` cannot hold, known before anything is measured."""
+    folder, problems = folder.resolve(), []
+    for utterance in utterances:
+        try:
+            manifest_line(utterance, folder)
+        except DataError as error:
+            problems.append(Problem(utterance, str(error)))
+    return problems
 
 
 def _measured(

@@ -150,8 +150,9 @@ def _check_room(folder: Path, size_gb: float) -> None:
 def _fetch(source: Source, folder: Path, part: str) -> None:
     stage = folder / f".diffsr-download-{source.dataset.lower()}"
     unpacked = stage / source.top
-    # What a stopped run left half unpacked would pass for complete; the archive beside it is kept.
-    shutil.rmtree(unpacked / source.part_folder.format(part=part), ignore_errors=True)
+    # What a stopped run left half unpacked, of any part, would pass for complete; archives are kept.
+    for half in [path for path in unpacked.glob("*") if path.is_dir()] if part else [unpacked]:
+        shutil.rmtree(half, ignore_errors=True)
     stage.mkdir(exist_ok=True)
     dataset = getattr(import_torchaudio().datasets, source.dataset)
     arguments = {"url": part} if part else {}
@@ -160,6 +161,8 @@ def _fetch(source: Source, folder: Path, part: str) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError):
         shutil.rmtree(stage, ignore_errors=True)  # a damaged archive must not be used again
         raise
+    for archive in unpacked.glob("*.tar.*"):  # of CMU ARCTIC they lie among the talkers
+        archive.unlink()
     _move(unpacked, folder / source.top)
     shutil.rmtree(stage, ignore_errors=True)
 

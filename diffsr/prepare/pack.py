@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffsr.errors import ConfigError, DataError
+from diffsr.io.atomic import replacing
 from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest, write_manifest
 from diffsr.prepare.pack_coding import Coded, Coder, Coding, OnProgress, digest
 
@@ -222,4 +223,5 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # file systems without links
-        shutil.copyfile(source, target)
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)

@@ -12,9 +12,9 @@ from typing import Literal, Self
 
 from torch import Tensor
 
-from diffsr.errors import AudioError, ConfigError
+from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import probe, write_audio
-from diffsr.io.manifest import Utterance
+from diffsr.io.manifest import Utterance, manifest_line
 from diffsr.io.speech import read_speech
 from diffsr.signal.resampling import resample
 
@@ -96,6 +96,7 @@ class Coder:
 
     def _attempt(self, row: Utterance, coding: Coding) -> tuple[Coded | str, bool]:
         try:
+            manifest_line(row, row.path.parent.resolve())
             name = _name(row, coding)
             there = self._there.get(name)
             path = there or self.pool / name
@@ -104,7 +105,7 @@ class Coder:
                 wave = resample(wave, rate_hz, coding.rate_hz)
                 write_audio(path, wave[None], coding.rate_hz, compression_level=coding.compression_level)
             info = probe(path)
-        except AudioError as error:
+        except (AudioError, DataError) as error:
             return str(error), False
         utterance = replace(
             row,
@@ -128,14 +129,15 @@ def _speech(row: Utterance) -> tuple[Tensor, int]:
 
 def digest(text: str) -> str:
     """A name of 16 digits; its order has nothing to do with that of `text`."""
-    return hashlib.sha1(text.encode()).hexdigest()[:16]
+    return hashlib.sha1(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _name(row: Utterance, coding: Coding) -> str:
     """File name that changes with the span, the source and the coding, so that nothing stale is taken up."""
     try:
-        n_bytes = row.path.stat().st_size
+        state = row.path.stat()
     except OSError as error:
         raise AudioError(f"{row.path} cannot be read ({error.strerror}).") from error
     span = f"{row.speech_start_s}-{row.speech_end_s}"
-    return f"{digest(f'{row.id}|{span}|{n_bytes}|{coding}')}.{coding.format}"
+    source = f"{row.id}|{span}|{state.st_size}|{state.st_mtime_ns}"
+    return f"{digest(f'{source}|{coding}')}.{coding.format}"

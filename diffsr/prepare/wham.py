@@ -47,7 +47,7 @@ def find(folder: Path, selection: Selection) -> Found:
 
 
 def _utterance(path: Path, name: str, place: dict[str, str]) -> Utterance:
-    level = _LEVELS.get(place.get("Reverberation Level", "").strip().lower())
+    level = _LEVELS.get((place.get("Reverberation Level") or "").strip().lower())
     return Utterance(
         id=f"{name}/{path.stem}",
         path=path,

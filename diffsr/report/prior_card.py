@@ -38,7 +38,7 @@ def prior_card(prior: Prior, training: Mapping[str, str], scores: Mapping[str, f
             "",
             *_table(("", ""), facts),
             "",
-            "Denoising of white noise in one call, held-out talkers:",
+            "Denoising of white noise in one call, validation speech:",
             "",
             *_table(
                 ("input SNR", "SI-SDR gain"), {_snr(name): f"{value:.1f} dB" for name, value in gains.items()}

@@ -49,18 +49,24 @@ class MeasuredRooms:
 
     Args:
         responses: Rows of a manifest. Those without a room count as a room each.
+        rate_hz: Rate of the scenes; responses with a lower one are left out. None to leave out none: a scene
+            that draws one is then drawn again, as if the file were broken.
 
     Raises:
         DataError: None can be used.
     """
 
-    def __init__(self, responses: Sequence[Utterance]) -> None:
+    def __init__(self, responses: Sequence[Utterance], rate_hz: int | None = None) -> None:
         rooms: defaultdict[str, list[_Measured]] = defaultdict(list)
         self.rejected: dict[str, str] = {}
         """Why responses were left out, by their ids."""
+        low: list[str] = []
         for row in sorted(responses, key=lambda item: item.id):
             try:
                 wave, info = read_audio(row.path)
+                if rate_hz is not None and info.rate_hz < rate_hz:
+                    low.append(row.id)
+                    raise AudioError(bandwidth_problem(str(row.path), info.rate_hz, rate_hz))
                 clear_direct_path(wave, info.rate_hz)
             except AudioError as error:
                 self.rejected[row.id] = str(error)
@@ -71,7 +77,10 @@ class MeasuredRooms:
         self._rooms = dict(rooms)
         self._report(len(responses))
         identity = [(row.id, row.room, row.sha1) for row in sorted(responses, key=lambda item: item.id)]
-        self.fingerprint = digest({"source": "measured", "version": VERSION, "responses": identity})
+        low_rates = {"low_rates": low} if low else {}  # the same as ever where there are none
+        self.fingerprint = digest(
+            {"source": "measured", "version": VERSION, "responses": identity, **low_rates}
+        )
 
     def draw(self, rng: np.random.Generator, n_talkers: int, n_microphones: int) -> MeasuredRoom:
         """A room with enough responses, and one of them for each talker.

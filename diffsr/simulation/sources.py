@@ -15,13 +15,14 @@ from diffsr.simulation.rooms import SimulatedRooms
 SIMULATE = "simulate"
 
 
-def open_rooms(spec: str | Sequence[str]) -> RoomSource:
+def open_rooms(spec: str | Sequence[str], rate_hz: int | None = None) -> RoomSource:
     """Where rooms come from.
 
     Args:
         spec: The folder of a pool that `diffsr prepare rooms` has made, a manifest (.csv or .jsonl) of
             measured responses, `simulate` for rooms made anew for every scene (up to a second each), or
             several of these, of which every scene draws one.
+        rate_hz: Rate of the scenes; measured responses with a lower one are left out, with a warning.
 
     Raises:
         ConfigError: It is none of these.
@@ -30,13 +31,13 @@ def open_rooms(spec: str | Sequence[str]) -> RoomSource:
     if not isinstance(spec, str):
         if not spec:
             raise ConfigError("The list of rooms is empty; expected a pool, a manifest, or 'simulate'.")
-        sources = [open_rooms(item) for item in spec]
+        sources = [open_rooms(item, rate_hz) for item in spec]
         return sources[0] if len(sources) == 1 else OneOf(sources)
     if spec == SIMULATE:
         return SimulatedRooms()
     path = Path(spec).expanduser()
     if path.suffix.lower() in (".csv", ".jsonl"):
-        return MeasuredRooms(read_manifest(path))
+        return MeasuredRooms(read_manifest(path), rate_hz)
     if not path.is_dir():
         found = "is a file" if path.is_file() else "does not exist"
         raise ConfigError(

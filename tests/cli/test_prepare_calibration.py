@@ -96,3 +96,16 @@ def test_what_cannot_start(shell, prior: Path, speech: Path, changed: dict[str, 
 def test_a_damaged_table_names_the_way_out(shell, prior: Path, speech: Path) -> None:
     (prior / "calibration.safetensors").write_bytes(b"hello")
     assert "Remove it: the prior works without" in shell.fails(*CALL, "--count", "2")
+
+
+def test_the_table_of_a_shipped_prior_is_replaced_only_when_asked(
+    shell, prior: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "diffsr.io.model_folder.shipped_folder", lambda kind, name: prior if name == "shipped" else None
+    )
+    call = ("prepare", "calibration", "shipped", "--data", "speech.csv", "--split", "test", "--count", "2")
+    assert "shipped ships with diffsr" in shell.fails(*call)
+    assert not (prior / "calibration.safetensors").exists()
+    assert shell(*call, "--overwrite") == 0
+    assert (prior / "calibration.safetensors").exists()

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from diffsr.commands.terminal import Progress
+from diffsr.commands.terminal import Progress, say
 
 
 class Terminal(io.StringIO):
@@ -37,3 +37,11 @@ def test_elsewhere_a_line_is_written_every_half_minute(monkeypatch, capsys):
         "diffsr: scoring: 3/7 items, 0.7 min left",  # 10 s an item
         "diffsr: scoring: 6/7 items, 0.2 min left",
     ]
+
+
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
+    for encoding, shown in (("utf-8", "ü \\udcfc"), ("ascii", "\\xfc \\udcfc")):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        say("ü \udcfc")
+        assert stdout.buffer.getvalue().decode() == shown + "\n"

@@ -276,13 +276,51 @@ def test_a_validation_corpus_of_its_own(corpus, tmp_path):
     assert dominant_hz(module.valid_crops()[0]) == pytest.approx(1500, abs=5)
 
 
-def test_bad_files_are_skipped_and_counted(corpus, caplog):
+def test_validation_speech_that_also_trains_is_told(corpus, caplog):
+    with caplog.at_level(logging.WARNING):
+        module = ready(corpus, valid=str(corpus / ".." / corpus.name / "t5"))
+    assert "3 of 3 validation recordings in " in caplog.text
+    assert "also train: " in caplog.text
+    assert module.valid_summary == "6 crops; speech that also trained"
+
+
+def test_the_card_says_what_is_held_out(corpus, tmp_path):
+    assert ready(corpus).valid_summary == "8 crops; held-out talkers"
+    rows = [row for row in read_manifest(corpus) if row.speaker in ("t0", "t1", "t2")]
+    write_manifest(tmp_path / "few.jsonl", rows)
+    assert ready(tmp_path / "few.jsonl").valid_summary.endswith(
+        "; held-out recordings, of talkers who may also have trained"
+    )
+
+
+def test_a_corpus_is_called_by_its_folder(corpus, monkeypatch):
+    write_manifest(corpus / "manifest.jsonl", read_manifest(corpus))
+    assert ready(corpus / "manifest.jsonl").summary.startswith("corpus: ")
+    monkeypatch.chdir(corpus)
+    for source in (".", "manifest.jsonl", "t0/.."):
+        assert ready(source).summary.startswith("corpus: ")
+
+
+def test_speech_without_the_upper_band_is_counted(tmp_path, caplog):
+    for number, rate_hz in enumerate((8000, 8000, 11025, 16000, 48000)):
+        wave = 0.1 * torch.randn(1, rate_hz, generator=torch.Generator().manual_seed(number))
+        write_audio(tmp_path / "train" / f"{number}.wav", wave, rate_hz)
+    write_audio(tmp_path / "valid" / "v.wav", voice(1.0, 300), RATE_HZ)
+    with caplog.at_level(logging.WARNING):
+        module = ready(tmp_path / "train", valid=str(tmp_path / "valid"))
+    assert len(caplog.records) == 1
+    assert "3 of 5 speech files have less than 16000 Hz (2 at 8000 Hz, 1 at 11025 Hz)" in caplog.text
+    assert module.summary.endswith(", 3 utterances below 16000 Hz")
+
+
+def test_bad_files_are_skipped_and_counted(corpus, tmp_path, caplog):
+    write_audio(tmp_path / "v" / "x" / "1.wav", voice(1.0, 1500), RATE_HZ)
     (corpus / "t0" / "bad.wav").write_text("no recording")
     write_audio(corpus / "t1" / "silent.wav", torch.zeros(1, 16000), RATE_HZ)
     soundless = 1e-6 * torch.randn(1, 16000)
     write_audio(corpus / "t2" / "nearly.wav", soundless, RATE_HZ, "FLOAT")
     with caplog.at_level(logging.WARNING):
-        module = ready(corpus, valid=str(corpus / "t5"))
+        module = ready(corpus, valid=str(tmp_path / "v"))
     assert len(caplog.records) == 1
     assert "3 of 21 speech files cannot be used; first: " in caplog.text
     assert waves(module.train_dataloader()).shape == (24, 8000)

@@ -20,7 +20,7 @@ from data_modules.samplers import NOTHING, Share
 from data_modules.splits import three_ways
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import write_audio
-from diffsr.io.manifest import Utterance, write_manifest
+from diffsr.io.manifest import Utterance, read_manifest, write_manifest
 from diffsr.simulation.draw import SceneSettings
 
 RATE_HZ = 8000
@@ -259,12 +259,27 @@ def test_recordings_without_labels_are_split_too(tmp_path):
     assert len(set.union(*names)) == 20
 
 
-def test_the_test_talkers_are_those_that_a_prior_has_not_heard(tmp_path):
+def test_the_test_talkers_are_those_that_a_prior_has_not_heard(tmp_path, caplog):
     from data_modules.splits import train_and_valid
 
-    data = split_of(tmp_path, "data", rows(*"abcdefghijklmnopqrstuvwxyz"))
-    heard = {row.speaker for row in train_and_valid(data, None)[0]}
-    assert not heard & {row.speaker for row in three_ways(data).test}
+    with caplog.at_level(logging.WARNING):
+        for talkers in ("abcdefghijklmnopqrstuvwxyz", "abcdef", "abcd", [None] * 3, [None] * 10):
+            data = split_of(tmp_path, "data", rows(*talkers))
+            heard = {row.speaker or row.id for row in train_and_valid(data, None)[0]}
+            assert not heard & {row.speaker or row.id for row in three_ways(data).test}
+    assert not caplog.records
+
+
+def test_test_talkers_that_a_prior_has_heard_are_told(tmp_path, caplog):
+    data = split_of(tmp_path, "data", rows(*"aabbcc"))
+    with caplog.at_level(logging.WARNING):
+        three_ways(data)
+    assert "has 3 labelled talkers" in caplog.text
+    assert "has heard the talker of the test scenes" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        three_ways(split_of(tmp_path, "data", rows(*"aabbcc", splits={0: "test", 1: "test"})))
+    assert "has heard" not in caplog.text
 
 
 def test_namesakes_in_other_corpora_are_told(tmp_path, caplog):
@@ -348,6 +363,40 @@ def test_summary(speech, noise):
         in module.summary
     )
     assert module.makers["test"].fingerprint in module.summary
+
+
+def test_the_summary_names_folders_and_not_their_manifests(tmp_path, noise, speech):
+    rng = torch.Generator().manual_seed(0)
+    decay = torch.exp(-torch.arange(4000) / 600)
+    response = 0.1 * decay * torch.randn(1, 4000, generator=rng)
+    response[0, :100], response[0, 100] = 0.0, 1.0
+    for name, rate_hz in (("low", RATE_HZ // 2), ("good", RATE_HZ)):
+        write_audio(tmp_path / "hall" / f"{name}.wav", response, rate_hz, "FLOAT")
+    for folder, rows_of in (("hall", tmp_path / "hall"), ("talk", speech)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_manifest(tmp_path / folder / "manifest.jsonl", read_manifest(rows_of))
+    hall = str(tmp_path / "hall" / "manifest.jsonl")
+    module = module_of(tmp_path / "talk" / "manifest.jsonl", noise, {"n_talkers": 1}, rooms=hall)
+    module.setup("test")
+    assert module.summary.startswith("talk, test: ")
+    assert ", rooms hall; " in module.summary
+    assert set(module.makers["test"].rooms.rejected) == {"low"}  # below the rate of the scenes
+
+
+def test_a_batch_of_different_channels_has_the_most():
+    items = [
+        {"id": str(n), "observation": torch.ones(n, 5 - n), "target": torch.ones(1, 5 - n), "problems": []}
+        for n in (1, 2)
+    ]
+    for order in (items, items[::-1]):
+        batch = collate(order)
+        assert batch["observation"].shape == (2, 2, 4)
+        assert batch["target"].shape == (2, 1, 4)
+        assert batch["n_samples"].tolist() == [item["observation"].shape[1] for item in order]
+        for item, row in zip(order, batch["observation"], strict=True):
+            n_channels, n_samples = item["observation"].shape
+            assert torch.equal(row[:n_channels, :n_samples], item["observation"])
+            assert not row[n_channels:].any()
 
 
 @pytest.mark.slow

@@ -79,6 +79,13 @@ def test_a_manifest_moves_with_its_folder(tmp_path, monkeypatch):
         ("m.jsonl", '{"path": "a.wav"}\n\n{"path": a.wav}\n', "line 3: not JSON"),
         ("m.jsonl", '["a.wav"]\n', "line 1: found list"),
         ("m.jsonl", '{"speaker": "x"}\n', "line 1: no 'path'"),
+        ("m.jsonl", '{"path": NaN}\n', "line 1: no 'path'"),
+        ("m.jsonl", '{"path": "."}\n', r"line 1: path '\.' is not that of a recording"),
+        (
+            "m.csv",
+            "path\n~nobody-of-this-name/a.wav\n",
+            "line 2: path '~nobody.*' is not that of a recording",
+        ),
         ("m.jsonl", "\n\n", "lists no recordings"),
         ("m.txt", "a.wav\n", "is not a manifest"),
     ],
@@ -137,3 +144,21 @@ def test_a_word_for_not_knowing_is_no_speaker(tmp_path):
     touch(tmp_path, "a.wav", "b.wav", "c.wav")
     (tmp_path / "m.csv").write_text("path,speaker\na.wav,unlabelled\nb.wav,Unknown\nc.wav,anna\n")
     assert [row.speaker for row in read_manifest(tmp_path / "m.csv")] == [None, None, "anna"]
+
+
+def test_what_pandas_writes_for_an_empty_cell_is_unknown(tmp_path):
+    touch(tmp_path, "a.wav")
+    empty = {"speaker", "text", "split", "sex", "licence", "rate_hz", "speech_start_s"}
+    row = {"path": "a.wav", **dict.fromkeys(empty, float("nan")), "license": "CC0"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row))
+    assert read_manifest(tmp_path / "m.jsonl") == [Utterance("a", tmp_path / "a.wav", licence="CC0")]
+
+
+def test_a_name_that_is_not_utf8_is_an_error_and_writes_nothing(tmp_path):
+    path = Path(os.fsdecode(b"M\xfcller.wav"))
+    with pytest.raises(
+        DataError, match=r"M\\udcfcller.wav: a name in this path is not UTF-8.*Rename it"
+    ) as caught:
+        write_manifest(tmp_path / "m.jsonl", [Utterance("a", tmp_path / path)])
+    assert str(caught.value).encode()
+    assert not list(tmp_path.iterdir())

@@ -193,6 +193,7 @@ def test_wham_noise(tmp_path, record, listed, tone):
     (tmp_path / "wham_noise/metadata/noise_meta_tr.csv").write_text(
         table + "011a_1.2_441c_-1.2.wav,2,0054,16 cm,h,l12,d3\n"
     )
+    (tmp_path / "wham_noise/metadata/noise_meta_tt.csv").write_text(table + "440o_1_447c_-1.wav,2\n")  # cut
     rows = listed("wham", tmp_path)
     assert rows["tr/011a_1.2_441c_-1.2"] == {
         "path": "wham_noise/tr/011a_1.2_441c_-1.2.wav",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from diffsr.cli import main
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import read_audio
 from diffsr.io.manifest import read_manifest
+from diffsr.prepare import pack as pack_module
 from diffsr.prepare import pack_coding
 from diffsr.prepare.pack import MIB, Coding, folder_bytes, pack
 
@@ -156,6 +159,36 @@ def test_another_size_replaces_the_parts_without_coding_anew(corpus, tmp_path, m
     assert packed.n_reused == 33
     assert sorted(path.name for path in (tmp_path / "packs").iterdir()) == ["part-1"]
     assert all(row.path.is_file() for row in read_manifest(packed.folders[0]))
+
+
+def test_a_recording_that_was_rewritten_is_coded_anew(tmp_path):
+    path, manifest = tmp_path / "1.wav", tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"path": path.name, "speech_start_s": 0.5, "speech_end_s": 1.5}))
+    for seed in (1, 2):
+        soundfile.write(path, speech(1, seed), 16000)
+        os.utime(path, ns=(seed, seed))  # of the same size
+        packed = pack(manifest, tmp_path / "packs", 4, coding=Coding("flac"))
+    assert packed.n_reused == 0
+    expected, _ = soundfile.read(path, dtype="float32")
+    [row] = read_manifest(packed.folders[0])
+    np.testing.assert_array_equal(read_audio(row.path)[0][0].numpy(), expected[8000:24000])
+
+
+def test_a_copy_is_there_completely_or_not_at_all(corpus, tmp_path, monkeypatch):
+    def half(source, target):
+        with open(target, "wb") as file:
+            file.write(source.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack_module.os, "link", lambda *paths: (_ for _ in ()).throw(OSError("no links")))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", half)
+        with pytest.raises(KeyboardInterrupt):
+            pack(corpus, tmp_path / "packs", 4)
+    assert not list((tmp_path / "packs" / "part-1" / "audio").iterdir())
+    pack(corpus, tmp_path / "packs", 4)
+    pack(corpus, tmp_path / "whole", 4)
+    assert contents(tmp_path / "packs") == contents(tmp_path / "whole")
 
 
 def test_validation_speech_takes_talkers_in_turn(corpus, tmp_path):

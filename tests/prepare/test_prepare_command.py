@@ -1,11 +1,16 @@
 """`diffsr prepare` from the command line to the manifest."""
 
+import io
+import os
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 from diffsr.cli import main
+from diffsr.errors import DataError
+from diffsr.prepare.build import prepare
+from diffsr.prepare.folder import folder_corpus
 
 
 @pytest.fixture
@@ -58,6 +63,24 @@ def test_noise_and_everything(tmp_path, record, capsys):
     assert "not listed by default: 1 x second microphone" in capsys.readouterr().out
     assert main(["prepare", "vctk", str(tmp_path / "v"), "--all"]) == 0
     assert (tmp_path / "v" / "manifest.jsonl").read_text().count("\n") == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere take no such names")
+def test_names_that_are_not_utf8_are_left_out_and_shown(tmp_path, record, monkeypatch):
+    record("voices/anna/1.wav")
+    os.rename(record("voices/2.wav"), os.path.join(os.fsencode(tmp_path), b"voices", b"M\xfcller.wav"))
+    for command in ("folder", "pack"):
+        stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")  # strict, unlike that of capsys
+        monkeypatch.setattr(sys, "stdout", stdout)
+        output = [str(tmp_path / "packs")] if command == "pack" else []
+        assert main(["prepare", command, str(tmp_path / "voices"), *output]) == 0
+        out = stdout.buffer.getvalue().decode()
+        assert "left out, 1 of them:" in out
+        assert r"M\udcfcller.wav: a name in this path is not UTF-8 (where \udc is shown). Rename it." in out
+        (tmp_path / "voices" / "manifest.jsonl").unlink(missing_ok=True)
+    os.rename(tmp_path / "voices", badly_named := os.fsdecode(bytes(tmp_path) + b"/st\xfcck"))
+    with pytest.raises(DataError, match="None of the 2 recordings"):
+        prepare(folder_corpus(), badly_named)
 
 
 def test_a_wrong_folder_shows_the_tree(tmp_path, capsys):

@@ -128,6 +128,35 @@ def test_a_stop_is_not_an_error(tmp_path, fetched):
     assert not (tmp_path / "LibriSpeech").exists()
 
 
+def test_a_stopped_part_does_not_pass_for_complete_with_the_next(tmp_path, fetched):
+    for corpus, first, second, folder in (
+        ("librispeech", "dev-clean", "test-clean", "LibriSpeech/dev-clean"),
+        ("cmu_arctic", "slt", "bdl", "ARCTIC/cmu_us_slt_arctic"),
+    ):
+        fetched.fail = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            download(SOURCES[corpus], tmp_path, [first], lambda text: None)
+        fetched.fail = None
+        download(SOURCES[corpus], tmp_path, [second], lambda text: None)
+        assert not (tmp_path / folder).exists()
+        download(SOURCES[corpus], tmp_path, [first], lambda text: None)
+        assert (tmp_path / folder / "second.flac").is_file()
+
+
+def test_archives_of_a_stopped_run_are_used_again_and_removed_in_the_end(tmp_path, fetched):
+    archive = tmp_path / ".diffsr-download-cmuarctic" / "ARCTIC" / "cmu_us_slt_arctic.tar.bz2"
+    fetched.fail = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        download(SOURCES["cmu_arctic"], tmp_path, ["slt"], lambda text: None)
+    archive.touch()  # torchaudio puts it beside the talkers
+    with pytest.raises(KeyboardInterrupt):
+        download(SOURCES["cmu_arctic"], tmp_path, ["slt"], lambda text: None)
+    assert archive.is_file()
+    fetched.fail = None
+    download(SOURCES["cmu_arctic"], tmp_path, ["slt"], lambda text: None)
+    assert not any(".tar" in name for name in names(tmp_path))
+
+
 def test_no_room_on_the_disk(tmp_path, fetched, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10e9))
     with pytest.raises(DataError, match=r"10.0 GB are free, 13.9 GB are needed"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from diffsr.errors import AudioError, DataError
 from diffsr.io.manifest import Utterance, read_manifest
 from diffsr.signal.room_acoustics import direct_path_sample, rt60_s
 from diffsr.simulation.alignment import LEAD_S, align, clear_direct_path
+from diffsr.simulation.draw import SceneMaker, SceneSettings
 from diffsr.simulation.measured import MeasuredRooms, OneOf
 from diffsr.simulation.plan import MeasuredRoom, Room, ScenePlan, from_row, to_row
 from diffsr.simulation.rooms import ReverberationClass, SimulatedRooms
@@ -140,6 +142,34 @@ def test_bad_responses_are_left_out_and_counted(
     assert set(source.rejected) == {"covered", "silent", "broken"}
     assert "Left out 3 of 9 measured responses; first: " in caplog.text
     assert "covered" not in {id for k in range(50) for id in source.draw(np.random.default_rng(k), 1, 1).ids}
+
+
+def test_responses_below_the_rate_of_the_scenes_are_left_out_once(
+    rows: list[Utterance], tmp_path: Path, corpora: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    clear = rows[:6]
+    low = [Utterance(f"low{k}", tmp_path / f"low{k}.wav", room="d") for k in range(6)]
+    for row in low:
+        soundfile.write(row.path, 0.5 * measured(1, 300, rate_hz=8000), 8000, subtype="FLOAT")
+    with caplog.at_level(logging.WARNING):
+        rooms = MeasuredRooms([*clear, *low], RATE_HZ)
+    assert set(rooms.rejected) == {row.id for row in low}
+    assert "Left out 6 of 12 measured responses; first: " in caplog.text
+    assert "has 8000 Hz, expected at least the 16000 Hz of the scenes" in caplog.text
+    settings = SceneSettings(n_talkers=1, crop_s=1.0)
+    inside = SceneMaker(settings, corpora.speech, corpora.noise, rooms)
+    outside = SceneMaker(settings, corpora.speech, corpora.noise)
+    for index in range(12):  # the room changes nothing in the rest
+        plans = [maker.scene(index).plan for maker in (inside, outside)]
+        assert replace(plans[0], room=None) == plans[1]
+
+
+def test_the_fingerprint_knows_which_rates_were_left_out(rows: list[Utterance]) -> None:
+    original = MeasuredRooms(rows).fingerprint
+    assert MeasuredRooms(rows, RATE_HZ).fingerprint == original
+    soundfile.write(rows[0].path, measured(rate_hz=8000), 8000, subtype="FLOAT")
+    assert MeasuredRooms(rows).fingerprint == original
+    assert MeasuredRooms(rows, RATE_HZ).fingerprint != original
 
 
 def test_every_talker_has_its_own_response_of_the_same_room(rows: list[Utterance]) -> None:
