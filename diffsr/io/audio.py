@@ -233,7 +233,8 @@ def _open(path: Path) -> soundfile.SoundFile:
     if path.stat().st_size == 0:
         raise AudioError(f"{path} is empty (0 bytes), expected {_READABLE}.")
     try:
-        return soundfile.SoundFile(path)
+        # As bytes, which may be a name that is not UTF-8; Windows has no such names, and wants text.
+        return soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, RuntimeError, TypeError, OSError) as error:
         raise AudioError(
             f"{path} is not audio that can be read ({_reason(error)}). Expected {_READABLE}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,17 @@ def test_names_of_recordings(noisy, tmp_path):
     assert (recording.id, recording.output(tmp_path)) == ("b", tmp_path / "b.flac")
     (noisy / "v1.2 take.wav").touch()
     assert list_recordings(noisy)[-1].output(tmp_path).name == "v1.2 take.wav"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not UTF-8")
+def test_a_name_that_is_not_utf_8(noisy, tmp_path, restorer):
+    """As old archives have them: `Müller.wav` in Latin-1."""
+    old = noisy / os.fsdecode(b"M\xfcller.wav")
+    (noisy / "a.wav").rename(old)
+    reports = restore_path(noisy, tmp_path / "out", restorer, physics=True)
+    assert {report.status for report in reports} == {"restored"}
+    wave, _ = read_audio(tmp_path / "out" / old.name)
+    assert bool(wave.any())
 
 
 def test_what_is_there_is_skipped_unless_told_otherwise(noisy, tmp_path, restorer):
