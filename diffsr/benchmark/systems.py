@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -15,13 +12,13 @@ from torch import Tensor
 
 import diffsr
 from diffsr.baselines import BASELINES, System, make_baseline
-from diffsr.benchmark.items import checksum
 from diffsr.benchmark.oracle import NOTHING, Known, check_prior, informed
+from diffsr.benchmark.recipe_digest import recipe_digest
+from diffsr.diffusion.fingerprint import prior_sha1
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from diffsr.diffusion import Prior
     from diffsr.recipes import Recipe
     from diffsr.restoration.physics import Physics
 
@@ -133,9 +130,9 @@ class OwnTask:
         self.label = _label(task, preset, overrides, oracle)
         self._settings = {
             "system": task,
-            "preset": _preset_digest(preset, overrides) if own else preset,
+            "preset": recipe_digest(preset, overrides) if own else preset,
             "seed": str(seed),
-            "prior": prior_digest(self._restorer.prior),
+            "prior": prior_sha1(self._restorer.prior)[:12],
             "device": self._restorer.device.type,
             "diffsr": diffsr.__version__,
             **({"precision": "bfloat16"} if self._restorer.in_bfloat16 else {}),
@@ -209,34 +206,6 @@ def _label(task: str, preset: str, overrides: Sequence[str], oracle: Sequence[st
     return "+".join(parts)
 
 
-def _preset_digest(preset: str, overrides: Sequence[str]) -> str:
-    """Name of the file, and a checksum of what it says of the recipe and of the files that it names."""
-    from diffsr.recipe_file import recipe_parts
-
-    parts = recipe_parts(preset, overrides)
-    named = {text: found for text in _texts(parts) if (found := _checksums(text))}
-    text = json.dumps([parts, named] if named else parts, sort_keys=True, default=str)
-    return f"{Path(preset).name} {hashlib.sha1(text.encode()).hexdigest()[:12]}"
-
-
-def _texts(value: object) -> Iterator[str]:
-    """All texts among the values of a tree."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
-
-
-def _checksums(text: str) -> dict[str, str]:
-    """Of the file of this path, or of all files in the folder; nothing where there is neither."""
-    path = Path(os.path.expanduser(text))
-    if os.path.isfile(path):  # unlike Path.is_file, false for what cannot be a path
-        return {"": checksum(path)}
-    files = sorted(path.rglob("*")) if text and os.path.isdir(path) else []
-    return {file.relative_to(path).as_posix(): checksum(file) for file in files if file.is_file()}
-
-
 def known_systems() -> list[str]:
     """Names of all systems."""
     from diffsr.recipes import TALKER_TASKS, TASKS
@@ -289,15 +258,6 @@ def open_system(
         oracle,
         precision or "auto",
     )
-
-
-def prior_digest(prior: Prior) -> str:
-    """Checksum of the weights of a prior, wherever they lie."""
-    found = hashlib.sha1(repr(sorted(prior.config.items(), key=str)).encode())
-    for name, weight in sorted(prior.state_dict().items()):
-        found.update(name.encode())
-        found.update(weight.detach().cpu().contiguous().float().numpy().tobytes())
-    return found.hexdigest()[:12]
 
 
 def check_estimate(estimate: Tensor, system: Runnable, n_talkers: int, n_samples: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from diffsr.benchmark import runner
-from diffsr.benchmark.systems import _preset_digest
+from diffsr.benchmark.recipe_digest import recipe_digest
 from diffsr.cli import main
 from diffsr.commands import benchmark
 from diffsr.evaluation import metrics
@@ -166,18 +166,18 @@ model:
 def test_the_digest_of_a_preset_is_that_of_the_files_it_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(RECIPE.replace("LONG", "x" * 5000))
-    digests = [_preset_digest("recipe.yaml", ())]
+    digests = [recipe_digest("recipe.yaml", ())]
     parts = json.dumps(recipe_parts("recipe.yaml"), sort_keys=True).encode()
     assert digests[0] == f"recipe.yaml {hashlib.sha1(parts).hexdigest()[:12]}"  # the names are no paths yet
     Path("heard/deep").mkdir(parents=True)
     for name in ("room.wav", "heard/b", "heard/a", "heard/deep/a"):
         for content in (b"1", b"2"):
             Path(name).write_bytes(content)
-            digests.append(_preset_digest("recipe.yaml", ()))
+            digests.append(recipe_digest("recipe.yaml", ()))
     Path("heard/a").rename("heard/c")
-    digests.append(_preset_digest("recipe.yaml", ()))
+    digests.append(recipe_digest("recipe.yaml", ()))
     Path("elsewhere").write_bytes(b"1")  # not named
-    assert digests[-1] == _preset_digest("recipe.yaml", ())
+    assert digests[-1] == recipe_digest("recipe.yaml", ())
     assert len(set(digests)) == len(digests)
 
 
