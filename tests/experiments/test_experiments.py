@@ -215,11 +215,14 @@ def damage(speech: Path, is_low_pass: bool) -> None:
         soundfile.write(file, wave, rate_hz)
 
 
-def few_steps(model: dict) -> str:
-    """The flag for two levels, of the sampler or of the one that it runs."""
+def few_steps(model: dict) -> list[str]:
+    """The flags for two levels, of the sampler or of the one that it runs, and of further passes."""
     sampler = model["sampler"]
     inner = ".sampler.init_args" * (isinstance(sampler, dict) and "sampler" in sampler.get("init_args", {}))
-    return f"--model.init_args.sampler.init_args{inner}.n_steps=2"
+    places = [f"sampler.init_args{inner}"]
+    further = [part for part in ("each_talker", "second_pass") if model.get(part) is not None]
+    places += [f"{part}.init_args.sampler.init_args" for part in further]
+    return [f"--model.init_args.{place}.n_steps=2" for place in places]
 
 
 def part_to_train(model: dict) -> str:
@@ -244,7 +247,7 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
         assert (run / "checkpoints" / "last.ckpt").is_file()
         assert (run / "finished.json").is_file()
         return
-    given.append(few_steps(model))
+    given += few_steps(model)
     if "talkers" in model:
         given.append("--model.init_args.n_samples=2")  # restarts to choose from
     prior = Prior(TFTransformer(width=16, depth=1, heads=2)).save_pretrained(tmp_path / "prior")
