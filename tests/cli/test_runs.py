@@ -165,6 +165,29 @@ def test_predict(shell) -> None:
     assert (run / "config.yaml").is_file()
 
 
+@pytest.mark.parametrize(
+    ("has_units", "more", "expected"),
+    [
+        (False, (), "32-true"),
+        (True, (), "bf16-mixed"),
+        (False, ("--trainer.precision=bf16-mixed",), "bf16-mixed"),
+        (False, ("--trainer.precision=64-true",), "64-true"),
+    ],
+)
+def test_bfloat16_of_an_experiment_is_for_processors_that_have_it(
+    shell, monkeypatch: pytest.MonkeyPatch, has_units: bool, more: tuple[str, ...], expected: str
+) -> None:
+    monkeypatch.setattr("diffsr.commands.precision.has_amx", lambda: has_units)
+    used = []
+    monkeypatch.setattr(
+        "cli_standins.TinyPrior.on_fit_start", lambda self: used.append(self.trainer.precision)
+    )
+    shell.write("bf16.yaml", "trainer:\n  precision: bf16-mixed\n")
+    assert shell(*FIT, "--config=bf16.yaml", *more) == 0
+    assert used == [expected]
+    assert ("slow in bfloat16" in shell.err) == (expected == "32-true")
+
+
 def test_an_interrupted_prediction_says_so(shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
