@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, RunConfig, TrainingProgress
 from diffsr.commands.guards import check_model, has_own
 from diffsr.commands.loggers import direct_loggers
-from diffsr.commands.precision import suited_precision
+from diffsr.commands.precision import TellPrecision, suited_precision
 from diffsr.commands.run_folder import Budget, Run, find_run, finished, resume_from
 from diffsr.errors import CheckpointError, ConfigError, DiffsrError
 from diffsr.parse_errors import explain
@@ -199,7 +199,10 @@ class RunCLI(LightningCLI):
         kwargs["callbacks"] = [*(section.get("callbacks") or []), *self._callbacks(section)]
         if self.verb == "fit":
             accelerator = str(section.get("accelerator") or "auto")
-            kwargs["precision"] = suited_precision(section.get("precision"), accelerator, self.arguments)
+            asked = section.get("precision")
+            kwargs["precision"] = suited_precision(asked, accelerator, self.arguments)
+            if kwargs["precision"] != asked:
+                kwargs["callbacks"].append(TellPrecision())
             plugins = section.get("plugins") or []
             plugins = plugins if isinstance(plugins, list) else [plugins]
             kwargs["plugins"] = [*plugins, AtomicCheckpoints()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from diffsr.commands.terminal import note
 from diffsr.diffusion.devices import has_amx
@@ -29,8 +30,18 @@ def suited_precision(
     is_asked_for = any(word.partition("=")[0] == OPTION for word in arguments)
     if precision != BFLOAT16 or is_asked_for or not _is_cpu(accelerator) or has_amx():
         return precision
-    note(f"this CPU is slow in bfloat16: computing in single precision ({OPTION}={BFLOAT16} does not)")
     return FLOAT32
+
+
+class TellPrecision(Callback):
+    """Says when a training begins that it computes in another precision than its experiment asks for."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """By now nothing is wrong with the data, whose errors come first."""
+        if trainer.is_global_zero:
+            note(
+                f"this CPU is slow in bfloat16: computing in single precision ({OPTION}={BFLOAT16} does not)"
+            )
 
 
 def _is_cpu(accelerator: str) -> bool:
