@@ -197,12 +197,11 @@ class RunCLI(LightningCLI):
         section = self.config_init["trainer"]
         kwargs["default_root_dir"] = str(self.run_folder.path)
         kwargs["callbacks"] = [*(section.get("callbacks") or []), *self._callbacks(section)]
+        asked, accelerator = section.get("precision"), str(section.get("accelerator") or "auto")
+        kwargs["precision"] = suited_precision(asked, accelerator, self.arguments)
+        if kwargs["precision"] != asked:
+            kwargs["callbacks"].append(TellPrecision())
         if self.verb == "fit":
-            accelerator = str(section.get("accelerator") or "auto")
-            asked = section.get("precision")
-            kwargs["precision"] = suited_precision(asked, accelerator, self.arguments)
-            if kwargs["precision"] != asked:
-                kwargs["callbacks"].append(TellPrecision())
             plugins = section.get("plugins") or []
             plugins = plugins if isinstance(plugins, list) else [plugins]
             kwargs["plugins"] = [*plugins, AtomicCheckpoints()]

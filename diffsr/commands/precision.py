@@ -1,4 +1,4 @@
-"""In which precision a training computes where the experiment was written for another machine."""
+"""In which precision an experiment computes where the experiment was written for another machine."""
 
 from __future__ import annotations
 
@@ -34,14 +34,28 @@ def suited_precision(
 
 
 class TellPrecision(Callback):
-    """Says when a training begins that it computes in another precision than its experiment asks for."""
+    """Says at the first step that it computes in another precision than its experiment asks for.
+
+    By then nothing is wrong with the data, whose errors come first.
+    """
+
+    def __init__(self) -> None:
+        self._has_told = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """By now nothing is wrong with the data, whose errors come first."""
-        if trainer.is_global_zero:
+        """See class."""
+        self._tell(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See class."""
+        self._tell(trainer)
+
+    def _tell(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and not self._has_told:
             note(
                 f"this CPU is slow in bfloat16: computing in single precision ({OPTION}={BFLOAT16} does not)"
             )
+        self._has_told = True
 
 
 def _is_cpu(accelerator: str) -> bool:

@@ -143,7 +143,7 @@ def manifest_line(utterance: Utterance, folder: Path) -> str:
     """The row of an utterance in a manifest in `folder` (resolved).
 
     Raises:
-        DataError: A name is not UTF-8, as those from old archives; soundfile opens no such file either.
+        DataError: A name is not UTF-8, as those from old archives: a jsonl cannot hold it.
     """
     row = asdict(utterance)
     row["path"] = _portable(utterance.path, folder)

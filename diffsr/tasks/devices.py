@@ -35,6 +35,12 @@ def means_over_devices(module: LightningModule, scores: Mapping[str, Tensor]) ->
     return {name: total[place] / count[place] for place, name in enumerate(scores) if float(count[place]) > 0}
 
 
+def log_means(module: LightningModule, scores: Mapping[str, Tensor]) -> None:
+    """Log `means_over_devices` as `valid/<name>`."""
+    for name, mean in means_over_devices(module, scores).items():
+        module.log(f"valid/{name}", mean, sync_dist=True)
+
+
 def step_seed(module: LightningModule, seed: int, step: int, batch_idx: int) -> int:
     """A seed of its own for each step, each batch that is accumulated in a step, and each device."""
     part = batch_idx % module.trainer.accumulate_grad_batches

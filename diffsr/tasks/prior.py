@@ -20,7 +20,7 @@ from diffsr.diffusion.pieces import Start, fill, read_start
 from diffsr.diffusion.schedule import NoiseLevels
 from diffsr.diffusion.validation import band_losses, validation_scores
 from diffsr.tasks.budget import budget_used
-from diffsr.tasks.devices import means_over_devices, step_seed
+from diffsr.tasks.devices import log_means, step_seed
 from diffsr.tasks.learning_rate import Schedule, learning_rate_factor, piece_factor
 from diffsr.tasks.talkers import TalkerCondition
 
@@ -136,8 +136,7 @@ class PriorModule(LightningModule):
         """Means over the items of all devices."""
         parts, self._validation = self._validation, []
         scores = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-        for name, mean in means_over_devices(self, scores).items():
-            self.log(f"valid/{name}", mean, sync_dist=True)
+        log_means(self, scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, and the learning rate of `schedule`."""

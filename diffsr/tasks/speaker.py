@@ -11,7 +11,7 @@ from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, dis
 from diffsr.speakers.card import encoder_card
 from diffsr.speakers.loss import contrast
 from diffsr.speakers.verification import equal_error_rate
-from diffsr.tasks.devices import means_over_devices
+from diffsr.tasks.devices import log_means
 from diffsr.tasks.voices import VoiceModule
 
 
@@ -89,8 +89,7 @@ class SpeakerModule(VoiceModule):
             same = talker[:, None] == talker[None]
             rate = equal_error_rate((first @ second.T).flatten().float(), same.flatten())
             rates = torch.full((len(talker),), float(rate))  # a mean over devices counts their crops
-        for name, mean in means_over_devices(self, {"equal_error_rate": rates}).items():
-            self.log(f"valid/{name}", mean, sync_dist=True)
+        log_means(self, {"equal_error_rate": rates})
 
     @property
     def network(self) -> SpeakerEncoder:

@@ -11,7 +11,7 @@ from diffsr.speakers.consistency import turned
 from diffsr.speakers.exchanges import Exchanges, Plan, make_plan
 from diffsr.speakers.following import importance
 from diffsr.speakers.tracking import STACKED, VoiceTracker, tracking_loss
-from diffsr.tasks.devices import means_over_devices
+from diffsr.tasks.devices import log_means
 from diffsr.tasks.redrawing import Redrawing
 from diffsr.tasks.voices import VoiceModule
 
@@ -97,9 +97,7 @@ class TrackerModule(VoiceModule):
         wrong, self._wrong = self._wrong, []
         nothing = torch.empty(0, device=self.device)
         found, given = (torch.cat([nothing, *(pair[k] for pair in wrong)]) for k in (0, 1))
-        means = means_over_devices(self, {"wrong_share": found, "wrong_share_before": given})
-        for name, share in means.items():
-            self.log(f"valid/{name}", share, sync_dist=True)
+        log_means(self, {"wrong_share": found, "wrong_share_before": given})
 
     @property
     def network(self) -> VoiceTracker:

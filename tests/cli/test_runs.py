@@ -185,7 +185,13 @@ def test_bfloat16_of_an_experiment_is_for_processors_that_have_it(
     shell.write("bf16.yaml", "trainer:\n  precision: bf16-mixed\n")
     assert shell(*FIT, "--config=bf16.yaml", *more) == 0
     assert used == [expected]
-    assert ("slow in bfloat16" in shell.err) == (expected == "32-true")
+    assert shell.err.count("slow in bfloat16") == (expected == "32-true")
+    monkeypatch.setattr(
+        "cli_standins.TinyPrior.on_validation_start", lambda self: used.append(self.trainer.precision)
+    )
+    assert shell("validate", *FIT[1:], "--config=bf16.yaml", *more) == 0
+    assert used[-1] == expected
+    assert shell.err.count("slow in bfloat16") == (expected == "32-true")
 
 
 def test_an_interrupted_prediction_says_so(shell, monkeypatch: pytest.MonkeyPatch) -> None:
