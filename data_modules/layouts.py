@@ -109,7 +109,8 @@ def _match(places: Places) -> tuple[list[Files], dict[str, str]]:
     mixtures: dict[str, Path] = {}
     problems: dict[str, str] = {}
     for folder in places.references:
-        pairing = pair_files(places.mixture, folder)
+        # Each folder is that of one talker: sub-folders s1, s2 ... are speakers of a corpus.
+        pairing = pair_files(places.mixture, folder, talkers=())
         for pair in pairing.pairs:
             mixtures[pair.id] = pair.est[0]
             references.setdefault(pair.id, []).append(pair.ref[0])

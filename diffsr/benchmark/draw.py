@@ -131,20 +131,24 @@ def _clear(responses: Sequence[Utterance]) -> tuple[list[Utterance], list[str]]:
     Raises:
         DataError: None does.
     """
-    rejected = MeasuredRooms(responses).rejected
+    rejected = MeasuredRooms(responses, tracks.RATE_HZ).rejected
     clear = sorted((row for row in responses if row.id not in rejected), key=lambda row: row.id)
     if not rejected:
         return clear, []
-    return clear, [f"{len(rejected)} of {len(responses)} measured responses left out: no clear direct path"]
+    return clear, [
+        f"{len(rejected)} of {len(responses)} measured responses left out: no clear direct path, or "
+        f"below {tracks.RATE_HZ} Hz"
+    ]
 
 
 def _notes(track: Track, picks: Sequence[Pick]) -> list[str]:
     """What the data do not allow."""
     notes = []
     if len(picks) < tracks.N_ITEMS:
+        pairs = " and half of the pairs across corpora" if track.n_talkers > 1 else ""
         notes.append(
             f"{len(picks)} items instead of {tracks.N_ITEMS}: the files of at least {tracks.SHORTEST_S:g} s, "
-            f"each used at most {tracks.MAX_USES} times and half of the pairs across corpora, give no more"
+            f"each used at most {tracks.MAX_USES} times{pairs}, give no more"
         )
     if track.n_talkers > 1:
         kinds = {pick.pair for pick in picks}

@@ -38,7 +38,10 @@ def _shares(sizes: dict[tuple[str, ...], int], few: int) -> dict[tuple[str, ...]
 
 
 def _difficulty(plan: ScenePlan) -> float:
-    """What items of a stratum are ordered by: SNR, reverberation time, or level difference."""
+    """What items of a stratum are ordered by: SNR, else reverberation time, else level difference.
+
+    Where the SNR is always the same the items are in the order of their numbers.
+    """
     if plan.noise is not None:
         return plan.noise.snr_db
     if isinstance(plan.room, Room):

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--talkers",
         metavar="NAMES",
         help="sub-folders of the talkers, such as s1,s2 or s1:s1_anechoic,s2:s2_anechoic, or talker1,talker2 "
-        "for files NAME.talker1.wav (s1, s2 and talker1, talker2 are found by themselves)",
+        "for files NAME.talker1.wav (s1, s2 and talker1, talker2 are found by themselves; '' where s1, "
+        "s2 are folders of a corpus)",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="also write the scores: .csv per item, .md the tables"

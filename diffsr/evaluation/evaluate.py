@@ -86,25 +86,22 @@ def evaluate(
 def score_files(pair: Pair, metrics: Sequence[str] = DEFAULT_METRICS) -> Row:
     """Read and score the files of one item.
 
-    One talker may have several channels: scores are means over them. Several talkers have one channel.
+    One talker may have several channels: scores are means over them. Of several talkers the first channel
+    of each file is scored, which a note says.
 
     Raises:
         AudioError: A file cannot be read.
         DataError: Rate, channels or length do not fit.
     """
     ref, info = read_audio(pair.ref[0])
-    if len(pair.ref) > 1 and ref.shape[0] > 1:
-        raise DataError(
-            f"{pair.ref[0]} has {_channels(ref)}, expected one for each of several talkers. "
-            "Choose the channel to score and write it to a file of its own."
-        )
+    one_channel = len(pair.ref) > 1
     roles = {
         "reference": pair.ref,
         "estimate": pair.est,
         "input": () if pair.input is None else (pair.input,),
     }
     waves = {
-        role: [_read_like(path, pair.ref[0], ref, info.rate_hz) for path in paths]
+        role: [_read_like(path, pair.ref[0], ref, info.rate_hz, one_channel) for path in paths]
         for role, paths in roles.items()
     }
     lengths = {role: {wave.shape[-1] for wave in found} for role, found in waves.items() if found}
@@ -114,6 +111,13 @@ def score_files(pair: Pair, metrics: Sequence[str] = DEFAULT_METRICS) -> Row:
         for role, found in lengths.items()
         if max(found) > n_samples
     ]
+    if one_channel:
+        notes += [
+            f"{role}: channel 1 of {most}"
+            for role, found in waves.items()
+            if (most := max((wave.shape[0] for wave in found), default=1)) > 1
+        ]
+        waves = {role: [wave[:1] for wave in found] for role, found in waves.items()}
     stacked = {
         role: torch.cat([wave[:, :n_samples] for wave in found]) for role, found in waves.items() if found
     }
@@ -134,15 +138,15 @@ def _check_metrics(metrics: Sequence[str], ref: str | Path | None) -> None:
         )
 
 
-def _read_like(path: Path, ref_path: Path, ref: Tensor, rate_hz: int) -> Tensor:
-    """Samples [C, T] of a file that fits the reference."""
+def _read_like(path: Path, ref_path: Path, ref: Tensor, rate_hz: int, one_channel: bool) -> Tensor:
+    """Samples [C, T] of a file that fits the reference; any number of channels where one is scored."""
     wave, info = read_audio(path)
     if info.rate_hz != rate_hz:
         raise DataError(
             f"{path} has {info.rate_hz} Hz and {ref_path} has {rate_hz} Hz, expected the same rate. "
             "Convert one of them."
         )
-    if wave.shape[0] != ref.shape[0]:
+    if wave.shape[0] != ref.shape[0] and not one_channel:
         raise DataError(
             f"{path} has {_channels(wave)} and {ref_path} has {_channels(ref)}, expected the same number. "
             "Choose the channel to score and write it to a file of its own."

@@ -68,7 +68,7 @@ def pair_files(
         ref: References: the same kind.
         inputs: Noisy inputs: the same kind. When given, items without an input count as unmatched.
         talkers: Names of the sub-folders or `talker1` ... of the files, `RESTORED:CLEAN` where they differ;
-            None to look for them.
+            None to look for them, none (an empty sequence) where each file is an item, whatever its folder.
 
     Raises:
         DataError: A path is missing, files and folders are mixed, two files of one folder differ in
@@ -144,10 +144,16 @@ def _nothing_matches(
             f"{places['ref']} is expected to have sub-folders s1, s2 and so on, or files named so, too. Give "
             f"the folder that has them, or name its sub-folders, such as {example}."
         )
+    taken = (
+        ""
+        if single
+        else " The folders named s1, s2 ... were taken for the talkers of each item; where they are no "
+        "talkers of one recording, give --talkers ''."
+    )
     return (
         f"No item is complete: {found}. Files are matched by their path below the folder, "
         "or below the folder of each talker, without suffix. Rename the files or give the folders at which "
-        "the paths agree."
+        f"the paths agree.{taken}"
     )
 
 

@@ -100,7 +100,7 @@ def bootstrap_interval(
         groups: Names of the groups of each item; an item without a name is a group of its own.
 
     Returns:
-        Lower and upper end; NaN for fewer than two values or groups.
+        Lower and upper end; NaN for fewer than two values or groups, or where all items have the same ones.
 
     References:
         Efron 1979, "Bootstrap methods: another look at the jackknife"; for items with several groups
@@ -108,7 +108,8 @@ def bootstrap_interval(
     """
     array, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     places, n_groups = _places(groups if groups is not None else [()] * len(array))
-    if len(array) < 2 or n_groups < 2:
+    alike = len({tuple(sorted(row)) for row in places.tolist()}) < 2  # every draw would weigh them equally
+    if len(array) < 2 or n_groups < 2 or alike:
         return math.nan, math.nan
     draws = (rng.integers(n_groups, size=n_groups) for _ in range(n_resamples))
     # Column n_groups stands for no further group: it counts once.

@@ -96,20 +96,16 @@ def option_for(names: Sequence[tuple[str, str]]) -> str:
 
 
 def given_talkers(talkers: Sequence[str]) -> list[tuple[str, str]]:
-    """Names of estimates and references from `RESTORED:CLEAN`, or one for both.
+    """Names of estimates and references from `RESTORED:CLEAN`, or one for both; none is one talker.
 
     Raises:
-        DataError: None, or one twice.
+        DataError: One is named twice.
     """
+    if not talkers:
+        return [("", "")]
     names = [(est, ref if colon else est) for est, colon, ref in (name.partition(":") for name in talkers)]
-    if (
-        not names
-        or len({est for est, _ in names}) < len(names)
-        or len({ref for _, ref in names}) < len(names)
-    ):
-        raise DataError(
-            f"The talkers {','.join(talkers)} are none or not all different. Name each folder once."
-        )
+    if min(len({est for est, _ in names}), len({ref for _, ref in names})) < len(names):
+        raise DataError(f"The talkers {','.join(talkers)} are not all different. Name each folder once.")
     return names
 
 

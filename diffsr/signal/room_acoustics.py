@@ -59,7 +59,7 @@ def drr_db(
     Args:
         response: Room impulse responses.
         rate_hz: Their sample rate.
-        onset_samples: Sample of the direct path, int [...]; None for the largest peak.
+        onset_samples: Sample of the direct path, int [...]; None to look for it (`direct_path_sample`).
         direct_s: The direct part reaches this far to either side of the onset.
 
     Returns:
@@ -68,17 +68,13 @@ def drr_db(
     References:
         Eaton et al. 2016, the ACE challenge, doi:10.1109/TASLP.2016.2577502.
     """
-    onset = onset_sample(response) if onset_samples is None else onset_samples.to(response.device)
+    found = _direct_paths(response, rate_hz) if onset_samples is None else onset_samples
+    onset = found.to(response.device)
     half = round(direct_s * rate_hz)
     distance = torch.arange(response.shape[-1], device=response.device) - onset[..., None]
     power = response.square()
     is_direct = distance.abs() <= half
     return 10.0 * ((power * is_direct).sum(-1) / (power * ~is_direct).sum(-1)).log10()
-
-
-def onset_sample(response: Tensor) -> Tensor:
-    """Position of the largest peak, [..., T] -> int64 [...]."""
-    return response.abs().argmax(-1)
 
 
 def direct_path_sample(response: Tensor, rate_hz: int) -> int:
@@ -92,6 +88,12 @@ def direct_path_sample(response: Tensor, rate_hz: int) -> int:
         return 0
     start = int((size >= size.max() * 10.0 ** (-ONSET_RANGE_DB / 20.0)).to(torch.uint8).argmax())
     return start + int(size[start : start + max(1, round(ONSET_PEAK_S * rate_hz)) + 1].argmax())
+
+
+def _direct_paths(response: Tensor, rate_hz: int) -> Tensor:
+    rows = response.detach().reshape(-1, response.shape[-1])
+    found = [direct_path_sample(row, rate_hz) for row in rows]
+    return torch.tensor(found, dtype=torch.long).reshape(response.shape[:-1])
 
 
 def _energy_left(response: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from diffsr.simulation.scene import Scene, render
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when the same corpora, settings and seed would give other scenes."""
 ATTEMPTS = 20
 """Draws for one scene before the corpus is given up as broken."""

@@ -11,7 +11,7 @@ from diffsr.errors import DataError
 from diffsr.simulation.image_source import arrival_samples
 from diffsr.simulation.plan import Room, RoomPlan
 from diffsr.simulation.pool_building import build_pool
-from diffsr.simulation.pool_folder import PoolSettings, read_index, read_state, room_path
+from diffsr.simulation.pool_folder import INDEX, PoolSettings, read_index, read_state, room_path
 from diffsr.simulation.responses import Responses, at_rate
 from diffsr.simulation.room_file import read_room, room_from_text
 
@@ -49,8 +49,18 @@ class RoomPool:
         return self.settings.count
 
     def room(self, number: int) -> Room:
-        """The numbers of a room, with all its talkers and microphones."""
-        return room_from_text(self._rooms[number])
+        """The numbers of a room, with all its talkers and microphones.
+
+        Raises:
+            DataError: Its line in the list of rooms is damaged.
+        """
+        try:
+            return room_from_text(self._rooms[number])
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"Line {number + 1} of {self.folder / INDEX} is damaged ({error}). Make it anew with: "
+                f"{self.settings.command(self.folder)}"
+            ) from error
 
     def draw(self, rng: np.random.Generator, n_talkers: int, n_microphones: int) -> Room:
         """A room of the pool with one of its positions for each talker, and its first microphones.

@@ -8,6 +8,7 @@ rooms/000000.safetensors    responses of one room, with its numbers
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from diffsr.io.atomic import replacing
 from diffsr.simulation.plan import Room
 from diffsr.simulation.room_file import HEADER_BYTES, room_to_text
 from diffsr.simulation.rooms import digest, draw_room, recipe, response_lengths
+
+INDEX = "rooms.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class PoolSettings:
     def command(self, folder: Path) -> str:
         """The command that builds, continues or repairs the pool."""
         return (
-            f"diffsr prepare rooms {folder} --count {self.count} --seed {self.seed} "
+            f"diffsr prepare rooms {shlex.quote(str(folder))} --count {self.count} --seed {self.seed} "
             f"--talkers {self.n_talkers} --microphones {self.n_microphones} --rate_hz {self.rate_hz}"
         )
 
@@ -118,7 +121,7 @@ def write_index(folder: Path, settings: PoolSettings) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    with replacing(folder / "rooms.jsonl") as temporary:
+    with replacing(folder / INDEX) as temporary:
         lines = (room_to_text(settings.room(number)) + "\n" for number in range(settings.count))
         temporary.write_text("".join(lines), encoding="utf-8")
 
@@ -126,6 +129,6 @@ def write_index(folder: Path, settings: PoolSettings) -> None:
 def read_index(folder: Path) -> list[str]:
     """The lines of `rooms.jsonl`; none where it cannot be read."""
     try:
-        return (folder / "rooms.jsonl").read_text(encoding="utf-8").splitlines()
+        return (folder / INDEX).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return []

@@ -109,11 +109,11 @@ def _dry(talker: TalkerPlan, plan: ScenePlan) -> Tensor:
             f"{talker.path} holds silence from {talker.start_s:.2f} to "
             f"{talker.start_s + talker.duration_s:.2f} s, expected speech. Remove it from the manifest."
         )
+    faded = _faded(wave, offset > 0, offset + size < plan.n_samples - 2, plan.rate_hz)
     placed = torch.zeros(plan.n_samples)
-    placed[offset : offset + size] = _faded(
-        wave, offset > 0, offset + size < plan.n_samples - 2, plan.rate_hz
-    )
-    return to_level(placed, plan.rate_hz, plan.level, talker.gain_db)
+    # Before it is placed: silence around it would change which frames count as active.
+    placed[offset : offset + size] = to_level(faded, plan.rate_hz, plan.level, talker.gain_db)
+    return placed
 
 
 def _faded(wave: Tensor, at_start: bool, at_end: bool, rate_hz: int) -> Tensor:

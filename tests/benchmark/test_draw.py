@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from diffsr.benchmark import tracks
@@ -229,8 +230,13 @@ def test_a_silent_stretch_is_drawn_around(build, tmp_path, few):
 def test_responses_without_a_clear_direct_path_are_left_out(build, tmp_path, few):
     folder = build.data(tmp_path)
     noise = build.add(folder, "rir/noise", 0.1 * np.random.default_rng(0).standard_normal(8000))
+    low = folder / "rir/low.wav"
+    soundfile.write(
+        low, np.eye(1, 8000, 100)[0] + 1e-3 * np.random.default_rng(1).standard_normal(8000), 8000
+    )
     rows = list(csv.DictReader((folder / "rir_test.csv").open()))
-    build.table(folder / "rir_test.csv", [*rows, {**noise, "room": "blurred"}])
+    others = [{**noise, "room": "blurred"}, {**noise, "path": "rir/low.wav", "room": "low"}]
+    build.table(folder / "rir_test.csv", [*rows, *others])
     found = draw_list(TRACKS["dereverb"], "test", folder)
-    assert found.notes == ("1 of 3 measured responses left out: no clear direct path",)
+    assert found.notes == ("2 of 4 measured responses left out: no clear direct path, or below 16000 Hz",)
     assert "rir/noise.flac" not in found.files

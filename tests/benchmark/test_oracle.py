@@ -270,13 +270,13 @@ def test_errors_of_the_room_reach_the_table(opened):
     run_items(found, found.items, folder, Acoustician(opened), at)
     facts = {row["id"]: row for row in read_rows(at.facts)}
     for item in found.items:
-        assert ("rt60_s" in facts[item.id]) == (item.response == "simulated")
+        assert ("estimated_rt60_s" in facts[item.id]) == (item.response == "simulated")
     errors = room_errors(facts.values())
     assert (errors.n, errors.n_rt60) == (2, 2)
     assert errors.rt60_bias_s > 0
     assert errors.rt60_error_s == pytest.approx(errors.rt60_bias_s)
     scores = score_system(found, found.items, folder, place, "acoustician", ("estoi",))
-    assert scores.rows[0].parameters["rt60_s"] == facts[found.items[0].id]["rt60_s"]
+    assert scores.rows[0].parameters["estimated_rt60_s"] == facts[found.items[0].id]["estimated_rt60_s"]
     text = tables(found, [scores])
     assert "T60 error (s)" in text
     [line] = [line.split() for line in text.splitlines() if line.split()[:2] == ["acoustician", "all"]]
@@ -294,5 +294,5 @@ def test_the_true_room_has_no_error_and_no_room_no_row(opened):
     assert room_facts(Restored(rendered.observation, 1), rendered) == {}
     assert room_errors([{"rtf": 1.0}]) is None
     silent = room_facts(Restored(rendered.observation, 1, torch.zeros(1, 100), RATE_HZ), rendered)
-    assert silent["rt60_s"] is None
+    assert silent["estimated_rt60_s"] is None
     assert math.isnan(room_errors([silent]).rt60_error_s)

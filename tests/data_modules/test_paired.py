@@ -101,6 +101,15 @@ def test_folders_with_one_folder_a_talker(tmp_path):
         assert torch.allclose(batch["target"][0, number], expected, atol=1e-4)
 
 
+def test_folders_of_speakers_are_no_talkers_of_one_mixture(tmp_path):
+    for k, name in enumerate(("s1/a", "s1/b", "s2/a", "s2/c")):
+        for folder in ("noisy", "clean"):
+            write_audio(tmp_path / folder / f"{name}.wav", wave(0.2, 16000, seed=k), 16000)
+    found = batches_of(Paired(str(tmp_path), num_workers=0))
+    assert [batch["id"][0] for batch in found] == ["s1/a", "s1/b", "s2/a", "s2/c"]
+    assert all(torch.equal(batch["target"], batch["observation"]) for batch in found)
+
+
 def test_items_that_cannot_be_used_are_counted_and_told(tmp_path, caplog):
     for name in ("good", "longer", "broken", "low", "alone"):
         write_audio(tmp_path / "noisy" / f"{name}.wav", wave(0.2, 16000), 16000)

@@ -11,7 +11,7 @@ from diffsr.evaluation.evaluate import evaluate
 from diffsr.evaluation.item import Item, score_item, score_response, score_waves
 from diffsr.evaluation.metrics import DEFAULT_METRICS, METRICS, TALKER_METRICS, score_pair
 from diffsr.evaluation.results import Evaluation, Row
-from diffsr.io.audio import write_audio
+from diffsr.io.audio import read_audio, write_audio
 
 RATE_HZ = 16000
 FAST = ("si_sdr_db", "sdr_db")
@@ -136,6 +136,10 @@ def test_response_errors():
     found = score_response(response(0.5, 2.0)[:12000], response(0.4, 1.0), RATE_HZ)
     assert found["rt60_error_s"] == pytest.approx(0.1, abs=0.02)
     assert found["drr_error_db"] == pytest.approx(20 * math.log10(2), abs=0.05)
+    stronger = response(0.4, 1.0)
+    stronger[1000] = 2 * float(stronger[0])  # a reflection above the direct path, which stays where it is
+    ratio_db = 10 * math.log10(1 + (2 * float(stronger[0])) ** 2 / float(stronger[100:].square().sum()))
+    assert score_response(stronger, response(0.4, 1.0), RATE_HZ)["drr_error_db"] > 0.5 * ratio_db
     one = torch.nn.functional.one_hot(torch.tensor(0), 8000).float()
     assert all(math.isnan(value) for value in score_response(one, response(0.4, 1.0), RATE_HZ).values())
 
@@ -259,9 +263,26 @@ def test_incomplete_items_of_talkers(corpus):
     found = evaluate(corpus / "est", corpus / "ref", corpus / "mix", metrics=FAST)
     assert [row.id for row in found.rows] == ["sub/b"]
     assert found.unmatched == {"est": ["a"], "ref": ["a"], "input": ["a"]}
-    write_audio(corpus / "ref/s1/sub/b.flac", torch.ones(2, 8000) * 0.1, RATE_HZ)
-    with pytest.raises(DataError, match="has 2 channels, expected one for each of several talkers"):
-        evaluate(corpus / "est", corpus / "ref", metrics=FAST)
+
+
+def test_of_several_talkers_the_first_channel_is_scored(corpus):
+    alone = evaluate(corpus / "est", corpus / "ref", corpus / "mix", metrics=FAST).rows[0]
+    for path in (corpus / "ref/s1/a.flac", corpus / "ref/s2/a.flac", corpus / "mix/a.wav"):
+        first, _ = read_audio(path)
+        write_audio(path, torch.cat([first, torch.randn_like(first)]), RATE_HZ)
+    found = evaluate(corpus / "est", corpus / "ref", corpus / "mix", metrics=FAST).rows[0]
+    assert (found.output, found.input) == (alone.output, alone.input)
+    assert found.notes == ("reference: channel 1 of 2", "input: channel 1 of 2")
+
+
+def test_folders_of_speakers_are_told_from_talkers_by_the_user(corpus):
+    for k, name in enumerate(("s1/p", "s2/q")):
+        write_audio(corpus / f"restored/{name}.wav", talkers(1, seed=k), RATE_HZ)
+        write_audio(corpus / f"clean/{name}.wav", talkers(1, seed=k), RATE_HZ)
+    with pytest.raises(DataError, match=r"s1, s2 .* were taken for the talkers .* give --talkers ''"):
+        evaluate(corpus / "restored", corpus / "clean", metrics=FAST)
+    found = evaluate(corpus / "restored", corpus / "clean", metrics=FAST, talkers=())
+    assert [row.id for row in found.rows] == ["s1/p", "s2/q"]
 
 
 def test_talkers_that_do_not_fit(corpus):

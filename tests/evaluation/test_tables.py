@@ -86,6 +86,13 @@ def test_interval_of_one_talker_is_undefined():
     assert all(math.isnan(end) for end in bootstrap_interval([1.0, 2.0, 3.0], groups=[("p",)] * 3))
 
 
+@pytest.mark.parametrize("groups", [[("p", "q")] * 3, [("p", "q"), ("q", "p"), ("p", "q")]])
+def test_interval_of_one_pair_of_talkers_is_undefined(groups):
+    assert all(math.isnan(end) for end in bootstrap_interval([1.0, 5.0, 9.0], groups=groups))
+    low, high = bootstrap_interval([1.0, 5.0, 9.0], groups=[*groups[:2], ("p", "r")])
+    assert low < 5 < high
+
+
 def test_summary_where_lower_is_better_and_with_lost_items():
     found = summarise([0.1, math.nan, 0.4], higher_is_better=False)
     assert (found.worst, found.n_worse, found.n_compared) == (0.4, 0, 2)

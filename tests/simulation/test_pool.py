@@ -255,6 +255,15 @@ def test_a_damaged_list_is_noticed(own: Path, name: str) -> None:
         RoomPool(own)
 
 
+def test_a_damaged_line_of_the_list_is_noticed(own: Path) -> None:
+    path = own / "rooms.jsonl"
+    path.write_text(path.read_text()[:-50])
+    with pytest.raises(
+        DataError, match=rf"Line {COUNT} .*is damaged.*Make it anew with: diffsr prepare rooms"
+    ):
+        RoomPool(own).room(COUNT - 1)
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "missing", "other"])
 def test_a_damaged_room_is_noticed_and_repaired(own: Path, folder: Path, damage: str) -> None:
     path, good = room_file(own, 1), room_file(folder, 1).read_bytes()

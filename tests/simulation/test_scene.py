@@ -38,7 +38,9 @@ def test_levels_are_what_the_plan_says(corpora, rooms, rate_hz, snr_by, mode):
         found_db = snr_db(scene.dry[0], scene.noise[0], rate_hz, snr_by)
         assert found_db == pytest.approx(scene.plan.noise.snr_db, abs=0.01)
         for talker, dry, direct in zip(scene.plan.talkers, scene.dry, scene.direct, strict=True):
-            level_db = float(db(active_rms(dry, rate_hz) / (0.05 * scene.gain)))
+            start = round(talker.offset_s * rate_hz)
+            spoken = dry[start : start + round(talker.duration_s * rate_hz)]
+            level_db = float(db(active_rms(spoken, rate_hz) / (0.05 * scene.gain)))
             assert level_db == pytest.approx(talker.gain_db, abs=0.01)
             assert float(db(rms(direct[0]) / rms(dry))) == pytest.approx(0.0, abs=0.01)
         assert torch.equal(scene.observation, scene.reverberant.sum(0) + scene.noise)
