@@ -18,7 +18,15 @@ from diffsr.errors import ConfigError, DiffsrError
 from diffsr.likelihoods import Likelihood
 from diffsr.parse_errors import explain, suggestion
 from diffsr.recipes import MAX_TALKERS, Recipe
-from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, SecondPass, TellVoices
+from diffsr.samplers import (
+    Agreement,
+    AnnealedSampler,
+    EachTalker,
+    LittleNoise,
+    SecondPass,
+    SecondSearch,
+    TellVoices,
+)
 from diffsr.samplers.guidance import Guidance
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
@@ -35,6 +43,7 @@ PARTS = (
     "little_noise",
     "each_talker",
     "second_pass",
+    "second_search",
 )
 N_SAMPLES = "n_samples"
 TALKERS = "talkers"
@@ -66,7 +75,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path).expanduser()
     parts = recipe_parts(path, overrides)
     degradation, ranker, joiner, voices, *others = (parts.get(name) for name in PARTS[2:])
-    little_noise, each_talker, second_pass = others
+    little_noise, each_talker, second_pass, second_search = others
     return Recipe(
         sampler=_build(AnnealedSampler, parts["sampler"], path),
         likelihood=_build(Likelihood, parts["likelihood"], path),
@@ -79,6 +88,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         little_noise=_build(LittleNoise, little_noise, path) if little_noise else None,
         each_talker=_build(EachTalker, each_talker, path) if each_talker else None,
         second_pass=_build(SecondPass, second_pass, path) if second_pass else None,
+        second_search=_build(SecondSearch, second_search, path) if second_search else None,
     )
 
 

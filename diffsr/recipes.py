@@ -36,6 +36,7 @@ from diffsr.samplers import (
     Proximal,
     Renoise,
     SecondPass,
+    SecondSearch,
     TellVoices,
     TracksInOrder,
     UpdateLateReverberation,
@@ -91,6 +92,8 @@ class Recipe:
             apart; None leaves them as they are.
         second_pass: How one talker is restored once more, from halfway between the recording and what the
             samples give; None restores once.
+        second_search: How several talkers are searched for once more, from the joined restarts; None searches
+            once.
 
     Raises:
         ConfigError: The noise model for little noise has another STFT than that of the recipe.
@@ -107,6 +110,7 @@ class Recipe:
     little_noise: LittleNoise | None = None
     each_talker: EachTalker | None = None
     second_pass: SecondPass | None = None
+    second_search: SecondSearch | None = None
 
     def __post_init__(self) -> None:
         """Check that what is found out of all recordings has one shape."""

@@ -14,7 +14,7 @@ from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.recording import Posed
-from diffsr.restoration.refining import n_parts_of_restarts, passed_twice, told_apart
+from diffsr.restoration.refining import n_parts_of_restarts, passed_twice, searched_twice, told_apart
 from diffsr.restoration.result import Restoration, UnfinishedError
 from diffsr.restoration.solving import Solved, best, joined, part_of, solve
 from diffsr.restoration.talkers import Talkers
@@ -149,8 +149,13 @@ def _solved_talkers(
     n_more = 0 if each is None else 1 + n_parts_of_restarts(each, n_samples if is_joined else 0)
     n_parts = SEARCH_PARTS + n_more if n_more else 1
     search = part_of(on_step, 0, n_parts, SEARCH_PARTS)
-    solved = solve(waves, ids, prior, recipe, seed, n_samples, search)
-    made = joined(solved, recipe, prior.rate_hz) if is_joined else best(solved)
+    if is_joined and recipe.second_search is not None:
+        solved, made = searched_twice(
+            waves, ids, prior, recipe, recipe.second_search, seed, n_samples, search
+        )
+    else:
+        solved = solve(waves, ids, prior, recipe, seed, n_samples, search)
+        made = joined(solved, recipe, prior.rate_hz) if is_joined else best(solved)
     if each is not None:
         steps = part_of(on_step, SEARCH_PARTS, n_parts, n_more)
         made, n_calls = told_apart(made, solved, ids, prior, recipe, each, seed, steps)

@@ -1,4 +1,4 @@
-"""Second restorations: of talkers that were told apart, each by himself, and of one talker from halfway."""
+"""Second restorations: talkers that were told apart each by himself or all again, one talker from halfway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffsr.diffusion import WindowedPrior
 from diffsr.evaluation.permutation import best_assignment
 from diffsr.recipes import Recipe
 from diffsr.restoration.solving import Solved, joined, part_of, solve
-from diffsr.samplers import EachTalker, SecondPass
+from diffsr.samplers import EachTalker, SecondPass, SecondSearch
 from diffsr.samplers.annealed import OnStep
 
 
@@ -139,6 +139,49 @@ def passed_twice(
     lost = sorted(again.failed)
     made[lost] = first[lost]
     return made, again.n_calls
+
+
+def searched_twice(
+    waves: Tensor,
+    ids: Sequence[str],
+    prior: WindowedPrior,
+    recipe: Recipe,
+    second: SecondSearch,
+    seed: int,
+    n_restarts: int,
+    on_step: OnStep | None = None,
+) -> tuple[Solved, Tensor]:
+    """Restarts of several talkers, and what is made of them and of those of a second search.
+
+    Recordings in which the second one diverges keep what was made of the first.
+
+    Args:
+        waves: The recordings `[K, T]`.
+        ids: Theirs.
+        prior: As it is for both.
+        recipe: Of both; its joiner joins the restarts.
+        second: How the second differs.
+        seed: Of the posterior samples.
+        n_restarts: Of each search.
+        on_step: Called with (finished, total) after each step.
+
+    Returns:
+        The restarts of the first, with the calls of both, and the talkers `[K, S, T]`.
+    """
+    n_first, n_more = len(recipe.sampler.sigmas) - 1, len(second.sampler.sigmas) - 1
+    n_halves = 1 if recipe.voices is None else 2  # restarts that are told come later
+    n_parts = n_halves * n_first + n_more
+    steps = part_of(on_step, 0, n_parts, n_halves * n_first)
+    solved = solve(waves, ids, prior, recipe, seed, n_restarts, steps)
+    first = joined(solved, recipe, prior.rate_hz)
+    other = replace(recipe, sampler=second.sampler_from(first), voices=None)
+    names = [f"{name}/again" for name in ids]
+    steps = part_of(on_step, n_halves * n_first, n_parts, n_more)
+    again = solve(waves, names, prior, other, seed, n_restarts, steps)
+    made = joined(replace(solved.and_more(again), described={}), recipe, prior.rate_hz)
+    for lost in {*solved.failed, *again.failed}:
+        made[lost] = first[lost]
+    return solved.with_calls(again.n_calls), made
 
 
 def _made_of(solved: Solved, recipe: Recipe, rate_hz: int) -> Tensor:

@@ -23,6 +23,7 @@ from diffsr.samplers.ranking import Agreement
 from diffsr.samplers.resample import Resample
 from diffsr.samplers.room_estimation import AtLevel, UpdateRoom
 from diffsr.samplers.second_pass import SecondPass
+from diffsr.samplers.second_search import SecondSearch
 from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
@@ -51,6 +52,7 @@ __all__ = [
     "Remainder",
     "Resample",
     "SecondPass",
+    "SecondSearch",
     "SpeakerGuidance",
     "StateLikelihood",
     "Ancestral",

@@ -17,7 +17,15 @@ from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_format, check_writable, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
-from diffsr.samplers import Agreement, AnnealedSampler, EachTalker, LittleNoise, SecondPass, TellVoices
+from diffsr.samplers import (
+    Agreement,
+    AnnealedSampler,
+    EachTalker,
+    LittleNoise,
+    SecondPass,
+    SecondSearch,
+    TellVoices,
+)
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
 from diffsr.tasks.scoring import gathered, means, score_batch
@@ -54,6 +62,8 @@ class RestorationModule(LightningModule):
         each_talker: How each of several talkers is restored once more by itself; None leaves them alone.
         second_pass: How one talker is restored once more, from halfway between the recording and the first
             restoration; None restores once.
+        second_search: How several talkers are searched for once more, from the joined restarts; None searches
+            once.
         precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
 
     Raises:
@@ -84,6 +94,7 @@ class RestorationModule(LightningModule):
         little_noise: LittleNoise | None = None,
         each_talker: EachTalker | None = None,
         second_pass: SecondPass | None = None,
+        second_search: SecondSearch | None = None,
         precision: str = "auto",
     ) -> None:
         super().__init__()
@@ -102,6 +113,7 @@ class RestorationModule(LightningModule):
                 little_noise,
                 each_talker,
                 second_pass,
+                second_search,
             ),
             seed=seed,
             device="cpu",

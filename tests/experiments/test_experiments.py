@@ -220,7 +220,9 @@ def few_steps(model: dict) -> list[str]:
     sampler = model["sampler"]
     inner = ".sampler.init_args" * (isinstance(sampler, dict) and "sampler" in sampler.get("init_args", {}))
     places = [f"sampler.init_args{inner}"]
-    further = [part for part in ("each_talker", "second_pass") if model.get(part) is not None]
+    further = [
+        part for part in ("each_talker", "second_pass", "second_search") if model.get(part) is not None
+    ]
     places += [f"{part}.init_args.sampler.init_args" for part in further]
     return [f"--model.init_args.{place}.n_steps=2" for place in places]
 

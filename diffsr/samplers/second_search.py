@@ -1,0 +1,59 @@
+"""A second search for several talkers, from what the first restarts gave together."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from diffsr.errors import ConfigError
+from diffsr.samplers.annealed import AnnealedSampler
+from diffsr.samplers.balanced import balanced
+from diffsr.samplers.initialise import Initialiser
+from diffsr.samplers.problem import Problem
+from diffsr.typing import Sources
+
+
+class FromTracks(Initialiser):
+    """Tracks that are there already, with noise of the first level that cancels in their sum.
+
+    Args:
+        tracks: Of the talkers of each recording `[K, S, T]`, at the level of the prior.
+        share: Share of the noise that the prior is told, as in `BalancedRenoise`.
+    """
+
+    def __init__(self, tracks: Sources, share: float = 1.0) -> None:
+        self.tracks, self.share = tracks, share
+
+    def __call__(self, problem: Problem, sigma_max: float) -> Sources:
+        """See `Initialiser`."""
+        start = self.tracks.to(problem.y)[problem.item_of_row]
+        return start + sigma_max * self.share * balanced(problem.noise.normal_like(start))
+
+
+class SecondSearch:
+    """How several talkers are searched for once more, from the joined restarts of a first search.
+
+    What the first restarts give together is better than any of them, and starts the others at a level where
+    they can still change their mind about moments, but hardly about who is who. They err elsewhere than the
+    first, so what is made of all of them is better than what was made of half (docs/separation.md). As many
+    restarts as the first search has; samples, scores and physics of the first are reported.
+
+    Args:
+        sampler: The loop; its own initialiser counts for nothing.
+        share: Share of the noise in the first state.
+
+    Raises:
+        ConfigError: A share that is not above 0.
+    """
+
+    def __init__(self, sampler: AnnealedSampler, share: float = 0.8) -> None:
+        if not share > 0:
+            raise ConfigError(f"SecondSearch has share = {share:g}; expected a number above 0.")
+        self.sampler, self.share = sampler, share
+
+    def sampler_from(self, tracks: torch.Tensor) -> AnnealedSampler:
+        """The loop that starts from the tracks of recordings `[K, S, T]`."""
+        twin = copy.copy(self.sampler)
+        twin.initialiser = FromTracks(tracks, self.share)
+        return twin
