@@ -31,6 +31,7 @@ PRESET =
 SWEEP = prior
 WORKERS = logical
 ARGS =
+SCORE_ARGS =
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,7 +62,7 @@ help:  ## Show this text
 	@echo "  SYSTEM    benchmark: unprocessed, wpe, rnnoise, noisereduce, or a task such as enhance (with PRIOR)"
 	@echo "  PRESET    benchmark: fast, default or quality, of a task"
 	@echo "  SWEEP     sweep: experiments/sweep/SWEEP.yaml"
-	@echo "  ARGS      anything else, handed on: ARGS=\"--trainer.max_steps=50\""
+	@echo "  ARGS      anything else, handed on: ARGS=\"--trainer.max_steps=50\" (benchmark: to run, SCORE_ARGS to score)"
 	@echo "  WORKERS   test, test-all: processes that share the tests (logical: one for each core; 0: none but pytest's)"
 	@echo "  PYTHON    setup: the Python that .venv is made from (python3)"
 	@echo "  UV        setup: UV=1 installs with uv instead of pip"
@@ -172,13 +173,13 @@ evaluate: $(STAMP)  ## Score the recordings OUT against the references REF, besi
 	$(call need,OUT,the restored file or folder)$(call need,REF,the clean references)
 	$(BIN)/diffsr evaluate '$(OUT)' '$(REF)' $(if $(IN),--input '$(IN)') $(ARGS)
 
-benchmark_options = --track '$(TRACK)' --data '$(DATA)' --system '$(SYSTEM)' $(ARGS)
+benchmark_options = --track '$(TRACK)' --data '$(DATA)' --system '$(SYSTEM)'
 
 .PHONY: benchmark
 benchmark: $(STAMP)  ## Run SYSTEM on the TRACK of the open benchmark with DATA, score it, print the table
 	$(call need,TRACK,enhance dereverb denoise_dereverb separate or joint)$(call need,SYSTEM,such as unprocessed)$(call need,DATA,a folder with manifests)
-	$(BIN)/diffsr benchmark run $(benchmark_options) $(if $(PRIOR),--prior '$(PRIOR)') $(if $(PRESET),--preset '$(PRESET)')
-	$(BIN)/diffsr benchmark score $(benchmark_options)
+	$(BIN)/diffsr benchmark run $(benchmark_options) $(if $(PRIOR),--prior '$(PRIOR)') $(if $(PRESET),--preset '$(PRESET)') $(ARGS)
+	$(BIN)/diffsr benchmark score $(benchmark_options) $(SCORE_ARGS)
 
 .PHONY: sweep
 sweep: $(STAMP)  ## Register the sweep SWEEP with Weights & Biases (needs an account; prints the agent's command)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import math
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -83,9 +85,15 @@ def hold_out(rows: Sequence[Utterance], source: str) -> tuple[list[Utterance], l
 
 
 def n_shared(train: Sequence[Utterance], valid: Sequence[Utterance]) -> int:
-    """How many rows of `valid` are the same stretch of the same file as a row of `train`."""
-    trained = {_stretch(row) for row in train}
-    return sum(_stretch(row) in trained for row in valid)
+    """How many rows of `valid` are of a stretch of a file of which a row of `train` is, too."""
+    trained: defaultdict[Path, list[tuple[float, float]]] = defaultdict(list)
+    for row in train:
+        trained[Path(row.path).resolve()].append(_stretch(row))
+    return sum(
+        any(start_s < _stretch(row)[1] and _stretch(row)[0] < end_s for start_s, end_s in stretches)
+        for row in valid
+        if (stretches := trained.get(Path(row.path).resolve()))
+    )
 
 
 def novelty(train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
@@ -201,8 +209,10 @@ def _count(n_names: int) -> int:
     return max(2, round(SHARE * n_names)) if n_names >= 6 else 1
 
 
-def _stretch(row: Utterance) -> tuple[Path, float | None, float | None]:
-    return Path(row.path).resolve(), row.speech_start_s, row.speech_end_s
+def _stretch(row: Utterance) -> tuple[float, float]:
+    """Start and end of the speech, as far as the manifest knows."""
+    end_s = math.inf if row.speech_end_s is None else row.speech_end_s
+    return row.speech_start_s or 0.0, end_s
 
 
 def _name(row: Utterance) -> str:

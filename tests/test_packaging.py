@@ -158,6 +158,11 @@ def test_make_help_explains_every_target_and_variable() -> None:
         ),
         (["restore", "IN=a", "OUT=b", "PRIOR=p"], "diffsr restore 'a' 'b' --prior 'p'"),
         (
+            ["benchmark", "TRACK=t", "SYSTEM=s", "DATA=d", "ARGS=--device cpu", "SCORE_ARGS=--metrics stoi"],
+            "benchmark run --track 't' --data 'd' --system 's' --device cpu "
+            ".venv/bin/diffsr benchmark score --track 't' --data 'd' --system 's' --metrics stoi",
+        ),
+        (
             ["predict", "IN=a", "OUT=b", "PRIOR=p"],
             "--config 'experiments/enhance/default.yaml' --data.init_args.input='a'",
         ),

@@ -21,7 +21,7 @@ CORE = (
 )  # fmt: skip
 """Looked for where diffsr runs without being installed, so that nothing tells what it requires."""
 EXTRAS = {
-    "evaluation": "DNSMOS and SRMR", "baselines": "WPE, RNNoise and noisereduce", "tensorboard": "its logger",
+    "evaluation": "DNSMOS and SRMR", "baselines": "RNNoise and noisereduce", "tensorboard": "its logger",
 }  # fmt: skip
 """Optional packages by the extra that brings them, and what they are for."""
 GIB = 2**30

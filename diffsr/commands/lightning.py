@@ -46,6 +46,12 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             return _fit(cli) if verb == "fit" else _score_or_predict(cli)
         except MisconfigurationException as error:
             raise ConfigError(str(error)) from error
+        except ValueError as error:
+            if "val_check_interval" not in str(error):
+                raise
+            raise ConfigError(
+                f"{error} Count batches over epochs with --trainer.check_val_every_n_epoch=null."
+            ) from error
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise

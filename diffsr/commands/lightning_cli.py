@@ -101,7 +101,7 @@ class RunCLI(LightningCLI):
         """
         files = config_files(args)
         try:
-            self.config = parser.parse_args([_nested_null(argument) for argument in args])
+            self.config = parser.parse_args([_nested_null(_quoted_path(argument)) for argument in args])
         except argparse.ArgumentError as error:
             raise ConfigError(explain(str(error), files)) from error
         except OmegaConfBaseException as error:
@@ -270,6 +270,18 @@ DESCRIPTIONS = {
     "test": "Run an experiment on a test corpus.",
     "predict": "Restore the recordings of a folder by an experiment file.",
 }
+
+
+def _quoted_path(argument: str) -> str:
+    """Write `--a=PATH` as JSON where there is such a path and YAML would read a list or a number in it."""
+    name, _, value = argument.partition("=")
+    if not (name.startswith("--") and value and os.path.exists(value)):
+        return argument
+    try:
+        is_text = isinstance(yaml.safe_load(value), str)
+    except yaml.YAMLError:
+        is_text = False
+    return argument if is_text else f"{name}={json.dumps(value)}"
 
 
 def _nested_null(argument: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def _matched(
 
 def _check_kinds(places: Mapping[str, Path]) -> None:
     for path in places.values():
-        if not path.exists():
+        if not os.path.exists(path):
             raise DataError(f"{path} does not exist, expected a recording or a folder. Correct the path.")
     if len({path.is_dir() for path in places.values()}) > 1:
         kinds = ", ".join(f"{path} is a {'folder' if path.is_dir() else 'file'}" for path in places.values())

@@ -22,7 +22,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}")
+    # A file system counts bytes, and a character may have four.
+    stem = target.stem.encode(errors="surrogateescape")[:100].decode(errors="ignore")
+    temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)

@@ -31,6 +31,8 @@ _FORMATS = {
     ".rf64": "RF64",
 }
 AUDIO_SUFFIXES = frozenset(_FORMATS)
+_UNKNOWN_FRAMES = 2**62
+"""libsndfile has 2**63 - 1 where a header does not tell."""
 _READABLE = "a readable " + ", ".join(suffix[1:] for suffix in _FORMATS) + " file"
 _BLOCK = 1 << 16
 
@@ -174,8 +176,8 @@ def can_hold(path: str | Path, subtype: str) -> bool:
     suffix = Path(path).suffix.lower()
     if suffix == ".opus":
         return subtype == "OPUS"
-    if subtype.startswith("MPEG"):  # libsndfile reads it in a WAV but does not write it
-        return suffix == ".mp3"
+    if subtype.startswith("MPEG"):  # libsndfile reads other layers, and it in a WAV, but does not write them
+        return suffix == ".mp3" and subtype == "MPEG_LAYER_III"
     return suffix in _FORMATS and soundfile.check_format(_FORMATS[suffix], subtype)
 
 
@@ -224,9 +226,10 @@ def _is_recording(name: str, restored: Collection[str]) -> bool:
 
 
 def _open(path: Path) -> soundfile.SoundFile:
-    if path.is_dir():
+    # os.path: other than `Path.exists`, it takes a name that cannot be looked up for one that is not there.
+    if os.path.isdir(path):
         raise AudioError(f"{path} is a folder, expected {_READABLE}.")
-    if not path.exists():
+    if not os.path.exists(path):
         raise AudioError(f"{path} does not exist, expected {_READABLE}. Correct the path.")
     if not os.access(path, os.R_OK):
         raise AudioError(f"{path} may not be read by this user. Change its permissions (chmod +r).")
@@ -245,6 +248,11 @@ def _open(path: Path) -> soundfile.SoundFile:
 def _info(file: soundfile.SoundFile, path: Path) -> AudioInfo:
     if file.frames <= 0:
         raise AudioError(f"{path} holds no samples, expected {_READABLE}.")
+    if file.frames >= _UNKNOWN_FRAMES:
+        raise AudioError(
+            f"{path} does not say how long it is, as files do that were written to a pipe. Write it again, "
+            "for example with: ffmpeg -i IN out.wav"
+        )
     return AudioInfo(file.samplerate, file.frames, file.channels, file.format, file.subtype)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -98,10 +99,10 @@ def read_manifest(source: str | Path) -> list[Utterance]:
             files are missing (all are checked; the message counts them and shows the first).
     """
     source = Path(source).expanduser()
-    if source.is_dir():
+    if os.path.isdir(source):  # what cannot be looked up is not there, to this one
         prepared = source / MANIFEST_NAME
         return read_manifest(prepared) if prepared.is_file() else scan_folder(source)
-    if not source.exists():
+    if not os.path.exists(source):
         raise DataError(f"{source} does not exist, expected a folder, a .jsonl or a .csv. Correct the path.")
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows}
     reader = readers.get(source.suffix.lower())
@@ -289,7 +290,7 @@ def _number(where: str, row: dict[str, Any], key: str) -> float | None:
 
 
 def _check_files(source: Path, rows: list[tuple[int, Utterance]]) -> None:
-    missing = [(line, utterance.path) for line, utterance in rows if not utterance.path.is_file()]
+    missing = [(line, utterance.path) for line, utterance in rows if not os.path.isfile(utterance.path)]
     if missing:
         line, path = missing[0]
         raise DataError(

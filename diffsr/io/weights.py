@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ def read_notes(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
+_NO_WEIGHTS = (
+    *(pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError),
+    *(TypeError, AssertionError, AttributeError, struct.error),
+)
+"""What reading pickled weights raises of other files, and of those that want to run code."""
+_EXPECTED = (
+    "Expected a checkpoint written by `diffsr fit`, or a folder with config.yaml and model.safetensors."
+)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a Lightning `.ckpt` without executing anything stored in it.
 
@@ -66,12 +77,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        reason = (str(error) or "it is empty").splitlines()[0]
-        raise CheckpointError(
-            f"{path} cannot be loaded as plain weights ({reason}). Expected a checkpoint written by "
-            "`diffsr fit`, or a folder with config.yaml and model.safetensors."
-        ) from error
+    except _NO_WEIGHTS as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise CheckpointError(f"{path} cannot be loaded as plain weights{reason}. {_EXPECTED}") from error
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}; expected a checkpoint of `diffsr fit`."

@@ -120,8 +120,8 @@ def find(corpus: Corpus, folder: Path, selection: Selection) -> Found:
         DataError: The folder is not there or not this corpus; the message shows the tree it should have.
     """
     try:
-        if not folder.is_dir():
-            found = "is a file" if folder.exists() else "does not exist"
+        if not os.path.isdir(folder):
+            found = "is a file" if os.path.exists(folder) else "does not exist, or may not be read"
             raise DataError(f"{folder} {found}, expected the folder of {corpus.title}. Correct the path.")
         return corpus.find(folder, selection)
     except DataError as error:

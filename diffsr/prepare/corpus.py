@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,11 @@ def recordings_in(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> li
         DataError: The folder may not be read.
     """
     return [path for path in _entries(folder) if path.suffix.lower() in suffixes and path.is_file()]
+
+
+def own_name(folder: Path) -> str:
+    """The name by which a folder is given: that of a link, not of what it leads to."""
+    return Path(os.path.abspath(folder)).name
 
 
 def contents(folder: Path) -> str:

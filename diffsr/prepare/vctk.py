@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from diffsr.errors import DataError
 from diffsr.io.manifest import Utterance
-from diffsr.prepare.corpus import Corpus, Found, Selection, contents, first_with, recordings_in, subfolders
+from diffsr.prepare.corpus import (
+    Corpus,
+    Found,
+    Selection,
+    contents,
+    first_with,
+    own_name,
+    recordings_in,
+    subfolders,
+)
 
 NAME = "vctk"
 _HOMES = ["VCTK-Corpus-0.92", "VCTK-Corpus"]
@@ -28,8 +38,8 @@ def find(folder: Path, selection: Selection) -> Found:
     Raises:
         DataError: The folder of recordings is not there or has no talkers.
     """
-    if folder.resolve().name in _AUDIO:
-        home, audio = folder.resolve().parent, folder
+    if own_name(folder) in _AUDIO:
+        home, audio = Path(os.path.abspath(folder)).parent, folder
     else:
         home, audio = _audio(folder)
     utterances = []

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from diffsr.cli import main
+from diffsr.commands.lightning_cli import _quoted_path
 
 
 def broken(shell, old: str, new: str) -> str:
@@ -140,3 +141,12 @@ def test_null_reaches_a_key_inside_a_dataclass_and_leaves_its_neighbours(capsys)
     assert printed["crop_s"] is None
     assert printed["snr_db"] == [-5.0, 10.0]
     assert printed["n_talkers"] == 1
+
+
+@pytest.mark.parametrize("folder", ["[x]", "a: b", "1e3", "- a", "noisy"])
+def test_names_that_look_like_yaml_are_names_where_they_exist(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argument = f"--data.init_args.input={folder}"
+    assert _quoted_path(argument) == argument  # there is no such path
+    (tmp_path / folder).mkdir()
+    assert yaml.safe_load(_quoted_path(argument).partition("=")[2]) == folder

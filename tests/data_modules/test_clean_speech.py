@@ -7,6 +7,7 @@ from lightning import LightningDataModule
 
 from data_modules import CleanSpeech
 from data_modules.plans import Plans
+from data_modules.splits import n_shared
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import write_audio
 from diffsr.io.manifest import Utterance, read_manifest, write_manifest
@@ -372,3 +373,13 @@ def test_loading_is_quiet(corpus, capfd):
     ready(corpus)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+@pytest.mark.parametrize(("start_s", "end_s", "expected"), [(None, None, 1), (0.2, 0.5, 1), (0.6, None, 0)])
+def test_what_overlaps_with_training_speech_is_shared(tmp_path, start_s, end_s, expected):
+    train = [Utterance("a", tmp_path / "a.wav", speech_start_s=0.1, speech_end_s=0.6)]
+    valid = [
+        Utterance("b", tmp_path / "x" / ".." / "a.wav", speech_start_s=start_s, speech_end_s=end_s),
+        Utterance("c", tmp_path / "c.wav"),
+    ]
+    assert n_shared(train, valid) == expected

@@ -73,6 +73,17 @@ def test_weights_cut_short_anywhere(tmp_path: Path, share: float) -> None:
     assert "Copy or export the prior again" in message
 
 
+@pytest.mark.parametrize(
+    "content", [b"RIFF\x24\x00\x00\x00WAVEfmt ", b"# Notes", b"path,speaker\n", b"\x89PNG\r\n", b"c"]
+)
+def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    message = refused(path)
+    assert "last.ckpt cannot be loaded as plain weights. Expected a checkpoint" in message
+    assert "weights_only" not in message  # nobody is told to switch the protection off
+
+
 @pytest.mark.parametrize("share", [0.1, 0.9, 0.999])
 def test_a_checkpoint_cut_short(tmp_path: Path, share: float) -> None:
     path = tmp_path / "last.ckpt"

@@ -268,3 +268,11 @@ def test_experiment_runs_one_small_step(path: Path, speech: Path, tmp_path: Path
     assert main([verb, *given, *SMALL[verb], *files, f"--data.init_args.input={speech}"]) == 0
     n_files = model.get("talkers", 0) + 1  # one for each, and the residual
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 4 * n_files
+
+
+@pytest.mark.parametrize("path", [path for path in COMPLETE if verb_of(path) == "fit"], ids=name)
+def test_trainings_validate_by_steps(path: Path) -> None:
+    """An interval within epochs is refused by Lightning where devices share an epoch."""
+    trainer = yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]
+    assert isinstance(trainer["val_check_interval"], int)
+    assert trainer["check_val_every_n_epoch"] is None

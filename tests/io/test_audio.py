@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from diffsr.errors import AudioError, DataError
-from diffsr.io.audio import find_audio, probe, read_audio, write_audio
+from diffsr.io.audio import can_hold, find_audio, probe, read_audio, write_audio
 
 
 def tone(seconds=1.0, rate_hz=16000, channels=1, amplitude=0.5):
@@ -233,3 +233,32 @@ def test_input_and_output_do_not_import_heavy_packages():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_flac_that_does_not_say_how_long_it_is_is_refused(tmp_path):
+    path = tmp_path / "pipe.flac"
+    write_audio(path, tone(1.0), 16000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the lower 36 bits of bytes 21 to 25 are the number of samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    for look in (probe, read_audio):
+        with pytest.raises(AudioError, match=r"pipe.flac does not say how long it is.*ffmpeg -i IN out.wav"):
+            look(path)
+
+
+@pytest.mark.parametrize(("layer", "expected"), [("I", False), ("II", False), ("III", True)])
+def test_only_the_layer_that_can_be_written_is_kept(layer, expected):
+    assert can_hold("a.mp3", f"MPEG_LAYER_{layer}") is expected
+    assert not can_hold("a.wav", f"MPEG_LAYER_{layer}")
+
+
+def test_a_long_name_of_characters_of_several_bytes_can_be_written(tmp_path):
+    path = tmp_path / ("\u8a9e" * 80 + ".wav")  # 244 bytes of the 255 that a file system takes
+    write_audio(path, tone(0.1), 16000)
+    assert probe(path).n_samples == 1600
+
+
+def test_a_name_that_cannot_be_looked_up_is_one_that_is_not_there(tmp_path):
+    with pytest.raises(AudioError, match="does not exist"):
+        read_audio(tmp_path / ("a" * 300 + ".wav"))

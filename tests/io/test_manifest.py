@@ -162,3 +162,11 @@ def test_a_name_that_is_not_utf8_is_an_error_and_writes_nothing(tmp_path):
         write_manifest(tmp_path / "m.jsonl", [Utterance("a", tmp_path / path)])
     assert str(caught.value).encode()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_cannot_be_looked_up_is_missing(tmp_path):
+    (tmp_path / "m.csv").write_text("path\n" + "a" * 300 + ".wav\n")
+    with pytest.raises(DataError, match="1 of 1 files are missing; first in line 2"):
+        read_manifest(tmp_path / "m.csv")
+    with pytest.raises(DataError, match="does not exist"):
+        read_manifest(tmp_path / ("b" * 300))

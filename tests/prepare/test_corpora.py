@@ -79,6 +79,17 @@ def test_librispeech_from_above_and_from_a_subset(librispeech, listed):
     assert {row["split"] for row in some.values()} == {"valid", "test"}
 
 
+def test_links_to_subsets_keep_their_names(librispeech, listed, tmp_path):
+    home = tmp_path / "links" / "LibriSpeech"
+    home.mkdir(parents=True)
+    for name in ("train-clean-100", "test-other"):
+        (tmp_path / f"disk of {name[:4]}").symlink_to(librispeech / name)  # a link to a link, of other names
+        (home / name).symlink_to((librispeech / name).rename(tmp_path / f"store-{name[:5]}"))
+    rows = listed("librispeech", home)
+    assert {row["speaker"]: row["split"] for row in rows.values()} == {"103": "train", "367": "test"}
+    assert {row["split"] for row in listed("librispeech", home / "test-other").values()} == {"test"}
+
+
 def test_librispeech_half_there(librispeech):
     words = refused("librispeech", librispeech, ["dev-other"])
     assert "dev-other is not there; found dev-clean, test-other, train-clean-100" in words
