@@ -50,7 +50,7 @@ class DecayFit:
         self.floor = FLOOR * self.power.mean((-2, -1), keepdim=True) + 1e-30
         n_frames = self.power.shape[-1]
         times_s = torch.tensor(TIMES_S, device=y.device)
-        early = torch.eye(n_frames, device=y.device)[:EARLY_FRAMES]
+        early = torch.eye(EARLY_FRAMES, n_frames, device=y.device)
         self.kernels = torch.cat([early, decay_kernels(times_s, n_frames, self.frame_s, EARLY_FRAMES)])
         shape = (len(y), len(self.kernels), n_bands(self.power.shape[-2]))
         self.weights = torch.full(shape, 0.03, device=y.device)

@@ -76,7 +76,7 @@ class Posed:
         _check_shape(wave, rate_hz)
         degradation, prior_hz = recipe.degradation, prior.rate_hz
         degradation.check_rates(rate_hz, prior_hz)
-        wave, numbers = choose_channels(wave.float(), channels, recipe.n_sources)
+        wave, numbers = choose_channels(wave.float().cpu(), channels, recipe.n_sources)
         _check_content(wave, rate_hz)
         # A constant would count as loud speech in the level, and as noise.
         heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)

@@ -201,6 +201,7 @@ def _tried(
     lost = sorted(solved.failed)
     known = prior.of(lost, len(restarts)) if isinstance(prior, ToldPrior) else prior
     gentler = recipe.sampler.gentler()
+    gentler.initialiser = gentler.initialiser.of(lost)
     again = _solve(gentler, waves[lost], [ids[k] for k in lost], known, recipe, seed, restarts, None)
     return solved.with_again(again, lost)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ class Initialiser(ABC):
     @abstractmethod
     def __call__(self, problem: Problem, sigma_max: float) -> Sources:
         """The state at the first noise level, `[rows, S, T]`."""
+
+    def of(self, items: Sequence[int]) -> Initialiser:
+        """The one for some of the recordings."""
+        return self
 
     def reference(self, y: Tensor, rate_hz: int) -> Tensor:
         """What the level of the speech in recordings `y [C, T]` is measured on, `[C, T]`: they themselves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 
@@ -24,6 +25,10 @@ class FromTracks(Initialiser):
 
     def __init__(self, tracks: Sources, share: float = 1.0) -> None:
         self.tracks, self.share = tracks, share
+
+    def of(self, items: Sequence[int]) -> FromTracks:
+        """Their tracks alone."""
+        return FromTracks(self.tracks[list(items)], self.share)
 
     def __call__(self, problem: Problem, sigma_max: float) -> Sources:
         """See `Initialiser`."""

@@ -71,7 +71,8 @@ class ExchangeVoices:
         is_due = level % self.every == 0 and self.sigma_low <= float(sigma.max()) <= self.sigma_high
         if not is_due or x0.shape[1] < 2 or x0.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
             return None
-        segments = Segments.of(self.encoder.to(x0.device), x0, self.segment_s, self.hop_s)
+        heard = torch.where(x0.isfinite(), x0, 0.0)  # rows that are lost have no voice, the others do
+        segments = Segments.of(self.encoder.to(x0.device), heard, self.segment_s, self.hop_s)
         return voice_order(segments, x0.shape[-1])
 
 

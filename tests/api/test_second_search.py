@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from diffsr.samplers import (
     Projection,
     SecondSearch,
 )
+from diffsr.samplers.second_search import FromTracks
 
 RATE_HZ = 16000
 N_FIRST, N_AGAIN = 4, 3
@@ -128,3 +130,25 @@ def test_a_share_without_noise_is_refused(share):
 def test_agreement_can_rank_what_is_searched_for_twice(tiny_prior, mixture):
     done = Restorer(tiny_prior, recipe=replace(twice(), ranker=Agreement())).restore(mixture, RATE_HZ)
     assert len(done.talkers.scores) == 2
+
+
+def test_a_second_try_starts_from_the_tracks_of_its_own_recordings(tiny_prior, mixture):
+    tracks = torch.arange(6.0).reshape(3, 2, 1).expand(3, 2, 100)
+    assert torch.equal(FromTracks(tracks).of([2, 0]).tracks, tracks[[2, 0]])
+
+    class Once(Diverges):
+        """Not finite for the last recording, in the first try."""
+
+        starts: ClassVar[list[torch.Tensor]] = []
+
+        def correct(self, z, x0, sigma, problem):
+            self.starts.append(z.sum(1))
+            x0 = Projection.correct(self, z, x0, sigma, problem)
+            if len(z) == 4:
+                x0[2:] = torch.nan
+            return x0
+
+    recordings = [mixture, 0.5 * mixture.flip(-1)]
+    Restorer(tiny_prior, recipe=twice(Once()), batch=2).restore_many(recordings, [RATE_HZ] * 2, ["a", "b"])
+    again = next(sums for sums in Once.starts if len(sums) == 2)
+    torch.testing.assert_close(again, Once.starts[0][2:], atol=1e-4, rtol=0)

@@ -167,6 +167,13 @@ def test_short_and_silent_recordings_pass(move, n_samples):
         assert OneVoice()(problem_of(x), x).isfinite().all()
 
 
+def test_a_lost_restart_does_not_keep_the_others_from_their_order(move, pair):
+    wrong = swapped(pair, 2.5, 4.0)
+    rows = torch.stack([wrong, torch.full_like(wrong, torch.nan)])
+    alone = move.order(wrong[None], MIDDLE, 0, problem_of(wrong[None]))
+    assert torch.equal(move.order(rows, MIDDLE, 0, problem_of(rows))[0], alone[0])
+
+
 def test_the_restart_with_one_voice_in_each_track_ranks_first(pair):
     alike = pair.mean(0, keepdim=True).expand(2, -1)
     restarts = torch.stack([swapped(pair, 2.0, 4.0), alike, pair, swapped(pair, 1.0, 2.0)])
