@@ -180,7 +180,8 @@ def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator
 
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
-    return _in_a_room(n_calls, rate_hz, 1.75, WhiteNoise(ROOM_NOISE, **_room_stft(rate_hz)), [])
+    noise = WhiteNoise(ROOM_NOISE, *_room_stft(rate_hz))
+    return _in_a_room(n_calls, rate_hz, 1.75, noise, [])
 
 
 def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> Recipe:
@@ -193,14 +194,20 @@ def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> R
 
 def denoise_dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise and an unknown room, both estimated at once: see docs/rooms.md."""
-    noise = DriftingNoise(**_room_stft(rate_hz))
-    return _in_a_room(n_calls, rate_hz, 1.5, noise, [UpdateNoise(sigma_start=0.1, n_updates=2)])
+    steps = [UpdateNoise(sigma_start=0.1, n_updates=2)]
+    return _in_a_room(n_calls, rate_hz, 1.5, _drifting(rate_hz), steps)
 
 
-def _room_stft(rate_hz: int) -> dict[str, int]:
-    """The bins and frames of a room, which its noise must have, too."""
+def _room_stft(rate_hz: int) -> tuple[int, int]:
+    """Window and hop of a room in samples, which its noise must have, too."""
     stft = LatePrediction(rate_hz=rate_hz).stft
-    return {"n_fft": stft.n_fft, "hop_samples": stft.hop_samples}
+    return stft.n_fft, stft.hop_samples
+
+
+def _drifting(rate_hz: int) -> DriftingNoise:
+    """Noise in a room."""
+    n_fft, hop_samples = _room_stft(rate_hz)
+    return DriftingNoise(n_fft=n_fft, hop_samples=hop_samples)
 
 
 def _in_a_room(
@@ -278,7 +285,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         initialiser=FromWPE(10, 3, 3),
         exchange=_tracked(rate_hz),
     )
-    likelihood = LateReverberation(DriftingNoise(**_room_stft(rate_hz)), rate_hz=rate_hz)
+    likelihood = LateReverberation(_drifting(rate_hz), rate_hz=rate_hz)
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
     recipe = Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
     one = denoise_dereverb(n_calls, rate_hz)
