@@ -15,6 +15,15 @@ from torch import Tensor
 from diffsr.errors import CheckpointError
 from diffsr.io.atomic import replacing
 
+_NO_WEIGHTS = (
+    *(pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError),
+    *(TypeError, AssertionError, AttributeError, struct.error),
+)
+"""What reading pickled weights raises of other files, and of those that want to run code."""
+_EXPECTED = (
+    "Expected a checkpoint written by `diffsr fit`, or a folder with config.yaml and model.safetensors."
+)
+
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, completely or not at all; `notes` are kept in it beside the weights."""
@@ -57,16 +66,6 @@ def read_notes(path: Path) -> dict[str, str]:
 
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
-
-
-_NO_WEIGHTS = (
-    *(pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError),
-    *(TypeError, AssertionError, AttributeError, struct.error),
-)
-"""What reading pickled weights raises of other files, and of those that want to run code."""
-_EXPECTED = (
-    "Expected a checkpoint written by `diffsr fit`, or a folder with config.yaml and model.safetensors."
-)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from diffsr.prepare.corpus import (
     check_parts,
     contents,
     first_with,
-    own_name,
+    own_path,
     recordings_in,
     subfolders,
 )
@@ -58,7 +58,7 @@ def _talkers(folder: Path) -> dict[str, Path]:
     home = first_with(folder, ["ARCTIC"], lambda path: bool(_children(path)))
     if home is not None:
         return _children(home)
-    match = _TALKER.fullmatch(own_name(folder))
+    match = _TALKER.fullmatch(own_path(folder).name)
     if match:
         return {match[1]: folder}
     raise DataError(f"No talker of CMU ARCTIC in {folder}, found {contents(folder)}.")

@@ -83,9 +83,9 @@ def recordings_in(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> li
     return [path for path in _entries(folder) if path.suffix.lower() in suffixes and path.is_file()]
 
 
-def own_name(folder: Path) -> str:
-    """The name by which a folder is given: that of a link, not of what it leads to."""
-    return Path(os.path.abspath(folder)).name
+def own_path(folder: Path) -> Path:
+    """A folder by the name that it is given: that of a link, not of what it leads to."""
+    return Path(os.path.abspath(folder))
 
 
 def contents(folder: Path) -> str:

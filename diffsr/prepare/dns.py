@@ -8,7 +8,7 @@ from pathlib import Path
 from diffsr.errors import DataError
 from diffsr.io.audio import find_audio
 from diffsr.io.manifest import Utterance
-from diffsr.prepare.corpus import Corpus, Found, Kind, Selection, contents, first_with, own_name
+from diffsr.prepare.corpus import Corpus, Found, Kind, Selection, contents, first_with, own_path
 
 NAME = "dns"
 PARTS: dict[str, tuple[Kind, tuple[str, ...]]] = {
@@ -58,7 +58,7 @@ def find(folder: Path, selection: Selection) -> Found:
 
 
 def _home(folder: Path, names: tuple[str, ...]) -> Path:
-    if own_name(folder) in names:
+    if own_path(folder).name in names:
         return folder
     base = first_with(
         folder,

@@ -14,7 +14,7 @@ from diffsr.prepare.corpus import (
     check_parts,
     contents,
     first_with,
-    own_name,
+    own_path,
     recordings_in,
     subfolders,
 )
@@ -48,7 +48,7 @@ def _subsets(folder: Path) -> dict[str, Path]:
     home = first_with(folder, ["LibriSpeech"], lambda path: bool(_children(path)))
     if home is not None:
         return _children(home)
-    name = own_name(folder)
+    name = own_path(folder).name
     if _SUBSET.fullmatch(name):
         return {name: folder}
     raise DataError(f"No subset of LibriSpeech in {folder}, found {contents(folder)}.")
@@ -59,7 +59,7 @@ def _children(folder: Path) -> dict[str, Path]:
 
 
 def _utterances(subset: Path) -> list[Utterance]:
-    split = split_of(own_name(subset))
+    split = split_of(own_path(subset).name)
     utterances = []
     for speaker in subfolders(subset):
         for chapter in subfolders(speaker) if speaker.name.isdigit() else []:

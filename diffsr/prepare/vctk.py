@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from diffsr.errors import DataError
@@ -13,7 +12,7 @@ from diffsr.prepare.corpus import (
     Selection,
     contents,
     first_with,
-    own_name,
+    own_path,
     recordings_in,
     subfolders,
 )
@@ -38,8 +37,8 @@ def find(folder: Path, selection: Selection) -> Found:
     Raises:
         DataError: The folder of recordings is not there or has no talkers.
     """
-    if own_name(folder) in _AUDIO:
-        home, audio = Path(os.path.abspath(folder)).parent, folder
+    if own_path(folder).name in _AUDIO:
+        home, audio = own_path(folder).parent, folder
     else:
         home, audio = _audio(folder)
     utterances = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from diffsr.errors import DataError
 from diffsr.io.audio import AUDIO_SUFFIXES
 from diffsr.io.manifest import Utterance
-from diffsr.prepare.corpus import Corpus, Found, Selection, contents, own_name, recordings_in, subfolders
+from diffsr.prepare.corpus import Corpus, Found, Selection, contents, own_path, recordings_in, subfolders
 
 NAME = "wsj0"
 SPLITS = {"si_tr_s": "train", "si_dt_05": "valid", "si_et_05": "test"}
@@ -58,7 +58,7 @@ def find(folder: Path, selection: Selection) -> Found:
 
 def _sets(folder: Path, depth: int) -> list[tuple[str, Path]]:
     """Folders named like a set, not searched further; a disc image may hold a part of a set."""
-    name = own_name(folder).lower()
+    name = own_path(folder).name.lower()
     if name in SPLITS:
         return [(name, folder)]
     if depth < 0:

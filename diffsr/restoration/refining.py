@@ -169,14 +169,13 @@ def searched_twice(
         The restarts of the first, with the calls of both, and the talkers `[K, S, T]`.
     """
     n_first, n_more = len(recipe.sampler.sigmas) - 1, len(second.sampler.sigmas) - 1
-    n_halves = 1 if recipe.voices is None else 2  # restarts that are told come later
-    n_parts = n_halves * n_first + n_more
-    steps = part_of(on_step, 0, n_parts, n_halves * n_first)
+    n_parts = n_first + n_more  # restarts that are told later than others are fewer at a time
+    steps = part_of(on_step, 0, n_parts, n_first)
     solved = solve(waves, ids, prior, recipe, seed, n_restarts, steps)
     first = joined(solved, recipe, prior.rate_hz)
     other = replace(recipe, sampler=second.sampler_from(first), voices=None)
     names = [f"{name}/again" for name in ids]
-    steps = part_of(on_step, n_halves * n_first, n_parts, n_more)
+    steps = part_of(on_step, n_first, n_parts, n_more)
     again = solve(waves, names, prior, other, seed, n_restarts, steps)
     made = joined(replace(solved.and_more(again), described={}), recipe, prior.rate_hz)
     for lost in {*solved.failed, *again.failed}:

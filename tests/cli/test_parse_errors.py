@@ -87,6 +87,12 @@ def test_mistakes_on_the_command_line(shell, arguments: list[str], expected: str
     assert not (shell.folder / "runs").exists()
 
 
+def test_an_interval_beyond_the_epoch_says_how_to_count_over_epochs(shell) -> None:
+    given = ["--trainer.val_check_interval=1000", "--trainer.check_val_every_n_epoch=1"]
+    message = shell.fails("fit", "--config=experiments/prior/tiny.yaml", *given)
+    assert "--trainer.check_val_every_n_epoch=null" in message
+
+
 def test_error_of_the_data(shell) -> None:
     message = shell.fails("fit", "--config=experiments/prior/tiny.yaml", "--data.init_args.data=broken")
     assert message == "diffsr: error: broken: no audio in it. Expected wav files.\n"

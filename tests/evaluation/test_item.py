@@ -138,8 +138,9 @@ def test_response_errors():
     assert found["drr_error_db"] == pytest.approx(20 * math.log10(2), abs=0.05)
     stronger = response(0.4, 1.0)
     stronger[1000] = 2 * float(stronger[0])  # a reflection above the direct path, which stays where it is
-    ratio_db = 10 * math.log10(1 + (2 * float(stronger[0])) ** 2 / float(stronger[100:].square().sum()))
-    assert score_response(stronger, response(0.4, 1.0), RATE_HZ)["drr_error_db"] > 0.5 * ratio_db
+    # As much energy in the direct path as in the tail, and four times as much in the reflection.
+    found = score_response(stronger, response(0.4, 1.0), RATE_HZ)
+    assert found["drr_error_db"] == pytest.approx(10 * math.log10(1 + 4), abs=0.05)
     one = torch.nn.functional.one_hot(torch.tensor(0), 8000).float()
     assert all(math.isnan(value) for value in score_response(one, response(0.4, 1.0), RATE_HZ).values())
 
