@@ -20,13 +20,14 @@ from diffsr.io.audio import read_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration
-from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of, is_whole
+from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of
 from diffsr.restoration.batch import batches, restore_batch
 from diffsr.restoration.choice import check_choice, check_networks, choose_recipe, refuse_beside_recipe
 from diffsr.restoration.recording import check_channels
 from diffsr.restoration.result import at_scale_of
 from diffsr.restoration.solving import part_of
 from diffsr.samplers.annealed import OnStep
+from diffsr.typing import is_whole
 
 OVERLAP_S = 0.512
 """Of the windows in which a prior hears what is longer than it was trained on."""

@@ -66,7 +66,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         path: The YAML file.
         overrides: `KEY=VALUE` with the keys below `model.init_args`, such as
-            `sampler.init_args.n_steps=30`; an override wins over the file.
+            `sampler.init_args.n_steps=30`; an override wins over the file, and adds what is not in it.
 
     Raises:
         ConfigError: No such file, not YAML, no sampler or likelihood in it, an override without `=`, or
@@ -76,20 +76,24 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     parts = recipe_parts(path, overrides)
     degradation, ranker, joiner, voices, *others = (parts.get(name) for name in PARTS[2:])
     little_noise, each_talker, second_pass, second_search = others
-    return Recipe(
-        sampler=_build(AnnealedSampler, parts["sampler"], path),
-        likelihood=_build(Likelihood, parts["likelihood"], path),
-        degradation=_build(Degradation, degradation, path) if degradation else Mixing(),
-        n_samples=_count(parts, N_SAMPLES, path),
-        n_sources=_count(parts, TALKERS, path, MAX_TALKERS),
-        ranker=_build(Ranker, ranker, path) if ranker else Agreement(),
-        joiner=_build(Joiner, joiner, path) if joiner else None,
-        voices=_build(TellVoices, voices, path) if voices else None,
-        little_noise=_build(LittleNoise, little_noise, path) if little_noise else None,
-        each_talker=_build(EachTalker, each_talker, path) if each_talker else None,
-        second_pass=_build(SecondPass, second_pass, path) if second_pass else None,
-        second_search=_build(SecondSearch, second_search, path) if second_search else None,
-    )
+    built: dict[str, Any] = {
+        "sampler": _build(AnnealedSampler, parts["sampler"], path),
+        "likelihood": _build(Likelihood, parts["likelihood"], path),
+        "degradation": _build(Degradation, degradation, path) if degradation else Mixing(),
+        "n_samples": _count(parts, N_SAMPLES, path),
+        "n_sources": _count(parts, TALKERS, path, MAX_TALKERS),
+        "ranker": _build(Ranker, ranker, path) if ranker else Agreement(),
+        "joiner": _build(Joiner, joiner, path) if joiner else None,
+        "voices": _build(TellVoices, voices, path) if voices else None,
+        "little_noise": _build(LittleNoise, little_noise, path) if little_noise else None,
+        "each_talker": _build(EachTalker, each_talker, path) if each_talker else None,
+        "second_pass": _build(SecondPass, second_pass, path) if second_pass else None,
+        "second_search": _build(SecondSearch, second_search, path) if second_search else None,
+    }
+    try:
+        return Recipe(**built)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -193,7 +197,7 @@ def _resolved(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    _check_overrides(overrides, list(parts), path)
+    names = list(dict.fromkeys([*parts, *_overridden(overrides, path)]))
     try:
         whole = OmegaConf.create(content)
         for name, part in parts.items():
@@ -204,17 +208,17 @@ def _resolved(
             name: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
             if OmegaConf.is_config(value := given[name])
             else value
-            for name in parts
+            for name in names
         }
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: {reason}. Give every option of the recipe a value.") from error
     found = {
         name: _inline(plain[name], path, EXAMPLE)  # what an override says may be a class alone, or wrong
-        for name in parts
+        for name in names
         if name in PARTS and plain[name] is not None  # null leaves a part out
     }
-    return found | {name: plain[name] for name in (N_SAMPLES, TALKERS) if name in parts}
+    return found | {name: plain[name] for name in (N_SAMPLES, TALKERS) if name in names}
 
 
 def _count(parts: dict[str, Any], name: str, path: Path, most: int | None = None) -> int:
@@ -226,15 +230,18 @@ def _count(parts: dict[str, Any], name: str, path: Path, most: int | None = None
     return value
 
 
-def _check_overrides(overrides: Sequence[str], names: Sequence[str], path: Path) -> None:
-    """Refuse overrides that would do nothing."""
+def _overridden(overrides: Sequence[str], path: Path) -> list[str]:
+    """The parts and numbers that overrides change or add; those that would do nothing are refused."""
+    names, found = (*PARTS, N_SAMPLES, TALKERS), []
     for text in overrides:
         key, equals, _ = text.partition("=")
-        if not equals or key.partition(".")[0] not in names:
+        found.append(key.partition(".")[0])
+        if not equals or found[-1] not in names:
             raise ConfigError(
                 f"{text!r} is no override for {path}; expected KEY=VALUE with a key that begins with one of "
                 f"{', '.join(names)}, such as sampler.init_args.n_steps=30."
             )
+    return found
 
 
 def _class_of(section: dict[str, Any], path: Path) -> type:

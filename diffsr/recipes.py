@@ -50,6 +50,7 @@ from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWiener, FromWPE
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Agreement, Ranker
+from diffsr.typing import is_whole
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> calls of the network for each recording."""
@@ -70,6 +71,10 @@ HISS_SIGMAS = (4e-3, 1.5e-3)
 """Two more levels of several talkers, after those that decide who is who: without them pauses hiss."""
 RESTARTS, RESTART_LEVELS = 4, 60
 """Of several talkers, and the noise levels of one beyond which calls are better spent on more restarts."""
+
+FOR_ONE_TALKER = ("little_noise", "second_pass")
+FOR_TALKERS = ("voices", "each_talker", "second_search")
+"""Parts of a recipe that do nothing for another number of talkers."""
 
 
 @dataclass
@@ -96,7 +101,8 @@ class Recipe:
             once.
 
     Raises:
-        ConfigError: The noise model for little noise has another STFT than that of the recipe.
+        ConfigError: A part that does nothing for so many talkers, or a noise model for little noise with
+            another STFT than that of the recipe.
     """
 
     sampler: AnnealedSampler = field(default_factory=AnnealedSampler)
@@ -113,7 +119,14 @@ class Recipe:
     second_search: SecondSearch | None = None
 
     def __post_init__(self) -> None:
-        """Check that what is found out of all recordings has one shape."""
+        """Check that every part does something, and that what is found of all recordings has one shape."""
+        useless = FOR_ONE_TALKER if self.n_sources > 1 else FOR_TALKERS
+        for name in useless:
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} does nothing for {self.n_sources} talker{'s' * (self.n_sources > 1)}. Leave it "
+                    "out, or correct the number of talkers."
+                )
         if self.little_noise is None:
             return
         own, other = self.likelihood.stft, self.little_noise.likelihood.stft
@@ -371,8 +384,7 @@ def check_talkers(task: str, talkers: int | None, of_experiment: bool = False) -
             f"talkers: the task {task} restores one talker, found talkers {talkers}. Leave it out (--talkers "
             f"on the command line), or choose the task {' or '.join(TALKER_TASKS)}."
         )
-    is_number = isinstance(talkers, int) and not isinstance(talkers, bool)
-    if not is_number or not MIN_TALKERS <= talkers <= MAX_TALKERS:
+    if not is_whole(talkers) or not MIN_TALKERS <= talkers <= MAX_TALKERS:
         raise ConfigError(
             f"talkers is {talkers}; expected a whole number from {MIN_TALKERS} to {MAX_TALKERS} (--talkers "
             "on the command line). For one talker choose the task enhance, dereverb or denoise_dereverb."

@@ -1,4 +1,4 @@
-"""Shapes of the arrays that cross module borders.
+"""Shapes of the arrays that cross module borders, and what counts as a whole number.
 
 Letters, always in this order: B items, R restarts, S sources, C microphones, F frequency bins,
 N frames, T samples. Restarts are folded into rows, B*R, wherever a posterior is sampled.
@@ -6,6 +6,7 @@ N frames, T samples. Restarts are folded into rows, B*R, wherever a posterior is
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from jaxtyping import Float
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 Observation: TypeAlias = Float[Tensor, "rows C T"]
 Sources: TypeAlias = Float[Tensor, "rows S T"]
+
+
+def is_whole(number: object) -> bool:
+    """Whether something is an integer, of Python or NumPy, and no truth value."""
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 
 class Denoiser(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,21 @@ class Degradation(nn.Module):
     """What a recording is like in which `damaged` finds nothing."""
     n_sources: int = 1
     """Channels of x, since `reset`."""
+    known: Tensor | None = None
+    """What was given for B recordings `[B, ...]`, or for all `[1, ...]`; None where nothing was."""
+
+    def of(self, items: Sequence[int]) -> Self:
+        """The same for some of the recordings: what was given for each of them is theirs."""
+        return self if self.known is None or len(self.known) == 1 else self._knowing(self.known[list(items)])
+
+    def at_scale(self, scale: Tensor) -> Self:
+        """The same for recordings that are multiplied by `scale [B]` before they are explained."""
+        return self
+
+    def _knowing(self, known: Tensor) -> Self:
+        twin = copy.copy(self)
+        twin.known = known
+        return twin
 
     def reset(self, y: Tensor, n_sources: int) -> None:
         """Create the parameters of these observations.
@@ -171,6 +188,14 @@ class Chain(Degradation):
         for part, signal in zip(reversed(self._parts()), reversed(entering), strict=True):
             y = part.consistent(signal, y)
         return y
+
+    def of(self, items: Sequence[int]) -> Chain:
+        """See base."""
+        return Chain([part.of(items) for part in self._parts()])
+
+    def at_scale(self, scale: Tensor) -> Chain:
+        """See base."""
+        return Chain([part.at_scale(scale) for part in self._parts()])
 
     def before(self, part: Degradation, x: Tensor) -> Tensor:
         """What enters a part when the sources are x: the M-step of a room sees its sources so."""

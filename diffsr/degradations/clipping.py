@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -16,8 +18,8 @@ class Clipping(Degradation):
     Not linear. Without gradient where x is beyond the threshold: any value there explains y as well.
 
     Args:
-        threshold: Known levels of items `[B]`, or one for all, in the units of y; None to estimate them from
-            the recordings (`estimate_threshold`).
+        threshold: Known levels of items `[B]`, or one for all, in the units of the recordings (full scale is
+            1); None to estimate them (`estimate_threshold`).
 
     Raises:
         ConfigError: A threshold is not positive or not finite.
@@ -62,12 +64,16 @@ class Clipping(Degradation):
             peak = y.abs().amax((1, 2))
             lacks = ~((peak - self.threshold).abs() <= 10 * TOLERANCE * self.threshold)
             reason = (
-                f"have the peaks {_some(peak[lacks])} but the thresholds {_some(self.threshold[lacks])}: "
-                "what was clipped there has its peak there. Correct the threshold (in units of the "
+                f"have their peaks at {_some(peak[lacks] / self.threshold[lacks])} of their "
+                "thresholds: what was clipped has its peak there. Correct the threshold (in the units of the "
                 "recording), or leave it out to have it estimated"
             )
         if rows := lacks.nonzero()[:, 0].tolist():
             raise DataError(f"Rows {', '.join(map(str, rows))} of the batch {reason}.")
+
+    def at_scale(self, scale: Tensor) -> Self:
+        """See base: with the levels that the recordings have there."""
+        return self if self.known is None else self._knowing(per_row(self.known, scale, "thresholds") * scale)
 
     def damaged(self, y: Tensor) -> Tensor:
         """Where a level is found, if it is not known."""

@@ -27,14 +27,14 @@ class Gain(Degradation):
 
     def __init__(self, gain_db: Tensor | None = None, fit: bool = False) -> None:
         super().__init__()
-        self.known_db, self.is_fitted = gain_db, fit
+        self.known, self.is_fitted = gain_db, fit
         self.gain_db = torch.zeros(1, 1)
         """Gains of this batch `[rows, S]`."""
 
     def reset(self, y: Tensor, n_sources: int) -> None:
         """Known gains, or 0 dB."""
         self.n_sources = n_sources
-        start = torch.zeros(1, 1) if self.known_db is None else self.known_db
+        start = torch.zeros(1, 1) if self.known is None else self.known
         self.gain_db = per_row(start, y, "gain_db").expand(-1, n_sources).to(y.dtype).clone()
         self.project()
 

@@ -27,23 +27,24 @@ class LowPass(Degradation):
 
     has_projection = True
     extends_band = True
+    known: Tensor
 
     def __init__(self, cutoff_hz: Tensor | float, rate_hz: int = 16000) -> None:
         super().__init__()
-        self.known_hz = torch.as_tensor(cutoff_hz, dtype=torch.float32).reshape(-1)
+        self.known = torch.as_tensor(cutoff_hz, dtype=torch.float32).reshape(-1)
         self.rate_hz = rate_hz
-        if not bool(((self.known_hz > 0) & (self.known_hz < rate_hz / 2)).all()):
+        if not bool(((self.known > 0) & (self.known < rate_hz / 2)).all()):
             raise ConfigError(
-                f"The cut-off is {self.known_hz.tolist()} Hz, expected more than 0 and less than "
+                f"The cut-off is {self.known.tolist()} Hz, expected more than 0 and less than "
                 f"{rate_hz / 2:g} Hz, half the rate. Correct cutoff_hz or rate_hz={rate_hz}."
             )
-        self.cutoff_hz = self.known_hz
+        self.cutoff_hz = self.known
         """Cut-offs of this batch `[rows]`."""
 
     def reset(self, y: Tensor, n_sources: int) -> None:
         """Known cut-offs."""
         super().reset(y, n_sources)
-        self.cutoff_hz = per_row(self.known_hz, y, "cut-offs")
+        self.cutoff_hz = per_row(self.known, y, "cut-offs")
 
     def check_rates(self, recorded_hz: int, rate_hz: int) -> None:
         """See base.
@@ -52,7 +53,7 @@ class LowPass(Degradation):
             DataError: The recording's rate does not reach the cut-off.
         """
         super().check_rates(recorded_hz, rate_hz)
-        highest_hz = float(self.known_hz.max())
+        highest_hz = float(self.known.max())
         if highest_hz > recorded_hz / 2:
             raise DataError(
                 f"The cut-off is {highest_hz:g} Hz and the recording of {recorded_hz} Hz ends at "

@@ -33,6 +33,7 @@ class Room(Degradation):
     """
 
     mixes = True
+    known: Tensor
 
     def __init__(self, response: Tensor, rate_hz: int = 16000) -> None:
         super().__init__()

@@ -56,11 +56,6 @@ def full_scale_of(audio: Tensor | np.ndarray) -> float:
     return float(2 ** (bits - 1))
 
 
-def is_whole(number: object) -> bool:
-    """Whether something is an integer, of Python or NumPy, and no truth value."""
-    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
-
-
 def as_rate(rate_hz: object) -> int:
     """A sampling rate in Hz, which may be of any type of number.
 

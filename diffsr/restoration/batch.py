@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -51,24 +52,29 @@ def restore_batch(
     n_samples: int,
     on_step: OnStep | None = None,
 ) -> list[Restoration | DiffsrError]:
-    """Restore recordings of one length together; in halves where the memory does not suffice.
+    """Restore recordings of one length together; in halves where memory does not suffice or one is unfit.
 
     Returns:
-        For each the restoration, an `UnfinishedError` where the sampler diverged twice, or an `AudioError`
-        where it is too long for the memory even by itself.
+        For each the restoration, an `UnfinishedError` where the sampler diverged twice, an `AudioError` where
+        it is too long for the memory even by itself, or why what was given does not fit it.
     """
     started = time.perf_counter()
     waves = torch.cat([one.waves for one in posed])
     ids = [row_id for one in posed for row_id in one.row_ids]
+    scale = torch.cat([one.scale[:, 0] for one in posed])
     solved = made = None
+    problem: DiffsrError = AudioError(TOO_LONG)
     way = _solved_talkers if recipe.n_sources > 1 else _solved_talker
     try:
-        solved, made = way(waves, ids, prior, recipe, seed, n_samples, on_step)
+        scaled = replace(recipe, degradation=recipe.degradation.at_scale(scale))
+        solved, made = way(waves, ids, prior, scaled, seed, n_samples, on_step)
+    except DiffsrError as error:
+        problem = error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     if solved is None and len(posed) == 1:
-        return [AudioError(TOO_LONG)]
+        return [problem]
     if solved is None:  # outside of the handler, which holds on to the memory
         half = len(posed) // 2
         parts = (posed[:half], posed[half:])

@@ -20,6 +20,8 @@ from diffsr.signal.resampling import resample
 
 SHORTEST_S = 0.1
 CLIPPED_SHARE = 0.5
+CANCELLED_DB = 40.0
+"""The mean of channels is that much below the loudest: one of them has the opposite polarity."""
 LOWEST_RATE_HZ = 1000
 """Below it there is no speech. A wrong header: at the prior's rate such a file could fill the memory."""
 HIGHEST_PEAK = 1e9
@@ -204,15 +206,28 @@ def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Te
     Several talkers come out of one channel: where `each` was asked for, of their mean.
 
     Raises:
+        AudioError: The mean was asked for, and channels cancel in it.
         ConfigError: There is no such channel.
     """
     if channels == "each" and n_sources == 1:
         return wave, range(wave.shape[0])
     if channels in ("each", "mean"):
-        return wave.mean(0, keepdim=True), [0]
+        return _mean_of(wave), [0]
     if channels.isdecimal() and int(channels) < wave.shape[0]:
         return wave[[int(channels)]], [int(channels)]
     raise ConfigError(
         f"channel {channels!r} was asked for and the recording has {wave.shape[0]}; "
         f"expected each, mean or a number from 0 to {wave.shape[0] - 1}."
     )
+
+
+def _mean_of(wave: Tensor) -> Tensor:
+    """Of the channels, `[1, T]`."""
+    mean = wave.mean(0, keepdim=True)
+    loudest = wave.square().mean(-1).max()
+    if bool(mean.square().mean() < 10 ** (-CANCELLED_DB / 10) * loudest / len(wave) ** 2):
+        raise AudioError(
+            f"The {len(wave)} channels cancel in their mean: their polarity is opposite. Choose one of them, "
+            f"a number from 0 to {len(wave) - 1} (--channels on the command line)."
+        )
+    return mean

@@ -176,7 +176,8 @@ def searched_twice(
     other = replace(recipe, sampler=second.sampler_from(first), voices=None)
     names = [f"{name}/again" for name in ids]
     steps = part_of(on_step, n_first, n_parts, n_more)
-    again = solve(waves, names, prior, other, seed, n_restarts, steps)
+    told = second.prior_for(first, prior, n_restarts)
+    again = solve(waves, names, told, other, seed, n_restarts, steps)
     made = joined(replace(solved.and_more(again), described={}), recipe, prior.rate_hz)
     for lost in {*solved.failed, *again.failed}:
         made[lost] = first[lost]

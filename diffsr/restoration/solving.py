@@ -154,7 +154,12 @@ def _with_little_noise(
         return solved
     restarts = range(solved.x.shape[1])
     steps = part_of(on_step, FIRST_PARTS, FIRST_PARTS + 1)
-    other = replace(recipe, sampler=little.sampler(recipe.sampler), likelihood=little.likelihood)
+    other = replace(
+        recipe,
+        sampler=little.sampler(recipe.sampler),
+        likelihood=little.likelihood,
+        degradation=recipe.degradation.of(some),
+    )
     again = _tried(waves[some], [ids[k] for k in some], prior, other, seed, restarts, steps)
     done = [place for place in range(len(some)) if place not in again.failed]
     in_vain = [0] * len(ids)
@@ -202,7 +207,8 @@ def _tried(
     known = prior.of(lost, len(restarts)) if isinstance(prior, ToldPrior) else prior
     gentler = recipe.sampler.gentler()
     gentler.initialiser = gentler.initialiser.of(lost)
-    again = _solve(gentler, waves[lost], [ids[k] for k in lost], known, recipe, seed, restarts, None)
+    other = replace(recipe, degradation=recipe.degradation.of(lost))
+    again = _solve(gentler, waves[lost], [ids[k] for k in lost], known, other, seed, restarts, None)
     return solved.with_again(again, lost)
 
 

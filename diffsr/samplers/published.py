@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.samplers.annealed import AnnealedSampler, OnStep, Samples
+from diffsr.samplers.divergence import DivergedError
 from diffsr.samplers.guidance import Guidance, Unguided
 from diffsr.samplers.innovation import Innovation
 from diffsr.samplers.problem import Problem
@@ -143,17 +144,26 @@ class EMPasses(AnnealedSampler):
     def sample(self, problem: Problem, z: Sources, on_step: OnStep | None = None) -> Samples:
         """See class; the first pass starts from `z [rows, S, T]`, the others from a new start."""
         n_calls = 0
+        lost: dict[int, None] = {}
+        message = ""
         for number in range(self.n_passes):
             one = copy.copy(self.sampler)
             if number < self.n_unguided:
                 one.guidance = Unguided()
             start = z if number == 0 else self.start(problem)
-            done = one.sample(problem, start, self._news_of(number, on_step))
+            try:
+                done = one.sample(problem, start, self._news_of(number, on_step))
+            except DivergedError as error:  # the other rows go on
+                done, message = error.samples, message or str(error)
+                lost |= dict.fromkeys(error.rows)
             n_calls += done.n_calls
             if number + 1 < self.n_passes:
                 sigma = self.sigmas[-1].to(z.device).expand(z.shape[0])
                 self.residual_noise.update(done.x, sigma, problem)
-        return replace(done, n_calls=n_calls)
+        samples = replace(done, n_calls=n_calls)
+        if lost:
+            raise DivergedError(message, samples, list(lost))
+        return samples
 
     def gentler(self) -> EMPasses:
         """See base: passes of a gentler sampler."""

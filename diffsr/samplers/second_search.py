@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
+from diffsr.diffusion import WindowedPrior
 from diffsr.errors import ConfigError
 from diffsr.samplers.annealed import AnnealedSampler
 from diffsr.samplers.balanced import balanced
 from diffsr.samplers.initialise import Initialiser
 from diffsr.samplers.problem import Problem
-from diffsr.typing import Sources
+from diffsr.samplers.telling import TellVoices
+from diffsr.typing import Denoiser, Sources
 
 
 class FromTracks(Initialiser):
@@ -47,18 +49,27 @@ class SecondSearch:
     Args:
         sampler: The loop; its own initialiser counts for nothing.
         share: Share of the noise in the first state.
+        voices: How its restarts are told the voices of the tracks that they start from; None tells nobody.
 
     Raises:
         ConfigError: A share that is not above 0.
     """
 
-    def __init__(self, sampler: AnnealedSampler, share: float = 0.8) -> None:
+    def __init__(
+        self, sampler: AnnealedSampler, share: float = 0.8, voices: TellVoices | None = None
+    ) -> None:
         if not share > 0:
             raise ConfigError(f"SecondSearch has share = {share:g}; expected a number above 0.")
-        self.sampler, self.share = sampler, share
+        self.sampler, self.share, self.voices = sampler, share, voices
 
-    def sampler_from(self, tracks: torch.Tensor) -> AnnealedSampler:
+    def sampler_from(self, tracks: Tensor) -> AnnealedSampler:
         """The loop that starts from the tracks of recordings `[K, S, T]`."""
         twin = copy.copy(self.sampler)
         twin.initialiser = FromTracks(tracks, self.share)
         return twin
+
+    def prior_for(self, tracks: Tensor, prior: WindowedPrior, n_restarts: int) -> Denoiser:
+        """The prior, which knows the voices of the tracks of recordings `[K, S, T]` if it can."""
+        if self.voices is None or not self.voices.takes(prior, tracks.shape[-1]):
+            return prior
+        return self.voices.told(prior, self.voices.voices(tracks), n_restarts)

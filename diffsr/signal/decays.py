@@ -20,6 +20,8 @@ from diffsr.signal.filtering import fft_convolve
 
 BINS_PER_BAND = 8
 TINY = 1e-20
+BLOCK_VALUES = 2**22
+"""Values that are transformed at once: transforms of all bins take several times the memory of the result."""
 
 
 def decay_kernels(times_s: Tensor, n_frames: int, frame_s: float, first_frame: int) -> Tensor:
@@ -31,7 +33,12 @@ def decay_kernels(times_s: Tensor, n_frames: int, frame_s: float, first_frame: i
 
 def decayed(power: Tensor, kernels: Tensor) -> Tensor:
     """Dry power `[rows, F, N]` after each kernel `[K, N]`, `[rows, K, F, N]`."""
-    return fft_convolve(power[:, None], kernels[:, None]).clamp_min(0)
+    rows, n_bins, n_frames = power.shape
+    parts = power.new_empty(rows, len(kernels), n_bins, n_frames)
+    size = max(2, BLOCK_VALUES // (2 * rows * kernels.numel()))
+    for some, dry in zip(parts.split(size, dim=2), power.split(size, dim=1), strict=True):
+        some.copy_(fft_convolve(dry[:, None], kernels[:, None]))
+    return parts.clamp_min_(0)
 
 
 def updated_weights(weights: Tensor, parts: Tensor, target: Tensor, power: Tensor) -> Tensor:

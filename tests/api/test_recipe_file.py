@@ -57,6 +57,23 @@ def test_overrides_win(tmp_path):
     assert len(load_recipe(path).sampler.sigmas) - 1 == 7
 
 
+def test_an_override_adds_what_is_not_in_the_file(tmp_path):
+    path = experiment(tmp_path, SAMPLER + LIKELIHOOD)
+    recipe = load_recipe(path, ["degradation=diffsr.degradations.Clipping", "talkers=2", "each_talker=null"])
+    assert isinstance(recipe.degradation, Clipping)
+    assert recipe.n_sources == 2
+
+
+@pytest.mark.parametrize(
+    ("experiment", "n_talkers", "part"),
+    [("enhance", 2, "little_noise"), ("dereverb", 2, "second_pass"), ("separate", 1, "voices")],
+)
+def test_parts_that_do_nothing_for_so_many_talkers_are_refused(experiment, n_talkers, part):
+    path = EXPERIMENTS / experiment / "default.yaml"
+    with pytest.raises(ConfigError, match=rf"default.yaml: {part} does nothing for {n_talkers} talkers?\."):
+        load_recipe(path, [f"talkers={n_talkers}"])
+
+
 def test_parts_stand_in_files_of_their_own(tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "short.yaml").write_text(

@@ -9,18 +9,20 @@ import torch
 
 from diffsr import Restorer, restore
 from diffsr.cli import main
-from diffsr.degradations import PacketLoss
-from diffsr.errors import AudioError, ConfigError, DiffsrError
+from diffsr.degradations import Chain, Clipping, Gain, LowPass, Mixing, PacketLoss
+from diffsr.diffusion import WindowedPrior
+from diffsr.errors import AudioError, ConfigError, DataError, DiffsrError
 from diffsr.files import restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import plan_outputs
 from diffsr.likelihoods import NMFNoise, WhiteNoise
-from diffsr.recipes import Recipe
+from diffsr.recipes import Recipe, fill_in
 from diffsr.restoration import UnfinishedError, batch
 from diffsr.restoration.batch import batches, mean_of
 from diffsr.restoration.side_files import SideFiles
+from diffsr.restoration.solving import solve
 from diffsr.restoration.spread import variance_of
-from diffsr.samplers import AnnealedSampler, LogSpectralMean, Projection, Renoise
+from diffsr.samplers import AnnealedSampler, LogSpectralMean, NoisePerturbed, Projection, Renoise
 
 N_STEPS = 4
 
@@ -196,6 +198,59 @@ def test_a_second_try_with_smaller_steps_touches_only_the_channel_that_diverged(
     torch.testing.assert_close(done.wave[0], good.wave[0], rtol=0, atol=1e-5)
     assert done.wave.isfinite().all()
     assert done.n_calls == 8 + 15
+
+
+class LastDiverges(NoisePerturbed):
+    """Not finite in the first try for the last of three recordings."""
+
+    def correct(self, z, x0, sigma, problem):
+        lost = torch.arange(len(z)) >= (2 if len(z) > 1 else 1)
+        return torch.where(lost[:, None, None], torch.nan, super().correct(z, x0, sigma, problem))
+
+
+def test_a_second_try_knows_what_was_given_for_its_own_recording(tiny_prior, speech):
+    waves = torch.stack([speech[0], 0.9 * speech[0].flip(-1), speech[0].roll(2000)])
+    known = {
+        Gain(torch.tensor([[0.0], [3.0], [6.0]])): "gain_db",
+        PacketLoss(torch.rand(3, waves.shape[-1]) > 0.1): "received",
+        LowPass(torch.tensor([3000.0, 4000.0, 5000.0])): "cutoff_hz",
+        Chain([Mixing(), Gain(torch.tensor([[0.0], [3.0], [6.0]]))]): "gain_db",
+    }
+    prior = WindowedPrior(tiny_prior, 0.5, 0.1)
+    for degradation, name in known.items():
+        sampler = AnnealedSampler(LastDiverges(), n_steps=3, estimators=[], churn=0.0)
+        solved = solve(waves, list("abc"), prior, Recipe(sampler, NMFNoise(), degradation), 0)
+        assert not solved.failed
+        assert solved.n_calls[2] > solved.n_calls[0]
+        given = [
+            part.known for part in getattr(degradation, "parts", [degradation]) if part.known is not None
+        ]
+        torch.testing.assert_close(solved.described[name].reshape(given[0].shape), given[0])
+
+
+def test_a_recording_that_does_not_fit_what_was_given_leaves_the_others(tiny_prior, speech):
+    mask = torch.ones(1, 8000, dtype=torch.bool)
+    mask[:, 3000:3300] = False
+    recipe = Recipe(AnnealedSampler(n_steps=3), WhiteNoise(1e-4), PacketLoss(mask))
+    fits, other = speech[:1], torch.cat([speech[:1], speech[:1]], -1)
+    done = Restorer(tiny_prior, recipe=recipe).restore_many([fits, other], [16000] * 2, ["a", "b"])
+    assert done[0].wave.isfinite().all()
+    with pytest.raises(DataError, match=r"The mask has the shape \[1, 8000\]"):
+        raise done[1]
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.01, 30.0])
+def test_a_threshold_is_one_of_the_recording_as_it_is(tiny_prior, speech, gain):
+    level = 0.3 * float(speech[:1].abs().max()) * gain
+    clipped = (gain * speech[:1]).clamp(-level, level)
+    restorer = Restorer(tiny_prior, recipe=fill_in(Clipping(level), 4, 3e-3, 3.0))
+    done = restorer.restore(clipped, 16000)
+    is_at_level = clipped.abs() >= 0.999 * level
+    torch.testing.assert_close(done.wave[~is_at_level], clipped[~is_at_level])
+    assert (done.wave[is_at_level].abs() >= 0.998 * level).all()
+    restorer = Restorer(tiny_prior, recipe=fill_in(Clipping(2 * level), 4, 3e-3, 3.0))
+    with pytest.raises(DataError, match=r"peaks at 0\.5 of their thresholds"):
+        restorer.restore(clipped, 16000)
 
 
 def test_a_sampler_that_diverges_twice_fails_with_the_best_estimate(tiny_prior, speech):

@@ -21,6 +21,7 @@ from diffsr.samplers import (
     ResidualNoise,
     RowNoise,
 )
+from diffsr.samplers.divergence import DivergedError
 
 SD = 0.05
 
@@ -160,6 +161,33 @@ def test_a_row_does_not_depend_on_its_batch():
     together, alone = problem_of(NMFNoise()), problem_of(NMFNoise(), names=("b",))
     found = [sampler.sample(problem, sampler.start(problem)).x[-1] for problem in (together, alone)]
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_row_that_diverges_leaves_the_passes_of_the_others_as_they_are():
+    class Diverges(NoisePerturbed):
+        """Not finite for one recording, in the first pass."""
+
+        n_seen = 0
+
+        def correct(self, z, x0, sigma, problem):
+            self.n_seen += 1
+            lost = torch.arange(len(z)) < (len(z) - 1) * (self.n_seen == 2)
+            return torch.where(lost[:, None, None], torch.nan, super().correct(z, x0, sigma, problem))
+
+    found = []
+    for names in (("a", "b"), ("b",)):
+        inner = AnnealedSampler(Diverges(), estimators=[], n_steps=4, churn=0.0)
+        sampler, problem = EMPasses(inner, 3), problem_of(NMFNoise(), names=names)
+        if len(names) == 1:
+            found.append(sampler.sample(problem, sampler.start(problem)))
+            continue
+        with pytest.raises(DivergedError, match="level 2 of 4") as caught:
+            sampler.sample(problem, sampler.start(problem))
+        assert caught.value.rows == [0]
+        found.append(caught.value.samples)
+    assert found[0].n_calls == found[1].n_calls == 3 * 4
+    assert found[0].x.isfinite().all()
+    torch.testing.assert_close(found[0].x[-1], found[1].x[-1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_gentler_copy_runs_gentler_passes():

@@ -69,3 +69,11 @@ def test_a_decay_falls_by_60_db_in_its_time():
     impulse[..., 4] = 2.0
     late = decayed(impulse, kernels)
     torch.testing.assert_close(late[0, :, 1, 4:], 2 * kernels[:, :56], rtol=1e-4, atol=1e-6)
+
+
+def test_blocks_of_bins_give_what_all_of_them_at_once_give(monkeypatch):
+    power = torch.rand(2, 9, 50)
+    kernels = decay_kernels(torch.tensor([0.2, 0.4]), 50, 0.008, first_frame=2)
+    whole = decayed(power, kernels)
+    monkeypatch.setattr("diffsr.signal.decays.BLOCK_VALUES", 1)
+    assert torch.equal(decayed(power, kernels), whole)

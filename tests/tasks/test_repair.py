@@ -169,7 +169,7 @@ def test_the_experiment_is_the_recipe(name):
     ]:
         assert part["class_path"].rsplit(".", 1)[1] == type(made).__name__
         for name, value in part.get("init_args", {}).items():
-            found = getattr(made, {"cutoff_hz": "known_hz"}.get(name, name))
+            found = getattr(made, {"cutoff_hz": "known"}.get(name, name))
             assert float(found) == float(value)
     assert sampler["churn"] == recipe.sampler.churn
     levels = [sampler[key] for key in ("sigma_max", "sigma_min", "n_steps", "rho")]
