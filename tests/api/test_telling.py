@@ -12,7 +12,14 @@ from diffsr.diffusion import Prior, ToldPrior, WindowedPrior
 from diffsr.errors import ConfigError
 from diffsr.networks import TFTransformer
 from diffsr.recipes import make_recipe
-from diffsr.samplers import KnownVoices, TellVoices
+from diffsr.samplers import (
+    AnnealedSampler,
+    BalancedRenoise,
+    KnownVoices,
+    Projection,
+    SecondSearch,
+    TellVoices,
+)
 
 N_STEPS, N_TOLD = 4, 3
 """Noise levels, and those of them above 0.25."""
@@ -106,6 +113,33 @@ def test_nobody_is_told_where_the_prior_takes_no_talkers_or_no_voice_is_heard(te
     assert tell.n_untold(WindowedPrior(tiny_prior, 0.5, 0.1), 8, RATE_HZ) == 8
     assert tell.n_untold(told_prior, 8, RATE_HZ) == 8  # only windows are told
     assert tell.n_untold(WindowedPrior(told_prior, 0.5, 0.1), 8, 7999) == 8
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_second_search_hears_what_the_first_one_found(told_prior, mixture, tells):
+    again = AnnealedSampler(Projection(), BalancedRenoise(), [], N_STEPS, 0.2, 0.01, churn=0.0)
+    heard: list[torch.Tensor] = []
+
+    class Tells(TellVoices):
+        """Remembers the tracks whose voices it tells."""
+
+        def voices(self, tracks):
+            heard.append(tracks)
+            return super().voices(tracks)
+
+    second = SecondSearch(again, voices=Tells(sigma_low=0.1) if tells else None)
+    made = recipe(n_samples=2, voices=None)
+    first = Restorer(told_prior, recipe=made).restore(mixture, RATE_HZ)
+    done = Restorer(told_prior, recipe=replace(made, second_search=second)).restore(mixture, RATE_HZ)
+    n_told = int((again.sigmas > 0.1).sum()) if tells else 0
+    assert done.n_calls == first.n_calls + 2 * (N_STEPS + n_told)
+    assert len(heard) == tells
+    for tracks in heard:
+        level = tracks[0].norm() / first.wave.norm()
+        error = min(
+            float((order - tracks[0] / level).abs().max()) for order in (first.wave, first.wave.flip(0))
+        )
+        assert error < 1e-5
 
 
 def test_later_restarts_hear_what_the_first_ones_found(told_prior, mixture):
