@@ -20,7 +20,7 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, Likelihood
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe
-from diffsr.samplers import AnnealedSampler, EMPasses, KnownVoices, TellVoices
+from diffsr.samplers import AnnealedSampler, EMPasses, KnownVoices, SecondSearch, TellVoices
 from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
 from diffsr.samplers.room_estimation import UpdateRoom
 from diffsr.signal.resampling import resample
@@ -118,7 +118,7 @@ def _voices(rendered: Rendered) -> Tensor:
 def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
     """A recipe with the known noise as its noise model and the known room in place of its own.
 
-    Nothing is restored once more then, as that has models of its own of noise and room.
+    Nothing is restored once more where noise or room are told, as that has models of its own of them.
 
     Args:
         recipe: Left as it is.
@@ -139,7 +139,11 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
     if known.voices is not None:
         if recipe.n_sources < 2:
             raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")
-        recipe = replace(recipe, voices=KnownVoices.of(known.voices, recipe.voices))
+        recipe = replace(
+            recipe,
+            voices=KnownVoices.of(known.voices, recipe.voices),
+            second_search=_told(recipe.second_search, known.voices),
+        )
     if known.responses is not None:
         room = Room(resample(known.responses, from_hz, to_hz)[None], to_hz)
         recipe = replace(
@@ -149,8 +153,16 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
             sampler=_without(recipe.sampler, _OF_THE_ROOM),
             each_talker=None,
             second_pass=None,
+            second_search=None,
         )
     return recipe
+
+
+def _told(second: SecondSearch | None, voices: Tensor) -> SecondSearch | None:
+    """A copy that knows the voices `[S, E]`, if there is one that tells any."""
+    if second is None or second.voices is None:
+        return second
+    return SecondSearch(second.sampler, second.share, KnownVoices.of(voices, second.voices))
 
 
 def _without(sampler: AnnealedSampler, kinds: tuple[type, ...]) -> AnnealedSampler:

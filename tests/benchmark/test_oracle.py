@@ -35,7 +35,16 @@ from diffsr.errors import ConfigError
 from diffsr.likelihoods import KnownNoise, NMFNoise
 from diffsr.likelihoods.late_reverberation import LateReverberation
 from diffsr.recipes import Recipe, make_recipe
-from diffsr.samplers import AnnealedSampler, EMPasses, KnownVoices, Problem, RowNoise, UpdateNoise
+from diffsr.samplers import (
+    AnnealedSampler,
+    EMPasses,
+    KnownVoices,
+    Problem,
+    RowNoise,
+    SecondSearch,
+    TellVoices,
+    UpdateNoise,
+)
 from diffsr.samplers.room_estimation import UpdateRoom
 
 RATE_HZ = 16000
@@ -119,12 +128,16 @@ def test_voices_are_told_as_embeddings_in_the_place_of_those_that_are_found(open
     assert known.voices.shape[0] == 2
     assert known.voices.shape[1] < 200
     torch.testing.assert_close(known.voices.norm(dim=-1), torch.ones(2))
-    own = make_recipe("separate")
+    again = SecondSearch(AnnealedSampler(), voices=TellVoices(sigma_low=0.1))
+    own = replace(make_recipe("separate"), second_search=again)
     told = informed(own, known, pair.observation, RATE_HZ, RATE_HZ)
     assert isinstance(told.voices, KnownVoices)
     assert torch.equal(told.voices.voices(torch.zeros(3, 2, 8)), known.voices.expand(3, -1, -1))
     assert (told.voices.weight, told.voices.sigma_low) == (own.voices.weight, own.voices.sigma_low)
     assert told.sampler is own.sampler
+    assert told.second_search.sampler is again.sampler
+    assert isinstance(told.second_search.voices, KnownVoices)
+    assert told.second_search.voices.sigma_low == 0.1
     with pytest.raises(ConfigError, match="the system restores one talker"):
         informed(make_recipe("enhance"), known, pair.observation, RATE_HZ, RATE_HZ)
 
