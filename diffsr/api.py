@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,8 @@ class Restorer:
         """
         wave, info = read_audio(Path(path).expanduser())
         try:
-            return self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
+            done = self.restore(wave, info.rate_hz, item_id or Path(path).stem, on_step)
+            return replace(done, subtype=info.subtype)
         except DiffsrError as error:
             error.args = (f"{path}: {error}",)  # whatever else the error holds stays
             raise

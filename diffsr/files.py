@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from diffsr.api import Restorer
 from diffsr.errors import ConfigError, DiffsrError
-from diffsr.io.audio import AudioInfo, can_hold, probe, read_audio
+from diffsr.io.audio import AudioInfo, encoded, nearest_coding, probe, read_audio
 from diffsr.io.recordings import Recording, plan_outputs, refuse_same
 from diffsr.report.physics import write_pictures, write_summary
 from diffsr.restoration import Restoration, UnfinishedError
@@ -86,6 +87,7 @@ def restore_path(
         ConfigError: The target does not fit the source, or is the source.
     """
     pairs = plan_outputs(source, target)
+    refuse_what_is_read(pairs, restorer)
     reports: dict[int, FileReport] = {}
     for group in _groups(pairs, restorer, overwrite):
         members = [pairs[place] for place in group]
@@ -121,7 +123,6 @@ def restore_together(
     """Restore files in as few batches as possible; what is wrong with one becomes a report.
 
     Raises:
-        ConfigError: An output is the recording itself, or may take the place of what is read.
         AudioError: The disk is full or read-only, which the next file would find as well.
     """
     started = time.perf_counter()
@@ -130,27 +131,21 @@ def restore_together(
     for place, (recording, output) in enumerate(pairs):
         files = AudioFiles(output, restorer.recipe.n_sources)
         sides = SideFiles.of(output, recording.has_namesake)
-        _refuse_what_is_read(recording, restorer, files, sides)
         if files.are_there and not overwrite:
             message = f"{files.named} is there already; --overwrite replaces it."
             reports[place] = FileReport(recording.path, files.files[0], "skipped", message)
             continue
-        if (physics or files.n_sources > 1) and not overwrite and sides.tells_of_another(files):
+        has_summary = physics or files.n_sources > 1
+        if has_summary and not overwrite and (reason := _taken(sides, files, physics)):
             message = (
-                f"{recording.path}: {sides.summary} tells of {files.of_another_kind}, which another task has "
-                "left, and would be replaced. Choose another place for the result; --overwrite replaces it."
-            )
-            reports[place] = FileReport(recording.path, files.files[0], "failed", message)
-            continue
-        if (physics or files.n_sources > 1) and not overwrite and (other := sides.of_somebody_else(physics)):
-            message = (
-                f"{recording.path}: {other} is no restoration's and would be replaced. Choose another place "
-                "for the result; --overwrite replaces it."
+                f"{recording.path}: {reason} and would be replaced. Choose another place for the result; "
+                "--overwrite replaces it."
             )
             reports[place] = FileReport(recording.path, files.files[0], "failed", message)
             continue
         try:
             heard[place] = read_audio(recording.path)
+            _check_coding(output, *heard[place], restorer)
         except (DiffsrError, OSError) as error:
             reports[place] = _failed(recording, output, error)
     results = restorer.restore_many(
@@ -166,22 +161,45 @@ def restore_together(
     return [(reports | timed)[place] for place in range(len(pairs))]
 
 
-def _refuse_what_is_read(
-    recording: Recording, restorer: Restorer, files: AudioFiles, sides: SideFiles
-) -> None:
+def refuse_what_is_read(pairs: Sequence[tuple[Recording, Path]], restorer: Restorer) -> None:
     """Refuse results that would take the place of what they are made of.
 
     Raises:
         ConfigError: Names the file.
     """
-    for path in files.files:
-        refuse_same(recording.path, path)
-    for read in (recording.path, restorer.rir):
-        if read is not None and sides.may_replace(read, files):
-            raise ConfigError(
-                f"{read} has the name of what is written beside {files.output}, and might be replaced. Give "
-                "another place for the result."
-            )
+    for recording, output in pairs:
+        files = AudioFiles(output, restorer.recipe.n_sources)
+        sides = SideFiles.of(output, recording.has_namesake)
+        for path in files.files:
+            refuse_same(recording.path, path)
+        for read in (recording.path, restorer.rir):
+            if read is not None and sides.may_replace(Path(read), files):
+                raise ConfigError(
+                    f"{read} has the name of what is written as {files.output} or beside it, and might be "
+                    "replaced. Give another place for the result."
+                )
+
+
+def _taken(sides: SideFiles, files: AudioFiles, has_picture: bool) -> str | None:
+    """Why numbers or picture must not be written without being asked to."""
+    if other := sides.tells_of_another(files):
+        return f"{sides.summary} tells of {other}, which is still there,"
+    if other := sides.of_somebody_else(has_picture):
+        return f"{other} is no restoration's"
+    return None
+
+
+def _check_coding(output: Path, wave: Tensor, info: AudioInfo, restorer: Restorer) -> None:
+    """Find out before the work that the format of a result has no such rate or number of channels.
+
+    Raises:
+        AudioError: It has not.
+        ConfigError: There is no such channel.
+    """
+    recipe = restorer.recipe
+    rate_hz = max(info.rate_hz, restorer.prior.rate_hz) if recipe.degradation.extends_band else info.rate_hz
+    chosen, _ = choose_channels(wave, restorer.channels, recipe.n_sources)
+    encoded(output, torch.zeros(len(chosen), 1), rate_hz, nearest_coding(output, info.subtype))
 
 
 def _written(
@@ -194,25 +212,25 @@ def _written(
     physics: bool,
 ) -> FileReport:
     """Write a result with what belongs beside it; the audio comes last, as it says that all is there."""
-    subtype = info.subtype if can_hold(output, info.subtype) else None
     sides = SideFiles.of(output, recording.has_namesake)
     files = AudioFiles(output, restorer.recipe.n_sources)
     try:
         if isinstance(result, UnfinishedError):
-            failed = result.best.save(sides.failed, subtype)
+            failed = replace(result.best, subtype=info.subtype).save(sides.failed)
             message = f"{recording.path}: {result} The best estimate so far is in {failed}."
             return FileReport(recording.path, output, "failed", message)
         if isinstance(result, DiffsrError):
             return _failed(recording, output, type(result)(f"{recording.path}: {result}"))
+        result = replace(result, subtype=info.subtype)
         kept = result if restorer.keeps_samples else replace(result, samples=None)
-        sides.remove_samples(files)
-        kept.save_samples(sides.samples, output.suffix, subtype)
-        if physics or result.talkers is not None:
-            write_summary(result, recording.path.name, sides)
-        if physics:
-            chosen, _ = choose_channels(wave, restorer.channels, restorer.recipe.n_sources)
-            write_pictures(result, chosen, info.rate_hz, sides)
-        saved = result.save(output, subtype)
+        with result.saving(output) as saved:
+            sides.remove_samples(files)
+            kept.save_samples(sides.samples, output.suffix)
+            if physics or result.talkers is not None:
+                write_summary(result, recording.path.name, output.name, sides)
+            if physics:
+                chosen, _ = choose_channels(wave, restorer.channels, restorer.recipe.n_sources)
+                write_pictures(result, chosen, info.rate_hz, sides)
         sides.remove_earlier(files, result.talkers is not None, physics)
     except (DiffsrError, OSError) as error:
         return _failed(recording, output, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -137,7 +138,18 @@ def read_response(path: str | Path, rate_hz: int, channel: int | None = None) ->
         raise DataError(
             f"The room response {path} is silent in its first channel. Choose another file or channel."
         )
-    return resample(wave, info.rate_hz, rate_hz)
+    return _resampled(wave, info.rate_hz, rate_hz)
+
+
+def _resampled(response: Tensor, from_hz: int, to_hz: int) -> Tensor:
+    """Responses `[C, L]` at another rate, moved so that the direct path lies on a sample there.
+
+    Between two samples it would be smaller than it is, and all that is divided by it too loud.
+    """
+    step = from_hz // math.gcd(from_hz, to_hz)  # samples until both rates have one at the same time
+    lead = -direct_path_sample(response[0], from_hz) % step
+    moved = resample(F.pad(response, (lead, 0)), from_hz, to_hz)
+    return moved[:, lead * to_hz // from_hz :]
 
 
 def _align(response: Tensor, rate_hz: int) -> tuple[Tensor, int]:

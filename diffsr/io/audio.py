@@ -35,6 +35,8 @@ _UNKNOWN_FRAMES = 2**62
 """libsndfile has 2**63 - 1 where a header does not tell."""
 _READABLE = "a readable " + ", ".join(suffix[1:] for suffix in _FORMATS) + " file"
 _BLOCK = 1 << 16
+_DEEP = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+"""Codings of more than 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,35 @@ def write_audio(
     Raises:
         AudioError: The suffix, rate, subtype or content is unsuitable, or the target cannot be written.
     """
+    path, content = Path(path), encoded(path, wave, rate_hz, subtype, compression_level)
+    if path.is_dir():
+        raise AudioError(f"Cannot write {path}: it is a folder, expected a file name.")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> AudioError:
+    """What to tell of a file that the system does not write."""
+    return AudioError(
+        f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
+    )
+
+
+def encoded(
+    path: str | Path,
+    wave: Tensor,
+    rate_hz: int,
+    subtype: str | None = None,
+    compression_level: float | None = None,
+) -> memoryview:
+    """The content of a recording of that name; see `write_audio`.
+
+    Raises:
+        AudioError: The suffix, rate, subtype or content is unsuitable.
+    """
     path = Path(path)
     if wave.ndim != 2 or wave.numel() == 0:
         raise AudioError(
@@ -155,15 +186,8 @@ def write_audio(
     wave = wave.detach().to("cpu", torch.float32)
     if subtype not in ("FLOAT", "DOUBLE"):
         wave = wave.clamp(-1.0, 1.0)
-    if path.is_dir():
-        raise AudioError(f"Cannot write {path}: it is a folder, expected a file name.")
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(_encode(wave, rate_hz, kind, subtype, compression_level))
-    except OSError as error:
-        raise AudioError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
-        ) from error
+        return _encode(wave, rate_hz, kind, subtype, compression_level)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise AudioError(
             f"Cannot write {path} as {kind} {subtype} at {rate_hz} Hz with {wave.shape[0]} channels: "
@@ -178,7 +202,19 @@ def can_hold(path: str | Path, subtype: str) -> bool:
         return subtype == "OPUS"
     if subtype.startswith("MPEG"):  # libsndfile reads other layers, and it in a WAV, but does not write them
         return suffix == ".mp3" and subtype == "MPEG_LAYER_III"
+    if subtype.startswith("DWVW"):  # libsndfile writes files that it does not read
+        return False
     return suffix in _FORMATS and soundfile.check_format(_FORMATS[suffix], subtype)
+
+
+def nearest_coding(path: str | Path, subtype: str | None) -> str | None:
+    """This coding where a recording with the suffix of `path` can have it, else its deepest if this is deep.
+
+    None stands for the usual coding of the format.
+    """
+    if subtype is None or can_hold(path, subtype):
+        return subtype
+    return "PCM_24" if subtype in _DEEP and can_hold(path, "PCM_24") else None
 
 
 def find_audio(folder: str | Path) -> list[Path]:

@@ -93,6 +93,18 @@ def check_writable(target: Path) -> None:
         )
 
 
+def check_folder(target: Path) -> None:
+    """Find out before hours of work that `target` is no folder for results.
+
+    Raises:
+        AudioError: See `check_writable`.
+        ConfigError: It is a file, or has the name of one.
+    """
+    if target.is_file() or (target.suffix.lower() in AUDIO_SUFFIXES and not target.is_dir()):
+        raise ConfigError(f"{target} is a file or named like one; give a folder for the results.")
+    check_writable(target)
+
+
 def plan_outputs(source: str | Path, target: str | Path) -> list[tuple[Recording, Path]]:
     """What is to be restored, and where to: `target` has the tree of `source`, or is the name for a file.
 
@@ -108,9 +120,7 @@ def plan_outputs(source: str | Path, target: str | Path) -> list[tuple[Recording
         refuse_same(source, output)
         check_writable(output.parent)
         return [(recordings[0], output)]
-    if target.is_file() or target.suffix.lower() in AUDIO_SUFFIXES:
-        raise ConfigError(f"{source} is a folder and {target} is a file; give a folder for the results.")
-    check_writable(target)
+    check_folder(target)
     return [(recording, recording.output(target)) for recording in recordings]
 
 

@@ -24,12 +24,13 @@ from diffsr.signal.stft import STFT
 _LEAST = 1e-20
 
 
-def write_summary(restoration: Restoration, name: str, sides: SideFiles) -> None:
+def write_summary(restoration: Restoration, name: str, audio: str, sides: SideFiles) -> None:
     """Write the numbers, see `summary`.
 
     Args:
         restoration: With its physics.
         name: Of the recording.
+        audio: Name of the result.
         sides: Where.
 
     Raises:
@@ -37,7 +38,7 @@ def write_summary(restoration: Restoration, name: str, sides: SideFiles) -> None
     """
     try:
         with replacing(sides.summary) as temporary:
-            temporary.write_text(_readable(summary(restoration, name)), encoding="utf-8")
+            temporary.write_text(_readable({"audio": audio, **summary(restoration, name)}), encoding="utf-8")
     except OSError as error:
         raise DataError(
             f"Cannot write {sides.summary}: {error.strerror or error}. "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor
 
 from diffsr.errors import AudioError, DiffsrError
-from diffsr.io.audio import can_hold, write_audio
+from diffsr.io.audio import can_hold, encoded, nearest_coding, write_audio
 from diffsr.restoration.arrays import full_scale_of
 from diffsr.restoration.physics import Physics
-from diffsr.restoration.side_files import AudioFiles, write_talker
+from diffsr.restoration.side_files import AudioFiles
 from diffsr.restoration.spread import variance_of
 from diffsr.restoration.talkers import Talkers
 
@@ -35,6 +36,7 @@ class Restoration:
         physics: What was found out about noise, room and device; None where nothing was restored.
         talkers: Residual, ranking and levels of several talkers; None for one.
         full_scale: What stands for full scale in `wave`, `samples` and `talkers.residual`, 1 but of integers.
+        subtype: Coding of the file that was restored, such as PCM_16; None of an array.
     """
 
     wave: Any
@@ -46,6 +48,7 @@ class Restoration:
     physics: Physics | None = None
     talkers: Talkers | None = None
     full_scale: float = 1.0
+    subtype: str | None = None
 
     @property
     def std(self) -> Any:  # noqa: ANN401 - of the kind of `wave`
@@ -68,8 +71,10 @@ class Restoration:
     def save(self, path: str | Path, subtype: str | None = None) -> Path:
         """Write the audio; the suffix decides the format, `subtype` its bit depth (`PCM_24`).
 
-        Repaired peaks above full scale are written as 32-bit floating point instead. Several talkers become
-        one file each, `<name>.talker1.wav` and so on, and `<name>.residual.wav` what is left.
+        Without a subtype it has that of the file that was restored, where the format can hold it. Peaks
+        above full scale are written as 32-bit floating point where the format can hold that and they are
+        repaired, of several talkers, or not of integers in the first place; else they are cut off. Several
+        talkers become one file each, `<name>.talker1.wav` and so on, and `<name>.residual.wav` what is left.
 
         Returns:
             The file, or that of the first talker.
@@ -77,12 +82,22 @@ class Restoration:
         Raises:
             AudioError: The file cannot be written, or its format cannot hold the repaired peaks.
         """
-        wave = self._of_file(self.wave)
-        if self.talkers is None:
-            return self._write(wave, Path(path), subtype)
-        files = AudioFiles(Path(path), len(wave))
-        files.write_together([*wave, self._of_file(self.talkers.residual)], self.rate_hz, subtype)
-        return files.files[0]
+        with self.saving(path, subtype) as saved:
+            return saved
+
+    @contextmanager
+    def saving(self, path: str | Path, subtype: str | None = None) -> Iterator[Path]:
+        """As `save`, but the audio is in its place only when the block ends well."""
+        waves = [self._of_file(self.wave)]
+        if self.talkers is not None:
+            waves = [*waves[0], self._of_file(self.talkers.residual)]
+        files = AudioFiles(Path(path), max(len(waves) - 1, 1))
+        contents = [
+            encoded(file, one.reshape(-1, one.shape[-1]), self.rate_hz, self._coding(one, file, subtype))
+            for file, one in zip(files.files, waves, strict=True)
+        ]
+        with files.placed(contents):
+            yield files.files[0]
 
     def save_samples(
         self, folder: str | Path, suffix: str = ".wav", subtype: str | None = None
@@ -99,30 +114,39 @@ class Restoration:
             return []
         samples = self._of_file(self.samples)
         digits = len(str(len(samples)))
-        written = []
+        written: list[Path] = []
         for number, sample in enumerate(samples, start=1):
             place = Path(folder) / f"{number:0{digits}d}{suffix}"
-            if self.talkers is None:
-                written.append(self._write(sample, place, subtype))
-                continue
-            for path, wave in zip(AudioFiles(place, len(sample)).files, sample, strict=False):
-                written.append(write_talker(path, wave, self.rate_hz, subtype))
+            is_one = self.talkers is None
+            places = [place] if is_one else AudioFiles(place, len(sample)).files
+            for path, wave in zip(places, [sample] if is_one else sample, strict=False):
+                rows = wave.reshape(-1, wave.shape[-1])
+                write_audio(path, rows, self.rate_hz, self._coding(wave, path, subtype))
+                written.append(path)
         return written
 
     def _of_file(self, wave: Any) -> Tensor:  # noqa: ANN401 - of the kind of `wave`
         """As files have it, full scale 1."""
         return torch.as_tensor(wave) / self.full_scale
 
-    def _write(self, wave: Tensor, path: Path, subtype: str | None) -> Path:
-        if self.raises_peaks and float(wave.abs().max()) > 1.0:
-            if not can_hold(path, "FLOAT"):
-                raise AudioError(
-                    f"Cannot write {path}: the repaired peaks reach {float(wave.abs().max()):.2f} times full "
-                    f"scale, which {path.suffix} cannot hold. Convert the recording to .wav first."
-                )
-            subtype = "FLOAT"
-        write_audio(path, wave.reshape(-1, wave.shape[-1]), self.rate_hz, subtype)
-        return path
+    def _coding(self, wave: Tensor, path: Path, subtype: str | None) -> str | None:
+        """Of a file, see `save`.
+
+        Raises:
+            AudioError: The format cannot hold the repaired peaks.
+        """
+        subtype = nearest_coding(path, self.subtype) if subtype is None else subtype
+        peak = float(wave.abs().max())
+        if peak <= 1.0:
+            return subtype
+        if self.raises_peaks and not can_hold(path, "FLOAT"):
+            raise AudioError(
+                f"Cannot write {path}: the repaired peaks reach {peak:.2f} times full scale, which "
+                f"{path.suffix} cannot hold. Convert the recording to .wav first."
+            )
+        # Two talkers that cancel out may each be louder than their sum.
+        is_kept = self.raises_peaks or self.talkers is not None or subtype is None
+        return "FLOAT" if is_kept and can_hold(path, "FLOAT") else subtype
 
 
 class UnfinishedError(DiffsrError):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
-
-from diffsr.errors import AudioError
 from diffsr.io.atomic import replacing
-from diffsr.io.audio import can_hold, write_audio
+from diffsr.io.audio import unwritable
 from diffsr.io.side_names import FAILED, RESPONSE, SAMPLES
 
 _SAMPLE, _RESTART = re.compile(r"\d+"), re.compile(r"\d+\.talker\d+")
@@ -47,21 +46,16 @@ class AudioFiles:
         return all(path.exists() for path in self.files) and not is_larger
 
     @property
-    def of_another_kind(self) -> Path | None:
-        """What a task for one talker has left in the place of one for several, or the other way round."""
-        other = self._beside("talker1") if self.n_sources == 1 else self.output
-        return other if other.exists() else None
-
-    @property
     def named(self) -> str:
         """For messages."""
         n_others = len(self.files) - 1
         return f"{self.files[0]} (and {n_others} more)" if n_others else f"{self.output}"
 
-    def write_together(self, waves: Sequence[Tensor], rate_hz: int, subtype: str | None) -> None:
-        """Write the set of several talkers, a wave `[T]` for each file: all or nothing.
+    @contextmanager
+    def placed(self, contents: Sequence[bytes | memoryview]) -> Iterator[None]:
+        """Write the set, a content for each file, under temporary names; it takes its place after the block.
 
-        All are written under temporary names. Then the last file goes, the others are replaced, and it comes
+        All or nothing, also where the block raises. The last file of several talkers goes first and comes
         last: a set without it is one to do again. Files of further talkers go as well.
 
         Raises:
@@ -72,19 +66,21 @@ class AudioFiles:
             try:
                 # The stack puts them in place from its end: the last file is the first on it.
                 places = [stack.enter_context(replacing(path)) for path in reversed(files)][::-1]
-                for place, wave in zip(places, waves, strict=True):
-                    write_talker(place, wave, rate_hz, subtype)
-                last.unlink(missing_ok=True)
-                for number in count(self.n_sources + 1):
-                    if not (further := self._beside(f"talker{number}")).exists():
-                        break
-                    further.unlink()
+                for place, content in zip(places, contents, strict=True):
+                    place.write_bytes(content)
+                yield
+                if self.n_sources > 1:
+                    last.unlink(missing_ok=True)
+                    self._remove_further_talkers()
                 stack.close()
             except OSError as error:
-                raise AudioError(
-                    f"Cannot write {last}: {error.strerror or error}. Choose another place, or free disk "
-                    "space there."
-                ) from error
+                raise unwritable(last, error) from error
+
+    def _remove_further_talkers(self) -> None:
+        for number in count(self.n_sources + 1):
+            if not (further := self._beside(f"talker{number}")).exists():
+                return
+            further.unlink()
 
     def _beside(self, name: str) -> Path:
         return self.output.with_name(f"{self.output.stem}.{name}{self.output.suffix}")
@@ -126,21 +122,22 @@ class SideFiles:
         )
 
     def may_replace(self, path: Path, files: AudioFiles) -> bool:
-        """Whether a file has the name of one that a restoration writes or takes away beside its audio."""
+        """Whether a file has the name of one that a restoration writes or takes away."""
         failed = AudioFiles(self.failed, files.n_sources).files
-        named = {one.resolve() for one in (self.summary, self.picture, self.response, *failed)}
+        named = {one.resolve() for one in (*files.files, self.summary, self.picture, self.response, *failed)}
         return path.resolve() in named or path.resolve().parent == self.samples.resolve()
 
-    def tells_of_another(self, files: AudioFiles) -> bool:
-        """Whether the numbers are of audio of another kind that is still there."""
-        if files.of_another_kind is None:
-            return False
-        is_of_talkers = _told_of_talkers(self.summary)
-        return is_of_talkers is not None and is_of_talkers != (files.n_sources > 1)
+    def tells_of_another(self, files: AudioFiles) -> Path | None:
+        """The audio of another restoration that the numbers are of, and that is still there."""
+        if (told := _told(self.summary)) is None:
+            return None
+        output = files.output.with_name(str(told.get("audio", files.output.name)))
+        first = AudioFiles(output, 2 if "talkers" in told else 1).files[0]
+        return first if first != files.files[0] and first.exists() else None
 
     def of_somebody_else(self, has_picture: bool) -> Path | None:
         """A file in the place of numbers or picture that no restoration seems to have written."""
-        if _told_of_talkers(self.summary) is not None:
+        if _told(self.summary) is not None:
             return None
         places = (self.summary, self.picture) if has_picture else (self.summary,)
         return next((path for path in places if path.exists()), None)
@@ -156,7 +153,9 @@ class SideFiles:
             has_physics: Whether all but the failed estimate is.
         """
         earlier = list(AudioFiles(self.failed, files.n_sources).files)
-        if _told_of_talkers(self.summary) is not None and not self.tells_of_another(files):
+        if files.n_sources > 1:
+            earlier += self.failed.parent.glob(f"{escape(self.failed.stem)}.talker*{self.failed.suffix}")
+        if _told(self.summary) is not None and self.tells_of_another(files) is None:
             earlier += [] if has_physics else [self.response, self.picture]
             earlier += [] if has_physics or has_summary else [self.summary]
         for path in earlier:
@@ -167,28 +166,15 @@ class SideFiles:
         named = _SAMPLE if files.n_sources == 1 else _RESTART
         for earlier in self.samples.glob(f"*{files.output.suffix}"):
             if named.fullmatch(earlier.stem):
-                earlier.unlink()
+                earlier.unlink(missing_ok=True)
         with suppress(OSError):  # it is not there, or something else lies in it
             self.samples.rmdir()
 
 
-def _told_of_talkers(summary: Path) -> bool | None:
-    """Whether a summary is of several talkers; None where it is not one of a restoration."""
-    with suppress(OSError, ValueError, TypeError):  # no file, no JSON, a bare number
+def _told(summary: Path) -> dict[str, Any] | None:
+    """What a summary holds; None where it is not one of a restoration."""
+    with suppress(OSError, ValueError):  # no file, or no JSON
         found = json.loads(summary.read_text(encoding="utf-8"))
-        if "network_calls" in found:
-            return "talkers" in found
+        if isinstance(found, dict) and "network_calls" in found:
+            return found
     return None
-
-
-def write_talker(path: Path, wave: Tensor, rate_hz: int, subtype: str | None) -> Path:
-    """Write one of several talkers `[T]`; peaks above full scale in floating point where the file can.
-
-    Two talkers that cancel out may each be louder than their sum.
-
-    Raises:
-        AudioError: The file cannot be written.
-    """
-    is_loud = float(wave.abs().max()) > 1.0 and can_hold(path, "FLOAT")
-    write_audio(path, wave[None], rate_hz, "FLOAT" if is_loud else subtype)
-    return path

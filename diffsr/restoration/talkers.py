@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffsr.samplers.ranking import best_restart, confidence, in_order_of, nearness_db
+from diffsr.signal.damage import without_offset
 from diffsr.signal.levels import active_rms, db
 
 
@@ -75,14 +76,14 @@ class Talkers:
         if made is not None:
             result = in_order_of(torch.stack([result, made]), 0)[1]
         levels = db(active_rms(result, rate_hz))
-        recorded = db(active_rms(wave, rate_hz))
+        recorded = db(active_rms(without_offset(wave[None], rate_hz)[0], rate_hz))
         found = cls(
             wave - result.sum(0),
             [_number(score) for score in scores],
             None if near is None else [_number(value) for value in near],
             chosen,
             is_joined,
-            _number(confidence(ordered, chosen)),
+            _number(_confidence(ordered, scores, chosen)),
             [_number(float(level)) for level in levels],
             [_number(float(level - recorded)) for level in levels],
         )
@@ -104,6 +105,12 @@ class Talkers:
             "level_db": list(self.levels_db),
             "gain_db": list(self.gains_db),
         }
+
+
+def _confidence(restarts: Tensor, scores: Sequence[float], chosen: int) -> float | None:
+    """That of the restarts that were not lost; see `samplers.ranking.confidence`."""
+    kept = [k for k, score in enumerate(scores) if score != -math.inf or k == chosen]
+    return confidence(restarts[kept], kept.index(chosen))
 
 
 def _number(value: float | None) -> float | None:

@@ -12,9 +12,9 @@ from diffsr.api import Restorer
 from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
-from diffsr.files import FileReport, account, restore_together
+from diffsr.files import FileReport, account, refuse_what_is_read, restore_together
 from diffsr.io.memory import PeakMemory
-from diffsr.io.recordings import Recording, check_format, check_writable, recordings_outside
+from diffsr.io.recordings import Recording, check_folder, check_format, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
 from diffsr.samplers import (
@@ -154,9 +154,11 @@ class RestorationModule(LightningModule):
                 "data_modules.Folder --data.init_args.input=RECORDINGS, or score them with: diffsr test."
             )
         self._recordings = {str(one.path): one for one in recordings_outside(source, self.output)}
-        check_writable(self.output)
+        check_folder(self.output)
         for one in self._recordings.values():
             check_format(one.output(self.output))
+        pairs = [(one, one.output(self.output)) for one in self._recordings.values()]
+        refuse_what_is_read(pairs, self.restorer)
         self._follow()
         self._reports = []
         self._memory = PeakMemory(self.device)

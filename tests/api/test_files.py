@@ -81,7 +81,8 @@ def test_format_rate_channels_and_length_come_back(
     ("content", "subtype", "suffix", "expected"),
     [
         ("WAV", "PCM_24", ".flac", "PCM_24"),
-        ("WAV", "FLOAT", ".flac", "PCM_16"),
+        ("WAV", "FLOAT", ".flac", "PCM_24"),
+        ("WAV", "PCM_32", ".flac", "PCM_24"),
         ("WAV", "PCM_16", ".opus", "OPUS"),
         ("OGG", "VORBIS", ".opus", "OPUS"),
         ("FLAC", "PCM_24", ".wav", "PCM_24"),
@@ -96,6 +97,48 @@ def test_another_format_keeps_the_depth_where_it_can(
     [report] = restore_path(tmp_path / "in.wav", tmp_path / f"out{suffix}", restorer)
     assert report.status == "restored", report.message
     assert soundfile.info(report.output).subtype == expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "channels", "rate_hz"), [(".mp3", 3, 16000), (".mp3", 1, 96000), (".opus", 1, 44100)]
+)
+def test_a_format_without_such_a_rate_or_channels_is_found_before_the_work(
+    tmp_path, restorer, make_speech, monkeypatch, suffix, channels, rate_hz
+):
+    write_audio(tmp_path / "in.wav", torch.from_numpy(make_speech(0.3, channels, rate_hz)), rate_hz)
+    worked: list[str] = []
+    solve = batch.solve
+    monkeypatch.setattr(batch, "solve", lambda *given: worked.extend(given[1]) or solve(*given))
+    [report] = restore_path(tmp_path / "in.wav", tmp_path / f"out{suffix}", restorer)
+    assert report.status == "failed"
+    assert f"out{suffix}" in report.message
+    assert not worked
+    [report] = restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer)
+    assert report.status == "restored"
+    assert worked
+
+
+def test_what_is_restored_in_python_is_saved_as_by_the_command(tmp_path, restorer, make_speech):
+    loud = 20.0 * torch.from_numpy(make_speech(0.3))
+    for subtype in ("FLOAT", "PCM_24"):
+        wave = loud if subtype == "FLOAT" else loud / 20.0
+        write_audio(tmp_path / f"{subtype}.wav", wave, 16000, subtype)
+        restore_path(tmp_path / f"{subtype}.wav", tmp_path / "out.wav", restorer, overwrite=True)
+        saved = restorer.restore_file(tmp_path / f"{subtype}.wav").save(tmp_path / "saved.wav")
+        assert saved.read_bytes() == (tmp_path / "out.wav").read_bytes()
+    assert soundfile.info(saved).subtype == "PCM_24"
+
+
+def test_arrays_of_any_scale_are_saved_at_theirs(tmp_path, restorer, make_speech):
+    done = restorer.restore(2e4 * torch.from_numpy(make_speech(0.3)), 16000)
+    kept, _ = read_audio(done.save(tmp_path / "a.wav"))
+    torch.testing.assert_close(kept, done.wave)
+    assert soundfile.info(tmp_path / "a.wav").subtype == "FLOAT"
+    quiet, _ = read_audio(
+        restorer.restore(0.1 * done.wave / done.wave.abs().max(), 16000).save(tmp_path / "b.wav")
+    )
+    assert soundfile.info(tmp_path / "b.wav").subtype == "PCM_16"
+    assert float(quiet.abs().max()) < 1.0
 
 
 def test_a_folder_keeps_its_tree(noisy, tmp_path, restorer):
@@ -291,8 +334,8 @@ def test_a_folder_without_recordings(tmp_path, restorer):
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [
-        ("in", "taken", "taken is a file; give a folder"),
-        ("in", "out.wav", "out.wav is a file; give a folder"),
+        ("in", "taken", "taken is a file or named like one; give a folder"),
+        ("in", "out.wav", "out.wav is a file or named like one; give a folder"),
         ("in", "taken/deeper", "taken is not a folder"),
         ("in/a.wav", "taken", "taken is not a folder"),
         ("in/a.wav", "taken/b.wav", "taken is not a folder"),

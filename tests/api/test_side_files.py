@@ -18,6 +18,7 @@ from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import Recipe
 from diffsr.restoration import Restoration, UnfinishedError
 from diffsr.restoration.choice import check_choice
+from diffsr.restoration.side_files import AudioFiles, SideFiles
 from diffsr.samplers import AnnealedSampler, Proximal, Renoise
 
 
@@ -77,6 +78,47 @@ def test_numbers_of_another_task_are_replaced_only_when_asked_to(
     assert ("talkers" in json.loads((out / "mix.json").read_text())) == (then == 2)
 
 
+def test_numbers_of_another_format_are_replaced_only_when_asked_to(tiny_prior, recording, tmp_path):
+    out = tmp_path / "out"
+    restore_path(recording, out / "mix.wav", restorer(tiny_prior), physics=True)
+    before = contents(out)
+    assert json.loads(before["mix.json"])["audio"] == "mix.wav"
+    [report] = restore_path(recording, out / "mix.flac", restorer(tiny_prior))
+    assert report.status == "restored"
+    assert before.items() <= contents(out).items()
+    [report] = restore_path(recording, out / "mix.mp3", restorer(tiny_prior), physics=True)
+    assert report.status == "failed"
+    assert "mix.json tells of" in report.message
+    assert before.items() <= contents(out).items()
+    (out / "mix.wav").unlink()  # now they are of nothing any more
+    [report] = restore_path(recording, out / "mix.mp3", restorer(tiny_prior), physics=True)
+    assert report.status == "restored"
+    assert json.loads((out / "mix.json").read_text())["audio"] == "mix.mp3"
+
+
+def test_a_result_that_cannot_be_written_leaves_the_earlier_one_whole(tiny_prior, make_speech, tmp_path):
+    clipped = 4.0 * torch.from_numpy(make_speech(0.3))
+    write_audio(tmp_path / "mix.flac", clipped.clamp(-0.3, 0.3) / 0.3, 16000)
+    out = tmp_path / "out"
+    first = restorer(tiny_prior, n_samples=2)
+    restore_path(tmp_path / "mix.flac", out, first, physics=True)
+    before = contents(out)
+    assert {"mix.flac", "mix.json", str(Path("mix.samples", "1.flac"))} <= set(before)
+    declip = Restorer(tiny_prior, task="declip", preset="fast")
+    [report] = restore_path(tmp_path / "mix.flac", out, declip, overwrite=True, physics=True)
+    assert report.status == "failed"
+    assert "cannot hold" in report.message
+    assert contents(out) == before
+
+
+def test_estimates_of_more_talkers_that_failed_go_as_well(tmp_path):
+    for name in ("a.failed.talker1.wav", "a.failed.talker3.wav", "a.failed.residual.wav", "a.failed.txt"):
+        (tmp_path / name).touch()
+    output = tmp_path / "a.wav"
+    SideFiles.of(output).remove_earlier(AudioFiles(output, 2), has_summary=True, has_physics=True)
+    assert set(contents(tmp_path)) == {"a.failed.txt"}
+
+
 @pytest.mark.parametrize("name", ["mix.json", "mix.png"])
 def test_a_file_of_somebody_else_is_replaced_only_when_asked_to(tiny_prior, recording, tmp_path, name):
     theirs = tmp_path / "out" / name
@@ -110,7 +152,7 @@ def test_a_recording_that_has_the_name_of_a_side_file_is_left_alone(tiny_prior, 
     source.parent.mkdir(exist_ok=True)
     recording.rename(source)
     held = source.read_bytes()
-    with pytest.raises(ConfigError, match=r"has the name of what is written beside .*a\.wav"):
+    with pytest.raises(ConfigError, match=r"has the name of what is written as .*a\.wav or beside it"):
         restore_path(source, recording.parent / "a.wav", restorer(tiny_prior), overwrite=True)
     assert source.read_bytes() == held
 
@@ -123,6 +165,27 @@ def test_so_is_a_given_room_response(tiny_prior, recording, tmp_path):
     with pytest.raises(ConfigError, match=r"a\.response\.wav has the name"):
         restore_path(recording, tmp_path / "a.wav", informed)
     assert response.read_bytes() == held
+
+
+def test_a_given_room_response_is_not_the_result(tiny_prior, recording, tmp_path):
+    response = tmp_path / "rir.wav"
+    write_audio(response, torch.eye(1, 800), 16000, "FLOAT")
+    held = response.read_bytes()
+    informed = Restorer(tiny_prior, task="dereverb", preset="fast", rir=response)
+    with pytest.raises(ConfigError, match=r"rir\.wav has the name"):
+        restore_path(recording, response, informed, overwrite=True)
+    assert response.read_bytes() == held
+
+
+def test_names_are_refused_before_anything_is_restored(tiny_prior, make_speech, tmp_path):
+    for name in "abc":
+        write_audio(tmp_path / "in" / f"{name}.wav", torch.from_numpy(make_speech(0.3)), 16000)
+    response = tmp_path / "out" / "c.response.wav"
+    write_audio(response, torch.eye(1, 800), 16000, "FLOAT")
+    informed = Restorer(tiny_prior, task="dereverb", preset="fast", rir=response)
+    with pytest.raises(ConfigError, match=r"c\.response\.wav has the name"):
+        restore_path(tmp_path / "in", tmp_path / "out", informed)
+    assert set(contents(tmp_path / "out")) == {"c.response.wav"}
 
 
 def test_samples_are_saved_beside_files_of_the_user(tmp_path):

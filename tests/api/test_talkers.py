@@ -27,6 +27,7 @@ from diffsr.restoration.side_files import AudioFiles
 from diffsr.restoration.solving import solve
 from diffsr.restoration.talkers import Talkers
 from diffsr.samplers import AnnealedSampler, Proximal, Renoise
+from diffsr.samplers.ranking import confidence
 
 ROOT = Path(__file__).parents[2]
 N_STEPS = 3
@@ -258,6 +259,9 @@ def test_a_restart_that_diverges_is_not_chosen_and_spoils_nothing(tiny_prior, mi
     assert done.talkers.scores[lost] is None
     assert done.talkers.chosen != lost
     assert bool(done.wave.isfinite().all())
+    kept = [k for k in range(3) if k != lost]
+    alone = confidence(done.samples[kept], kept.index(done.talkers.chosen))
+    assert done.talkers.confidence == pytest.approx(alone, abs=1e-4)
 
 
 def test_the_recording_fails_where_all_restarts_diverge(tiny_prior, mixture, tmp_path):
@@ -269,6 +273,13 @@ def test_the_recording_fails_where_all_restarts_diverge(tiny_prior, mixture, tmp
     assert report.status == "failed"
     assert str(tmp_path / "out" / "a.failed.talker1.wav") in report.message
     assert not AudioFiles(tmp_path / "out" / "a.wav", 2).are_there
+
+
+def test_a_constant_counts_neither_in_a_level_nor_in_a_gain(tiny_prior, mixture):
+    restorer = Restorer(tiny_prior, recipe=recipe(n_samples=1))
+    plain, shifted = (restorer.restore(mixture + constant, 16000).talkers for constant in (0.0, 0.3))
+    assert shifted.gains_db == pytest.approx(plain.gains_db, abs=0.1)
+    assert shifted.levels_db == pytest.approx(plain.levels_db, abs=0.1)
 
 
 def test_a_single_restart_has_no_score(tiny_prior, mixture):
@@ -466,7 +477,7 @@ def test_silence_and_less_than_a_moment_are_refused(tiny_prior, task):
 def test_channels_of_opposite_polarity_have_no_mean(tiny_prior, make_speech):
     y = torch.from_numpy(make_speech(0.3))
     with pytest.raises(AudioError, match="cancel in their mean.*a number from 0 to 1"):
-        Restorer(tiny_prior, recipe=recipe()).restore(torch.cat([y, -0.999 * y]), 16000)
+        Restorer(tiny_prior, recipe=recipe()).restore(torch.cat([y, -0.999 * y]) + 0.1, 16000)
     one = Restorer(tiny_prior, recipe=recipe(), channels="1").restore(torch.cat([y, -y]), 16000)
     assert one.wave.any()
     Restorer(tiny_prior, recipe=recipe()).restore(

@@ -162,7 +162,7 @@ def test_output_that_is_there_already(shell, work: Path) -> None:
     [
         (["noisy", "noisy"], "noisy would be overwritten by its own restoration"),
         (["noisy/good.wav", "noisy"], "noisy/good.wav would be overwritten"),
-        (["noisy", "out.wav"], "noisy is a folder and out.wav is a file"),
+        (["noisy", "out.wav"], "out.wav is a file or named like one; give a folder"),
         (["noisy/good.wav", "out.m4a"], ".m4a is not a format that can be written"),
         (["noisy/good.wav", "out.wav", "--channels=1"], "channel '1' was asked for and the recording has 1"),
         (["noisy/good.wav", "out.wav", "--device=warp"], "Device warp cannot be used"),

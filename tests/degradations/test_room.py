@@ -75,6 +75,22 @@ def test_other_numbers_of_microphones_and_talkers_are_refused():
         Room(response_with_direct_path(50, 1.0).expand(2, 1, 1, -1)).reset(torch.zeros(3, 1, 99), 1)
 
 
+@pytest.mark.parametrize("from_hz", [16000, 44100, 48000])
+@pytest.mark.parametrize("place", [0, 12, 13, 14, 400])
+def test_a_direct_path_between_samples_stays_the_largest(tmp_path, from_hz, place):
+    wave = torch.zeros(1, from_hz // 10)
+    wave[0, place] = 0.7
+    write_audio(tmp_path / "room.wav", wave, from_hz, "FLOAT")
+    room = Room(read_response(tmp_path / "room.wav", RATE_HZ), RATE_HZ)
+    x = torch.nn.functional.pad(
+        torch.randn(1, 1, 4000, generator=torch.Generator().manual_seed(0)), (500, 500)
+    )
+    room.reset(x, 1)
+    heard = room(x)
+    gain = float((heard * x).sum() / x.square().sum())
+    assert gain == pytest.approx(1.0, abs=0.03)  # but for the uppermost part of the band
+
+
 def test_response_files_are_resampled_and_checked(tmp_path):
     wave = torch.zeros(2, 9600)
     wave[:, 480] = 0.5

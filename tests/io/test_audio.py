@@ -171,7 +171,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def full(self, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(AudioError, match="No space left"):
         write_audio(path, tone(2.0), 16000)
     assert path.read_bytes() == before

@@ -37,3 +37,21 @@ def test_predict_writes_what_restore_writes(tiny_prior_folder, make_speech, tmp_
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert (tmp_path / "two" / "b.json").is_file()
     assert len(files(tmp_path / "two")) == 3 * (1 + 1 + 2)  # the mean, the picture, the samples
+
+
+def test_predict_takes_no_name_of_a_file_for_the_folder(
+    tiny_prior_folder, make_speech, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write(tmp_path / "a.wav", make_speech(0.3).T, 16000)
+    init = {"prior": str(tiny_prior_folder), "output": "out.wav"}
+    command = [
+        "predict",
+        f"--config={EXPERIMENT}",
+        "--data.init_args.input=a.wav",
+        "--trainer.accelerator=cpu",
+    ]
+    command += [f"--model.init_args.{name}={value}" for name, value in init.items()]
+    assert main(command) == 2
+    assert "out.wav is a file or named like one; give a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
