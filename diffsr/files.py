@@ -144,8 +144,9 @@ def restore_together(
             reports[place] = FileReport(recording.path, files.files[0], "failed", message)
             continue
         try:
-            heard[place] = read_audio(recording.path)
-            _check_coding(output, *heard[place], restorer)
+            found = read_audio(recording.path)
+            _check_coding(output, *found, restorer)
+            heard[place] = found
         except (DiffsrError, OSError) as error:
             reports[place] = _failed(recording, output, error)
     results = restorer.restore_many(
