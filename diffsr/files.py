@@ -252,14 +252,18 @@ def _failed(recording: Recording, output: Path, error: DiffsrError | OSError) ->
     return FileReport(recording.path, output, "failed", message)
 
 
-def account(reports: Sequence[FileReport], memory_mib: float) -> str:
-    """One line about a run: files, lengths, time, calls and peak memory; `restored 2 of 3 (...)`."""
+def account(reports: Sequence[FileReport], memory_mib: float, n_devices: int = 1) -> str:
+    """One line about a run: files, lengths, time, calls and peak memory; `restored 2 of 3 (...)`.
+
+    The time is that of all files by the number of devices that they were shared among.
+    """
     done = [report for report in reports if report.status == "restored"]
     counts = Counter(report.calls for report in done)
     line = f"restored {len(done)} of {len(reports)}"
     if not done:
         return line
-    took, lasted = sum(report.seconds for report in done), sum(report.duration_s for report in done)
+    took = sum(report.seconds for report in done) / n_devices
+    lasted = sum(report.duration_s for report in done)
     most = max(counts)
     calls = f"{most} network calls each" if len(counts) == 1 else f"up to {most} network calls each"
     factor = f", real-time factor {took / lasted:.2f}" if lasted else ""

@@ -102,18 +102,18 @@ class RestorationModule(LightningModule):
         self.restorer = Restorer(
             prior,
             recipe=Recipe(
-                sampler,
-                likelihood,
-                degradation or Mixing(),
-                n_samples,
-                talkers or 1,
-                ranker or Agreement(),
-                joiner,
-                voices,
-                little_noise,
-                each_talker,
-                second_pass,
-                second_search,
+                sampler=sampler,
+                likelihood=likelihood,
+                degradation=degradation or Mixing(),
+                n_samples=n_samples,
+                n_sources=talkers or 1,
+                ranker=ranker or Agreement(),
+                joiner=joiner,
+                voices=voices,
+                little_noise=little_noise,
+                each_talker=each_talker,
+                second_pass=second_pass,
+                second_search=second_search,
             ),
             seed=seed,
             device="cpu",
@@ -194,7 +194,7 @@ class RestorationModule(LightningModule):
         counts = Counter(report.status for report in reports)
         skipped = f", {counts['skipped']} skipped, there already" if counts["skipped"] else ""
         memory_mib = max(gathered([self._memory.mib()], self.trainer))
-        self.print(f"{account(reports, memory_mib)} into {self.output}{skipped}")
+        self.print(f"{account(reports, memory_mib, self.trainer.world_size)} into {self.output}{skipped}")
         failed = [report.message for report in reports if report.status == "failed"]
         if failed:
             raise AudioError("\n".join([f"{len(failed)} of {len(reports)} files failed:", *failed]))

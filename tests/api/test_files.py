@@ -15,7 +15,7 @@ import torch
 
 from diffsr import Restorer
 from diffsr.errors import AudioError, ConfigError, DataError
-from diffsr.files import FileReport, restore_path
+from diffsr.files import FileReport, account, restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import check_writable, list_recordings
 from diffsr.recipes import Recipe
@@ -416,3 +416,11 @@ def test_progress_is_told(noisy, tmp_path, restorer):
     shares = [(finished + step / steps) / files for finished, files, _, step, steps in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+def test_the_account_shares_the_time_among_devices():
+    reports = [FileReport(Path("a"), Path("b"), "restored", seconds=6.0, duration_s=4.0, calls=9)] * 2
+    assert "(8.0 s of audio in 12.0 s, real-time factor 1.50, 9 network calls each" in account(reports, 100.0)
+    assert "(8.0 s of audio in 6.0 s, real-time factor 0.75, 9 network calls each" in account(
+        reports, 100.0, 2
+    )
