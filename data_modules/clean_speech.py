@@ -29,7 +29,8 @@ class CleanSpeech(LightningDataModule):
 
     Crop i of epoch e is a pure function of (seed, e, i), for any number of workers and devices and after a
     resume; no two devices get the same one. (After a stop in the middle of an epoch, Lightning runs the
-    batches that were left, and these begin with the first crops of that epoch.)
+    batches that were left, and these begin with the first crops of that epoch.) Of the validation crops,
+    Lightning repeats some where several devices would not get as many; the card of a prior counts each once.
 
     Args:
         data: Folder, jsonl or csv of clean speech; None for the starter corpus that ships with diffsr.
@@ -91,6 +92,11 @@ class CleanSpeech(LightningDataModule):
                 raise ConfigError(f"data.{name} is {value}, expected a number of at least 0.")
         if not 0 <= speed_share <= 1:
             raise ConfigError(f"data.speed_share is {speed_share}, expected a share from 0 to 1.")
+        if round(crop_s * rate_hz) < 1:
+            raise ConfigError(
+                f"data.crop_s is {crop_s:g}, less than a sample at {rate_hz} Hz; expected seconds, such as "
+                "2.048."
+            )
         self.data = str(STARTER) if data is None else data
         self.valid = valid
         self.rate_hz, self.crop_s, self.batch_size = rate_hz, crop_s, batch_size
@@ -119,17 +125,22 @@ class CleanSpeech(LightningDataModule):
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
     @property
+    def n_training_talkers(self) -> int:
+        """Talkers of the training speech that have a label; set-up comes first."""
+        assert self._train is not None, "setup() comes first"
+        return len(set(self._train.corpus.speakers.tolist()) - {-1})
+
+    @property
     def summary(self) -> str:
         """What the training speech is, for the card of a prior; set-up comes first."""
         assert self._train is not None, "setup() comes first"
         corpus = self._train.corpus
-        talkers = len(set(corpus.speakers.tolist()) - {-1})
         minutes = float(corpus.lengths.sum()) / self.rate_hz / 60
         n_low = sum(corpus.low_rates.values())
         low = f", {n_low} utterances below {self.rate_hz} Hz" if n_low else ""
         return (
-            f"{corpus_name(self.data)}: {minutes:.1f} minutes, {len(corpus)} utterances, {talkers} labelled "
-            f"talkers{low}"
+            f"{corpus_name(self.data)}: {minutes:.1f} minutes, {len(corpus)} utterances, "
+            f"{self.n_training_talkers} labelled talkers{low}"
         )
 
     @property

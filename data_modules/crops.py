@@ -70,8 +70,12 @@ class CropMaker:
 
     def is_speech(self, index: int, start: int) -> bool:
         """Whether the crop that starts there is not mostly a pause: at most 12 dB below its utterance."""
+        return self.loudness(index, start) > from_db(-12.0)
+
+    def loudness(self, index: int, start: int) -> float:
+        """Active-speech RMS of the crop that starts there, that of its utterance is 1."""
         wave = self.corpus.speech(index, start, start + self.n_samples)
-        return float(active_rms(wave, self.rate_hz)) > from_db(-12.0)
+        return float(active_rms(wave, self.rate_hz))
 
 
 class TrainCrops(Dataset[Plan]):
@@ -95,14 +99,14 @@ class ValidCrops(Dataset[Crop]):
     """Fixed crops, dealt evenly to the talkers; unlabelled utterances count as talkers of their own.
 
     In turn each talker gives the first crop of an utterance not used yet, then second crops, and so on.
-    Crops that are mostly a pause are passed over, as a score means nothing there. No crop comes twice: a
-    small corpus gives fewer than asked for.
+    Crops that are mostly a pause are passed over, as a score means nothing there; where all are, the loudest
+    is taken. No crop comes twice: a small corpus gives fewer than asked for.
     """
 
     def __init__(self, maker: CropMaker, n_crops: int) -> None:
         """Choose at most `n_crops` crops."""
         self.maker = maker
-        self.items = _deal(_fixed_starts(maker), n_crops)
+        self.items = _deal(_fixed_starts(maker), n_crops) or [_loudest(maker)]
 
     def __len__(self) -> int:
         """Number of crops."""
@@ -121,8 +125,18 @@ def _fixed_starts(maker: CropMaker) -> list[Iterator[_Start]]:
     return [_starts_of(maker, indices) for indices in utterances.values()]
 
 
+def _loudest(maker: CropMaker) -> _Start:
+    parts = [(index, part) for index in range(len(maker.lengths)) for part in range(_n_parts(maker, index))]
+    starts = [(index, part * maker.n_samples) for index, part in parts]
+    return max(starts, key=lambda start: maker.loudness(*start))
+
+
+def _n_parts(maker: CropMaker, index: int) -> int:
+    return max(1, int(maker.lengths[index]) // maker.n_samples)
+
+
 def _starts_of(maker: CropMaker, indices: list[int]) -> Iterator[_Start]:
-    n_parts = [max(1, int(maker.lengths[index]) // maker.n_samples) for index in indices]
+    n_parts = [_n_parts(maker, index) for index in indices]
     for part in range(max(n_parts)):
         for index, count in zip(indices, n_parts, strict=True):
             if part < count and (count == 1 or maker.is_speech(index, part * maker.n_samples)):

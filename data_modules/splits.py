@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import math
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from typing import NamedTuple
 import diffsr
 from diffsr.errors import DataError
 from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest
+from diffsr.prepare.overlap import n_shared
 
 _log = logging.getLogger(__name__)
 
@@ -82,18 +81,6 @@ def hold_out(rows: Sequence[Utterance], source: str) -> tuple[list[Utterance], l
         )
     held = _first({row.id for row in rows}, _count(len(rows)))
     return [r for r in rows if r.id not in held], [r for r in rows if r.id in held]
-
-
-def n_shared(train: Sequence[Utterance], valid: Sequence[Utterance]) -> int:
-    """How many rows of `valid` are of a stretch of a file of which a row of `train` is, too."""
-    trained: defaultdict[Path, list[tuple[float, float]]] = defaultdict(list)
-    for row in train:
-        trained[Path(row.path).resolve()].append(_stretch(row))
-    return sum(
-        any(start_s < _stretch(row)[1] and _stretch(row)[0] < end_s for start_s, end_s in stretches)
-        for row in valid
-        if (stretches := trained.get(Path(row.path).resolve()))
-    )
 
 
 def novelty(train: Sequence[Utterance], valid: Sequence[Utterance]) -> str:
@@ -207,12 +194,6 @@ def _tell_shared(train: Sequence[Utterance], chosen: Mapping[str, Sequence[Utter
 def _count(n_names: int) -> int:
     """How many names are held out for a split."""
     return max(2, round(SHARE * n_names)) if n_names >= 6 else 1
-
-
-def _stretch(row: Utterance) -> tuple[float, float]:
-    """Start and end of the speech, as far as the manifest knows."""
-    end_s = math.inf if row.speech_end_s is None else row.speech_end_s
-    return row.speech_start_s or 0.0, end_s
 
 
 def _name(row: Utterance) -> str:

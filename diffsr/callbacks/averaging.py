@@ -9,6 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 
+from diffsr.errors import ConfigError
+
 
 class AveragedWeights(EMAWeightAveraging):
     """Average of the weights; used in validation and stored as the `state_dict` of every checkpoint.
@@ -24,11 +26,21 @@ class AveragedWeights(EMAWeightAveraging):
     goes on from that average.
 
     Args:
-        decay: Weight of the old average in each update, 0 to 1. 0 switches averaging off.
-        every_n_steps: Optimizer steps between two updates.
+        decay: Weight of the old average in each update, at least 0 and below 1. 0 switches averaging off.
+        every_n_steps: Optimizer steps between two updates; those at the end of training go in at any rate.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"ema.decay is {decay:g}, expected a number from 0 to below 1.")
+        if every_n_steps < 1:
+            raise ConfigError(
+                f"ema.every_n_steps is {every_n_steps}, expected at least 1. Averaging is switched off with "
+                "ema.decay=0."
+            )
         super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
         self._kwargs["avg_fn"] = None
         self._kwargs["multi_avg_fn"] = _RampedAverage(decay)
@@ -77,6 +89,10 @@ class AveragedWeights(EMAWeightAveraging):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace the weights by their average; keep the raw ones for what is saved later."""
+        assert self._average_model is not None
+        if trainer.global_step > self._latest_update_step:
+            self._average_model.update_parameters(pl_module)
+            self._latest_update_step = trainer.global_step
         self._raw = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
         super().on_train_end(trainer, pl_module)
 

@@ -11,13 +11,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from diffsr.errors import CheckpointError
+from diffsr.errors import CheckpointError, ConfigError
 from diffsr.io.atomic import replacing
 from diffsr.io.run_layout import last_checkpoint
+from diffsr.io.weights import load_checkpoint
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoint files that are either the old one or the new one, whatever happens while writing.
+
+    Those that cannot be read are told by name.
 
     Lightning writes to the system's temporary folder and moves; across file systems that is a
     copy, which a kill can cut in half. Here the temporary file lies beside the target.
@@ -39,6 +42,24 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 "another place with --runs DIR."
             ) from error
 
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any | None = None,  # noqa: ANN401 - Lightning's signature
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint to the CPU, without running code that may be in it.
+
+        Raises:
+            CheckpointError: It is cut short, or something else.
+        """
+        content = load_checkpoint(Path(path))
+        if "state_dict" not in content:
+            raise CheckpointError(
+                f"{path} holds no weights of a model; expected a checkpoint of `diffsr fit`."
+            )
+        return content
+
 
 class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` every few steps, when training ends, and on Ctrl-C or SIGTERM.
@@ -48,10 +69,15 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         every_n_steps: Optimizer steps between two checkpoints.
+
+    Raises:
+        ConfigError: It is below 1.
     """
 
     def __init__(self, every_n_steps: int = 200) -> None:
         super().__init__()
+        if every_n_steps < 1:
+            raise ConfigError(f"checkpoint.every_n_steps is {every_n_steps}, expected at least 1.")
         self.every_n_steps = every_n_steps
         self._saved_step = -1
         self._training = False

@@ -50,16 +50,22 @@ class PieceExport(Callback):
     Args:
         folder: Where; `<run>/piece` when None.
         every_n_steps: Steps between two writings.
+
+    Raises:
+        ConfigError: It is below 1.
     """
 
     def __init__(self, folder: str | None = None, every_n_steps: int = 500) -> None:
         super().__init__()
+        if every_n_steps < 1:
+            raise ConfigError(f"PieceExport: every_n_steps is {every_n_steps}, expected at least 1.")
         self.folder, self.every_n_steps = folder, every_n_steps
         self._training = False
         self._crops = 0
         self._seconds_before = self._started_s = 0.0
         self._first: list[Tensor] = []
         self._last: deque[Tensor] = deque(maxlen=N_LOSSES)
+        self._valid: dict[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on there is something to write."""
@@ -82,6 +88,16 @@ class PieceExport(Callback):
         self._last.append(loss)
         if trainer.global_step % self.every_n_steps == 0:
             self._write(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the scores, on every device: who reads them alone, later, may wait for the others for ever."""
+        if trainer.sanity_checking:
+            return
+        self._valid = {
+            name.removeprefix("valid/"): round(float(value), 5)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("valid/")
+        }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the end of the piece."""
@@ -126,11 +142,7 @@ class PieceExport(Callback):
             "hardware": hardware(trainer),
             "loss_first": _mean(self._first),
             "loss_last": _mean(self._last),
-            "valid": {
-                name.removeprefix("valid/"): round(float(value), 5)
-                for name, value in trainer.callback_metrics.items()
-                if name.startswith("valid/")
-            },
+            "valid": self._valid,
         }
         folder = self.folder or piece_folder(trainer.default_root_dir)
         before = getattr(module, "history", ())

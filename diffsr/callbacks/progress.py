@@ -132,11 +132,11 @@ class TrainingProgress(ProgressBar):
     def _out(self) -> TextIO:
         return self._stream or sys.stderr
 
-    def _take_loss(self) -> None:
+    def _take_loss(self, n_accumulated: int) -> None:
         outputs, self._outputs = self._outputs, None
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if loss is not None:  # smoothed over what is shown, one device synchronisation each
-            value = float(loss)
+            value = float(loss) * n_accumulated  # Lightning has divided it
             self._loss = value if self._loss is None else 0.8 * self._loss + 0.2 * value
 
     def _status(self, trainer: Trainer) -> str:
@@ -155,7 +155,7 @@ class TrainingProgress(ProgressBar):
         return ", ".join([*parts, f"{clock(left_s)} left"])
 
     def _show(self, trainer: Trainer) -> None:
-        self._take_loss()
+        self._take_loss(trainer.accumulate_grad_batches)
         if self._bar is not None:
             self._bar.set_postfix_str(self._status(trainer), refresh=False)
             self._bar.n = trainer.global_step

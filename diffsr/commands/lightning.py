@@ -21,7 +21,7 @@ from diffsr.commands.guards import check_arguments
 from diffsr.commands.lightning_cli import RUN_VARIABLE, AlreadyFinished, RunCLI
 from diffsr.commands.run_folder import Reached, remove_if_empty
 from diffsr.commands.terminal import note
-from diffsr.errors import ConfigError
+from diffsr.errors import CheckpointError, ConfigError
 
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 
@@ -52,6 +52,10 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             raise ConfigError(
                 f"{error} Count batches over epochs with --trainer.check_val_every_n_epoch=null."
             ) from error
+        except RuntimeError as error:
+            if cli.ckpt_path is None or "loading state_dict" not in str(error):
+                raise
+            raise _misfit(cli, error) from error
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
@@ -61,6 +65,15 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             ) from error
         finally:
             remove_if_empty(cli.run_folder.path)
+
+
+def _misfit(cli: RunCLI, error: RuntimeError) -> CheckpointError:
+    """What to tell of a checkpoint of another model; the error of PyTorch names all tensors, line by line."""
+    first = str(error).strip().splitlines()[1:2]
+    return CheckpointError(
+        f"{cli.ckpt_path}: its weights do not fit this model ({''.join(first).strip()[:200]}). Give a "
+        "checkpoint of the same model, or the configuration that belongs to this one."
+    )
 
 
 def _score_or_predict(cli: RunCLI) -> int:

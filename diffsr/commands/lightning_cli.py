@@ -163,7 +163,7 @@ class RunCLI(LightningCLI):
             resume = "auto" if resume == "never" else resume
         if resume == "auto" and (reached := finished(run, self.budget)) is not None:
             raise AlreadyFinished(run, reached)
-        self.run_folder, self.ckpt_path = resume_from(run, resume)
+        self.run_folder, self.ckpt_path = resume_from(run, resume, self.budget)
         os.environ[RUN_VARIABLE] = str(self.run_folder.path)
 
     def _checkpoint_to_score(self) -> Path:
@@ -201,11 +201,10 @@ class RunCLI(LightningCLI):
         kwargs["precision"] = suited_precision(asked, accelerator, self.arguments)
         if kwargs["precision"] != asked:
             kwargs["callbacks"].append(TellPrecision())
-        if self.verb == "fit":
-            plugins = section.get("plugins") or []
-            plugins = plugins if isinstance(plugins, list) else [plugins]
-            kwargs["plugins"] = [*plugins, AtomicCheckpoints()]
-        else:
+        plugins = section.get("plugins") or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, AtomicCheckpoints()]
+        if self.verb != "fit":
             kwargs["enable_checkpointing"] = False
             if section.get("enable_progress_bar") is None:
                 kwargs["enable_progress_bar"] = sys.stderr.isatty()

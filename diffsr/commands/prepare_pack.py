@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from diffsr.commands.terminal import Progress, say
@@ -11,6 +13,7 @@ from diffsr.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffsr.prepare.pack import Packed
+    from diffsr.prepare.pack_coding import Coded
 
 _NAMED = 5
 
@@ -22,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mib", type=float, default=36.0, metavar="N", help="size of a part (default: 36)")
     parser.add_argument("--part", type=int, metavar="K", help="write this part only (default: all)")
     parser.add_argument(
-        "--valid", metavar="MANIFEST", help="validation speech (default: rows of MANIFEST marked valid)"
+        "--valid",
+        metavar="MANIFEST",
+        help="validation speech: its rows marked valid, else all but test (default: those of the first)",
     )
     parser.add_argument(
         "--valid-files",
@@ -77,9 +82,21 @@ def _report(packed: Packed) -> None:
         f"  {len(packed.parts)} parts in all, {kbit:.1f} kbit/s; "
         f"{len(packed.valid)} files of validation speech in each"
     )
+    _report_low([*everything, *packed.valid])
     if packed.n_reused:
         say(f"  {packed.n_reused:,} files were there already")
     if packed.problems:
         say(f"  left out, {len(packed.problems):,} of them:")
         say("\n".join(f"    {why}" for why in packed.problems[:_NAMED]))
     say(f"  train on it with: make train DATA={shlex.quote(str(packed.folders[0]))}")
+
+
+def _report_low(files: Sequence[Coded]) -> None:
+    """Tell of speech that lacks the upper band, which nobody sees in the files of a pack."""
+    low = Counter(file.source_hz for file in files if file.source_hz < (file.utterance.rate_hz or 0))
+    if low:
+        found = ", ".join(f"{count:,} at {rate_hz} Hz" for rate_hz, count in sorted(low.items()))
+        say(
+            f"  {low.total():,} of {len(files):,} files had a lower rate ({found}): their upper band is "
+            "empty. Leave them out, or use a lower --rate."
+        )

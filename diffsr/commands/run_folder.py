@@ -20,6 +20,7 @@ from typing import Any
 from diffsr.errors import CheckpointError, ConfigError
 from diffsr.io.atomic import replacing
 from diffsr.io.run_layout import exported_prior, last_checkpoint
+from diffsr.io.weights import load_checkpoint
 
 NOT_IN_HASH = {
     # this command's own
@@ -115,11 +116,12 @@ def fresh_sibling(run: Run) -> Run:
     return Run(path, run.experiment, run.hash)
 
 
-def resume_from(run: Run, resume: str) -> tuple[Run, Path | None]:
+def resume_from(run: Run, resume: str, budget: Budget) -> tuple[Run, Path | None]:
     """The run folder and the checkpoint that `--resume auto|never|PATH` stands for.
 
     Raises:
-        CheckpointError: PATH is not a file.
+        CheckpointError: PATH is not a checkpoint.
+        ConfigError: It has all the steps of the budget already.
     """
     if resume == "never":
         return fresh_sibling(run), None
@@ -130,6 +132,12 @@ def resume_from(run: Run, resume: str) -> tuple[Run, Path | None]:
         raise CheckpointError(
             f"--resume {resume}: no such file. Give `auto` (continue this run if it exists), `never` (start "
             "over beside it) or the path of a .ckpt file."
+        )
+    step = load_checkpoint(path).get("global_step", 0)
+    if budget.max_steps is not None and step >= budget.max_steps:
+        raise ConfigError(
+            f"--resume {resume}: this has {step} steps already, and trainer.max_steps is {budget.max_steps}. "
+            "Train longer with a larger trainer.max_steps, or start from another checkpoint."
         )
     return run, path
 

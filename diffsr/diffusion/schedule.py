@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from diffsr.errors import ConfigError
+
 
 def rho_schedule(sigma_max: float, sigma_min: float, n_steps: int, rho: float = 7.0) -> Tensor:
     """`n_steps + 1` levels from sigma_max down to sigma_min, and then 0 (EDM, arXiv 2206.00364, Eq. 5).
@@ -34,6 +36,18 @@ class NoiseLevels(Protocol):
         ...
 
 
+def _check_levels(sigma_min: float, sigma_max: float, **above_zero: float) -> None:
+    """Refuse levels that cannot be drawn."""
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ConfigError(
+            f"levels: sigma_min is {sigma_min:g} and sigma_max {sigma_max:g}; expected two numbers above 0, "
+            "the first below the second."
+        )
+    for name, value in above_zero.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f"levels: {name} is {value:g}, expected a number above 0.")
+
+
 class LogNormalLevels:
     """`ln sigma ~ N(ln(median), spread)`, truncated to `[sigma_min, sigma_max]`.
 
@@ -42,11 +56,15 @@ class LogNormalLevels:
         spread: Standard deviation of `ln sigma`.
         sigma_min: Smallest level.
         sigma_max: Largest level.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(
         self, median: float = 0.05, spread: float = 1.6, sigma_min: float = 1e-4, sigma_max: float = 10.0
     ) -> None:
+        _check_levels(sigma_min, sigma_max, median=median, spread=spread)
         self.median, self.spread = median, spread
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
@@ -67,9 +85,13 @@ class RhoUniformLevels:
         sigma_min: Smallest level.
         sigma_max: Largest level.
         rho: Curvature of the schedule.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
     def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 10.0, rho: float = 10.0) -> None:
+        _check_levels(sigma_min, sigma_max, rho=rho)
         self.sigma_min, self.sigma_max, self.rho = sigma_min, sigma_max, rho
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:

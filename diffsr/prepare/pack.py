@@ -6,6 +6,7 @@ each part has all corpora and talkers in like proportion. The validation speech 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -17,7 +18,10 @@ from pathlib import Path
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
 from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest, write_manifest
+from diffsr.prepare.overlap import n_shared
 from diffsr.prepare.pack_coding import Coded, Coder, Coding, OnProgress, digest
+
+_log = logging.getLogger(__name__)
 
 MIB = 1 << 20
 _ROW_BYTES = 400
@@ -64,7 +68,8 @@ def pack(
         output: Folder of the parts.
         mib: Size of a part.
         part: Write this one only, counted from 1.
-        valid: Validation speech; None for the rows of `manifest` marked valid.
+        valid: Validation speech, its rows marked valid if there are any, else all but test; None for the
+            rows of `manifest` marked valid. Warns where speech of it trains too.
         n_valid: Validation files, talkers in turn; stored as FLAC.
         coding: Of the training speech.
         on_progress: Told about every file.
@@ -170,7 +175,16 @@ def _select(
         raise DataError(f"{manifest} has no rows for training: all {len(rows)} are marked valid or test.")
     held_out = [row for row in rows if row.split == "valid"]
     if valid is not None:
-        held_out = [row for row in read_manifest(valid) if row.split != "test"]
+        others = [row for row in read_manifest(valid) if row.split != "test"]
+        held_out = [row for row in others if row.split == "valid"] or others
+        if shared := n_shared(train, held_out):
+            _log.warning(
+                "%d of %d validation recordings in %s also train: scores will say too little about new "
+                "speech. Leave out --valid, mark rows in a column 'split', or give other speech.",
+                shared,
+                len(held_out),
+                valid,
+            )
     return train, _talkers_in_turn(held_out)[:n_valid]
 
 

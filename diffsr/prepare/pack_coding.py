@@ -55,11 +55,12 @@ class Coding:
 
 @dataclass(frozen=True)
 class Coded:
-    """One file of a pack: the utterance as it is in there, where it lies now, and its size."""
+    """One file of a pack: the utterance in there, where it lies now, its size, and the rate of its source."""
 
     utterance: Utterance
     path: Path
     n_bytes: int
+    source_hz: int
 
 
 class Coder:
@@ -98,6 +99,7 @@ class Coder:
         try:
             manifest_line(row, row.path.parent.resolve())
             name = _name(row, coding)
+            source_hz = probe(row.path).rate_hz
             there = self._there.get(name)
             path = there or self.pool / name
             if there is None:
@@ -117,7 +119,7 @@ class Coder:
             duration_s=None,
             sha1=None,
         )
-        return Coded(utterance, path, path.stat().st_size), there is not None
+        return Coded(utterance, path, path.stat().st_size, source_hz), there is not None
 
 
 def _speech(row: Utterance) -> tuple[Tensor, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -41,7 +42,7 @@ class SceneSettings:
         rate_hz: Sample rate.
         crop_s: Length of all scenes; None for what the utterances give. `min` then takes utterances that
             are long enough; `max` takes any and places the shorter ones at random.
-        longest_s: Utterances are cut to this length; None to leave them.
+        longest_s: Utterances are cut to this length, in `min` mode at least `crop_s`; None to leave them.
         snr_db: Range of the SNR of talker 1.
         spread_db: Range of the level difference of talkers 1 and 2.
         level: Active-speech RMS of a talker with gain 0 dB, full scale 1.
@@ -80,6 +81,11 @@ class SceneSettings:
         for name, (is_right, text) in expected.items():
             if not is_right:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected {text}.")
+        if self.mode == "min" and (self.longest_s or math.inf) < (self.crop_s or 0.0):
+            raise ConfigError(
+                f"longest_s is {self.longest_s} and crop_s is {self.crop_s}; in mode min everybody speaks "
+                "from start to end: expected at least crop_s. Change one of them, or use mode max."
+            )
 
 
 class SceneMaker:

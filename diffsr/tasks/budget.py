@@ -9,10 +9,11 @@ from lightning.pytorch.callbacks import Timer
 def budget_used(trainer: Trainer, step: int) -> float:
     """Share of the training budget that is used at `step`, 0..1, the same on every device.
 
-    The budget is `trainer.max_steps` or `trainer.max_time`, whichever is nearer to its end.
+    The budget is `trainer.max_steps`, `trainer.max_epochs` or `trainer.max_time`, whichever is nearest to its
+    end.
     """
-    n_steps = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
-    shares = [step / float(n_steps)]  # 0 where only time ends the training
+    n_steps = float(trainer.estimated_stepping_batches)  # inf or -1 where only time ends the training
+    shares = [1.0 if n_steps == 0 else max(0.0, step / n_steps)]
     for timer in trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
         if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
             elapsed = timer.time_elapsed()

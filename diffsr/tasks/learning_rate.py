@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from diffsr.errors import ConfigError
+
 Schedule = Literal["cosine", "constant", "decay"]
 
 
+def check_learning_rate(learning_rate: float, warmup: float) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        ConfigError: The peak is not above 0, or the share with a rising rate not from 0 to below 1.
+    """
+    if not 0 < learning_rate < math.inf:
+        raise ConfigError(f"learning_rate is {learning_rate:g}, expected a number above 0, such as 1e-3.")
+    if not 0 <= warmup < 1:
+        raise ConfigError(f"warmup is {warmup:g}, expected a share of the budget from 0 to below 1.")
+
+
 def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Linear rise over the share `warmup`, then half a cosine down to zero at progress 1."""
+    """Linear rise over the share `warmup` (below 1), then half a cosine down to zero at progress 1."""
     if progress < warmup:
         return max(progress / warmup, 1e-2)
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

@@ -20,7 +20,7 @@ class ListenerModule(SmallNetworkModule):
     """Trains a listener to tell noise from speech, without any recorded noise.
 
     Each batch of clean speech gets noise that is imagined anew (`noise.imagined`). The budget is
-    `trainer.max_steps` or `trainer.max_time`, whichever is nearer to its end.
+    `trainer.max_steps`, `max_epochs` or `max_time`, whichever is nearest to its end.
 
     Args:
         listener: The listener to train.

@@ -21,7 +21,7 @@ from diffsr.diffusion.schedule import NoiseLevels
 from diffsr.diffusion.validation import band_losses, validation_scores
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.devices import log_means, step_seed
-from diffsr.tasks.learning_rate import Schedule, learning_rate_factor, piece_factor
+from diffsr.tasks.learning_rate import Schedule, check_learning_rate, learning_rate_factor, piece_factor
 from diffsr.tasks.talkers import TalkerCondition
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 class PriorModule(LightningModule):
     """Trains a denoiser of clean speech over all noise levels, in one go or in pieces.
 
-    The budget is `trainer.max_steps` or `trainer.max_time`, whichever is nearer to its end. The
+    The budget is `trainer.max_steps`, `max_epochs` or `max_time`, whichever is nearest to its end. The
     schedule `cosine` rises linearly over the first `warmup` of the budget and falls to zero at its end.
     `constant` is for a piece of a training: a rise over `warmup_steps`, then no change; `decay` is for the
     last piece: it falls from there to zero.
@@ -76,6 +76,7 @@ class PriorModule(LightningModule):
         n_samples: int = 4,
     ) -> None:
         super().__init__()
+        check_learning_rate(learning_rate, warmup)
         self.prior = prior
         self.levels = levels or LogNormalLevels()
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay

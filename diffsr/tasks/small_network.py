@@ -7,17 +7,18 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from diffsr.errors import CheckpointError
 from diffsr.io.network import SmallNetwork
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.devices import step_seed
-from diffsr.tasks.learning_rate import learning_rate_factor
+from diffsr.tasks.learning_rate import check_learning_rate, learning_rate_factor
 
 
 class SmallNetworkModule(LightningModule):
-    """A training with AdamW, warm-up and a cosine over its budget (`trainer.max_steps` or `max_time`).
+    """A training with AdamW, warm-up and a cosine over its budget (see `tasks.budget`).
 
     A subclass has the network as an attribute whose name is the prefix of its kind, such as `encoder`.
 
@@ -26,10 +27,14 @@ class SmallNetworkModule(LightningModule):
         warmup: Share of the budget with a rising learning rate.
         weight_decay: Of AdamW, for matrices.
         seed: Seed of what is drawn; that of step i does not depend on how training was interrupted.
+
+    Raises:
+        ConfigError: The learning rate or its warm-up is out of range.
     """
 
     def __init__(self, learning_rate: float, warmup: float, weight_decay: float, seed: int) -> None:
         super().__init__()
+        check_learning_rate(learning_rate, warmup)
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self.seed = seed
 
@@ -83,6 +88,10 @@ class SmallNetworkModule(LightningModule):
         """Of each step, each batch that is accumulated in a step, and each device."""
         seed = step_seed(self, self.seed, self.global_step, batch_idx)
         return torch.Generator(self.device).manual_seed(seed)
+
+    def no_loss(self) -> Tensor:
+        """Zero, for a batch of which nothing can be learned: all devices need a gradient in every step."""
+        return sum((p.sum() * 0.0 for p in self.parameters()), torch.zeros((), device=self.device))
 
     def facts(self) -> dict[str, str]:
         """About the training, for a card."""

@@ -20,8 +20,8 @@ class SpeakerModule(VoiceModule):
 
     The task is to find the reference of a crop among those of a batch. Both are played at one of three
     speeds, each of which makes another talker, and disturbed independently of each other. Crops without a
-    label or a reference are left out. The budget is `trainer.max_steps` or `trainer.max_time`, whichever is
-    nearer to its end.
+    label or a reference are left out. The budget is `trainer.max_steps`, `max_epochs` or `max_time`,
+    whichever is nearest to its end.
 
     Args:
         encoder: The encoder to train.
@@ -32,7 +32,7 @@ class SpeakerModule(VoiceModule):
         seed: Seed of the disturbances; those of step i do not depend on how training was interrupted.
 
     Raises:
-        DataError: The corpus names fewer than two talkers.
+        DataError: The training speech names fewer than two talkers.
         ConfigError: The batches have no references.
     """
 
@@ -52,12 +52,12 @@ class SpeakerModule(VoiceModule):
         self.disturbances = disturbances or Disturbances()
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
-        """Loss of `wave [B, T]` and `reference [B, T']` of the talkers `speaker [B]`."""
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of `wave [B, T]` and `reference [B, T']` of the talkers `speaker [B]`; 0 if none is known."""
         rng = self.step_rng(batch_idx)
         known = known_rows(batch)
         if len(known) == 0:
-            return None
+            return self.no_loss()
         speed = torch.randint(len(SPEEDS), known.shape, generator=rng, device=known.device)
         talker = batch["speaker"][known] * len(SPEEDS) + speed
         first, second = (

@@ -21,8 +21,8 @@ class TrackerModule(VoiceModule):
 
     Each crop of a batch is paired with the next one of another talker, and they become two tracks that change
     places at random times (`speakers.exchanges`), by their powers alone or as a prior redraws them. Talkers
-    without a label are paired with those that have one. The budget is `trainer.max_steps` or
-    `trainer.max_time`, whichever is nearer to its end.
+    without a label are paired with those that have one. The budget is `trainer.max_steps`, `max_epochs`
+    or `max_time`, whichever is nearest to its end.
 
     Args:
         tracker: The tracker to train.
@@ -36,7 +36,7 @@ class TrackerModule(VoiceModule):
         seed: Seed of the exchanges; those of step i do not depend on how training was interrupted.
 
     Raises:
-        DataError: The corpus names fewer than two talkers.
+        DataError: The training speech names fewer than two talkers.
         CheckpointError: There is no tracker to start from, or it has other sizes.
         ConfigError: The prior that redraws is for another rate.
     """
@@ -67,11 +67,11 @@ class TrackerModule(VoiceModule):
             self.start_from(start)
         self._wrong: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
-        """Loss of `wave [B, T]` of the talkers `speaker [B]`."""
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of `wave [B, T]` of the talkers `speaker [B]`; 0 where no two are known to differ."""
         drawn = self._draw(batch, self.step_rng(batch_idx))
         if drawn is None:
-            return None
+            return self.no_loss()
         tracks, plan = drawn
         direction = self.tracker(tracks)
         with torch.autocast(self.device.type, enabled=False):  # products of directions need single precision

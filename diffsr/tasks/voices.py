@@ -10,7 +10,7 @@ class VoiceModule(SmallNetworkModule):
     """A training on the voices of a corpus, see the base.
 
     Raises:
-        DataError: The corpus names fewer than two talkers.
+        DataError: The training speech names fewer than two talkers.
     """
 
     learner = "a network of voices learns from two or more"
@@ -18,9 +18,9 @@ class VoiceModule(SmallNetworkModule):
 
     def on_fit_start(self) -> None:
         """Make sure that there is somebody to tell apart."""
-        names = getattr(self.trainer.datamodule, "speakers", None)  # type: ignore[attr-defined]
-        if names is not None and len(names) < 2:
+        count = getattr(self.trainer.datamodule, "n_training_talkers", None)  # type: ignore[attr-defined]
+        if count is not None and count < 2:
             raise DataError(
-                f"The corpus names {len(names)} talkers; {self.learner}. Use a manifest with a column "
+                f"The training speech names {count} talkers; {self.learner}. Use a manifest with a column "
                 "'speaker', or a folder with a sub-folder for each talker."
             )

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint
-from diffsr.errors import CheckpointError
+from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, PieceExport
+from diffsr.errors import CheckpointError, ConfigError
 
 
 class Drift(LightningModule):
@@ -33,7 +33,7 @@ class Drift(LightningModule):
         return torch.optim.SGD(self.parameters(), 1.0)
 
 
-def fit(model: LightningModule, folder: Path, steps: int = 8, **options) -> dict:
+def fit(model: LightningModule, folder: Path, steps: int = 8, average_every: int = 1, **options) -> dict:
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -42,7 +42,7 @@ def fit(model: LightningModule, folder: Path, steps: int = 8, **options) -> dict
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[AveragedWeights(decay=0.5), LastCheckpoint(every_n_steps=3)],
+        callbacks=[AveragedWeights(0.5, average_every), LastCheckpoint(every_n_steps=3)],
         plugins=[AtomicCheckpoints()],
         **options,
     )
@@ -69,6 +69,32 @@ def test_after_training_the_raw_weights_are_still_there(tmp_path: Path) -> None:
     assert saved["state_dict"]["weight"] == pytest.approx(average(8))
     assert saved["state_dict"]["constant"] == torch.tensor(0.1)
     assert model.weight.item() == pytest.approx(average(8))  # what is used after training
+
+
+@pytest.mark.parametrize("every", [5, 1000])
+def test_the_last_weights_are_in_the_average_however_seldom_it_is_updated(tmp_path: Path, every: int) -> None:
+    saved = fit(Drift(), tmp_path, average_every=every)
+    updates = [1.0, 6.0, 8.0] if every == 5 else [1.0, 8.0]
+    mean = updates[0]
+    for n, weight in enumerate(updates[1:], start=1):
+        d = (1 + n) / (10 + n)
+        mean = d * mean + (1 - d) * weight
+    assert saved["state_dict"]["weight"] == pytest.approx(mean)
+    assert saved["averaging_state"]["n_averaged"] == len(updates)
+
+
+def test_averages_that_would_never_be_updated_are_refused() -> None:
+    with pytest.raises(ConfigError, match="every_n_steps is 0, expected at least 1"):
+        AveragedWeights(every_n_steps=0)
+    for decay in (1.0, -0.1, float("nan")):
+        with pytest.raises(ConfigError, match="decay is .*, expected a number from 0 to below 1"):
+            AveragedWeights(decay)
+
+
+def test_checkpoints_and_pieces_come_every_few_steps() -> None:
+    for kind in (LastCheckpoint, PieceExport):
+        with pytest.raises(ConfigError, match="every_n_steps is 0, expected at least 1"):
+            kind(every_n_steps=0)
 
 
 def test_interruption_during_validation(tmp_path: Path) -> None:

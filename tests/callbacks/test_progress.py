@@ -81,3 +81,19 @@ def test_one_report_for_the_whole_training(stream: io.StringIO, tmp_path) -> Non
     assert lines[-1].startswith("training: step 10/10, loss ")
     assert lines[-1].endswith("0:00 left")
     assert len(lines) == 12
+
+
+def test_the_loss_is_that_of_the_model_where_batches_are_accumulated(tmp_path) -> None:
+    stream = io.StringIO()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=1,
+        accumulate_grad_batches=4,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[TrainingProgress(line_every_s=0.0, stream=stream)],
+    )
+    trainer.fit(Speech(), DataLoader([{"wave": torch.ones(1600)}] * 4, batch_size=1))  # type: ignore[arg-type]
+    assert stream.getvalue().splitlines()[-1].startswith("training: step 1/1, loss 1, ")

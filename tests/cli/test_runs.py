@@ -131,6 +131,43 @@ def test_an_interrupted_run_loses_nothing(shell, signal_name: str, code: int) ->
     assert again["model"]["init_args"]["stop_at"] == 4
 
 
+def test_checkpoints_that_cannot_be_continued_are_named(shell) -> None:
+    assert shell(*FIT) == 0
+    [run] = shell.run_folders()
+    whole = run / "checkpoints" / "last.ckpt"
+    (shell.folder / "cut.ckpt").write_bytes(whole.read_bytes()[:-100])
+    torch.save({"weight": torch.ones(2)}, shell.folder / "other.ckpt")
+    wide = ["--data.init_args.width=5", "--trainer.max_steps=9"]
+    for verb, option in (("fit", "--resume"), ("validate", "--ckpt_path")):
+        command = (verb, *FIT[1:], "--trainer.enable_progress_bar=false", "--trainer.max_steps=9")
+        assert "cut.ckpt cannot be loaded" in shell.fails(*command, f"{option}=cut.ckpt")
+        assert "other.ckpt holds no weights of a model" in shell.fails(*command, f"{option}=other.ckpt")
+        message = shell.fails(*command, *wide, f"{option}={whole}")
+        assert f"{whole}: its weights do not fit this model (size mismatch for prior.network.layer" in message
+    whole.write_bytes(whole.read_bytes()[:-100])
+    assert "last.ckpt cannot be loaded" in shell.fails(*FIT, "--trainer.max_steps=9")
+
+
+def test_a_checkpoint_with_all_the_steps_that_are_asked_for_is_no_start(shell) -> None:
+    assert shell(*FIT) == 0
+    [run] = shell.run_folders()
+    resume = f"--resume={run / 'checkpoints' / 'last.ckpt'}"
+    for steps in (4, 6):
+        message = shell.fails(*FIT, "--ema.decay=0.5", resume, f"--trainer.max_steps={steps}")
+        assert f"last.ckpt: this has 6 steps already, and trainer.max_steps is {steps}" in message
+    assert shell.run_folders() == [run]
+    assert shell(*FIT, "--ema.decay=0.5", resume, "--trainer.max_steps=7") == 0
+
+
+def test_averages_and_checkpoints_that_never_come_are_refused_in_one_sentence(shell) -> None:
+    for option, words in {
+        "--ema.every_n_steps=0": "ema.every_n_steps is 0, expected at least 1",
+        "--ema.decay=1": "ema.decay is 1, expected a number from 0 to below 1",
+        "--checkpoint.every_n_steps=0": "checkpoint.every_n_steps is 0, expected at least 1",
+    }.items():
+        assert words in shell.fails(*FIT, option)
+
+
 def test_time_budget(shell) -> None:
     assert shell(*FIT, "--trainer.max_steps=-1", "--trainer.max_time=00:00:00:01") == 0
     [run] = shell.run_folders()

@@ -1,16 +1,18 @@
 import logging
 import math
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningDataModule
 
 from data_modules import CleanSpeech
+from data_modules.crops import CropMaker, ValidCrops
 from data_modules.plans import Plans
-from data_modules.splits import n_shared
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import write_audio
 from diffsr.io.manifest import Utterance, read_manifest, write_manifest
+from diffsr.prepare.overlap import n_shared
 from diffsr.signal.levels import active_rms, db, rms
 
 RATE_HZ = 16000
@@ -346,8 +348,18 @@ def test_corpora_that_cannot_be_split(tmp_path):
         ready(tmp_path / "missing.csv")
 
 
+def test_where_all_crops_are_pauses_the_loudest_is_validated_with(memory_corpus):
+    """All of the speech lies behind the last whole crop."""
+    quiet, louder, speech = (np.full(n, value) for n, value in ((8000, 100), (8000, 200), (7000, 30_000)))
+    utterances = [np.concatenate([quiet, middle, speech]) for middle in (quiet, louder)]
+    crops = ValidCrops(CropMaker(memory_corpus(utterances, [0, 1]), RATE_HZ, 8000, level=0.05), 4)
+    assert crops.items == [(1, 8000)]
+    assert crops[0]["wave"].shape == (8000,)
+
+
 def test_settings_that_make_no_sense():
     for options in (
+        {"crop_s": 1e-5},
         {"crop_s": 0.0},
         {"batch_size": 0},
         {"rate_hz": -1},

@@ -14,7 +14,7 @@ from diffsr.diffusion import LogNormalLevels, Prior, RhoUniformLevels, WindowedP
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.precondition import precondition
-from diffsr.errors import CheckpointError
+from diffsr.errors import CheckpointError, ConfigError
 from diffsr.networks import TFTransformer
 from diffsr.signal.stft import STFT
 
@@ -77,6 +77,21 @@ def test_training_levels_stay_inside_and_spread(levels):
     if isinstance(levels, LogNormalLevels):
         assert float(sigma.log().mean()) == pytest.approx(math.log(0.05), abs=0.05)
         assert float(sigma.log().std()) == pytest.approx(1.6, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LogNormalLevels(spread=0.0), "spread is 0, expected a number above 0"),
+        (lambda: LogNormalLevels(median=-1.0), "median is -1"),
+        (lambda: LogNormalLevels(sigma_min=1.0, sigma_max=0.1), "sigma_min is 1 and sigma_max 0.1"),
+        (lambda: RhoUniformLevels(sigma_min=0.0), "sigma_min is 0"),
+        (lambda: RhoUniformLevels(rho=0.0), "rho is 0"),
+    ],
+)
+def test_levels_that_cannot_be_drawn_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
 
 
 def test_windows_of_an_analytic_prior_are_invisible():

@@ -192,10 +192,25 @@ def test_a_copy_is_there_completely_or_not_at_all(corpus, tmp_path, monkeypatch)
 
 
 def test_validation_speech_takes_talkers_in_turn(corpus, tmp_path):
-    packed = pack(corpus, tmp_path / "packs", 4, valid=corpus, n_valid=8)
+    unmarked = tmp_path / "unmarked.jsonl"
+    rows = [{"path": str(r.path), "speaker": r.speaker} for r in read_manifest(corpus) if r.split == "train"]
+    unmarked.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    packed = pack(corpus, tmp_path / "packs", 4, valid=unmarked, n_valid=8)
     assert len({file.utterance.speaker for file in packed.valid}) == 8
     assert {file.path.suffix for file in packed.valid} == {".flac"}
     assert len(pack(corpus, tmp_path / "none", 4, n_valid=0).valid) == 0
+
+
+def test_validation_speech_is_what_is_marked_so_and_a_warning_tells_of_what_trains_too(
+    corpus, tmp_path, caplog
+):
+    packed = pack(corpus, tmp_path / "marked", 4, valid=corpus)
+    assert [file.utterance.id for file in packed.valid] == ["valid"]
+    assert not caplog.text
+    packed = pack(corpus, tmp_path / "unmarked", 4, valid=corpus.parent)
+    assert {file.utterance.id for file in packed.valid} >= {"0", "valid"}
+    assert "32 of 34 validation recordings" in caplog.text
+    assert "also train" in caplog.text
 
 
 def test_bad_files_are_left_out_and_named(corpus, tmp_path):
@@ -250,6 +265,17 @@ def test_the_command_reports_what_it_wrote(corpus, tmp_path, capsys):
     assert "kbit/s; 1 files of validation speech in each" in out
     assert main(["prepare", "pack", str(corpus), str(tmp_path / "packs"), "--mib", "0"]) == 2
     assert "--mib 0: expected a size above 0" in capsys.readouterr().err
+
+
+def test_the_command_tells_of_speech_without_the_upper_band(tmp_path, capsys):
+    (tmp_path / "speech").mkdir()
+    for number, rate_hz in enumerate((8000, 8000, 11025, 16000, 48000)):
+        soundfile.write(tmp_path / "speech" / f"{number}.wav", speech(1, number, rate_hz), rate_hz)
+    command = ["prepare", "pack", str(tmp_path / "speech"), str(tmp_path / "packs"), "--valid-files", "0"]
+    for _ in range(2):  # files that are there already are counted as well
+        assert main(command) == 0
+        out = capsys.readouterr().out
+        assert "3 of 5 files had a lower rate (2 at 8000 Hz, 1 at 11025 Hz): their upper band is empty" in out
 
 
 def test_an_audio_file_of_a_compression_that_is_not_there_is_an_error(tmp_path):

@@ -165,8 +165,17 @@ def test_missing_files_without_lengths_are_left_out(tmp_path):
         ({"snr_db": (5, 1)}, r"snr_db is \(5, 1\)"),
         ({"rate_hz": 44}, "rate_hz is 44"),
         ({"snr_by": "ear"}, "snr_by is ear"),
+        (
+            {"crop_s": 4.0, "longest_s": 1.0},
+            "longest_s is 1.0 and crop_s is 4.0; in mode min everybody speaks",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
         SceneSettings(**wrong)
+
+
+def test_utterances_may_be_shorter_than_crops_where_not_all_speak_from_start_to_end():
+    [talker] = SceneMaker(SceneSettings(1, mode="max", crop_s=4.0, longest_s=1.0), rows(1, 1)).draw(0).talkers
+    assert talker.duration_s == 1.0

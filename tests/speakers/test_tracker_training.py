@@ -51,7 +51,9 @@ def test_nobody_to_tell_apart(corpus, fit, tmp_path):
         path.rename(corpus / f"{path.parent.name}-{path.name}")
     for folder in corpus.glob("talker?"):
         folder.rmdir()
-    with pytest.raises(DataError, match="names 0 talkers; a voice tracker learns from pairs that differ"):
+    with pytest.raises(
+        DataError, match="speech names 0 talkers; a voice tracker learns from pairs that differ"
+    ):
         train(corpus, fit, max_steps=1)
 
 
@@ -63,6 +65,16 @@ def test_pairs_are_of_two_talkers_one_of_them_known():
     assert len(drawn[0]) == len(drawn[1].sign) == 3
     alone = {"wave": torch.randn(2, 8_000), "speaker": torch.tensor([-1, -1])}
     assert module._draw(alone, torch.Generator()) is None
+
+
+def test_a_batch_without_pairs_has_a_loss_of_zero_and_gradients(monkeypatch):
+    """Another device would wait for the gradients for ever."""
+    module = TrackerModule(VoiceTracker(width=8, depth=1, heads=1, embedding_dim=2))
+    monkeypatch.setattr(module, "step_rng", lambda _: torch.Generator())
+    loss = module.training_step({"wave": torch.randn(2, 8_000), "speaker": torch.tensor([3, 3])}, 0)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is not None and not p.grad.any() for p in module.parameters())
 
 
 def test_tokens_over_which_tracks_change_say_nothing():

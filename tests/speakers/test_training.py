@@ -46,8 +46,26 @@ def test_nobody_to_tell_apart(corpus, fit, tmp_path):
         path.rename(corpus / f"{path.parent.name}-{path.name}")
     for folder in corpus.glob("talker?"):
         folder.rmdir()
-    with pytest.raises(DataError, match="names 0 talkers; a speaker encoder learns from labels"):
+    with pytest.raises(DataError, match="speech names 0 talkers; a speaker encoder learns from labels"):
         train(corpus, fit, max_steps=1)
+
+
+def test_a_single_talker_does_not_do_because_others_validate(corpus, fit, tmp_path):
+    alone = shutil.copytree(corpus / "talker0", tmp_path / "alone" / "talker0").parent
+    with pytest.raises(DataError, match="training speech names 1 talkers"):
+        train(alone, fit, max_steps=1, valid=str(corpus))
+
+
+def test_a_batch_without_known_talkers_has_a_loss_of_zero_and_gradients(monkeypatch):
+    """Another device would wait for the gradients for ever."""
+    module = SpeakerModule(SpeakerEncoder(n_mels=8, width=8, depth=1, embedding_dim=4), MILD)
+    monkeypatch.setattr(module, "step_rng", lambda _: torch.Generator())
+    wave = torch.randn(2, 8_000)
+    batch = {"wave": wave, "reference": wave, "speaker": torch.tensor([-1, -1])}
+    loss = module.training_step(batch, 0)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is not None and not p.grad.any() for p in module.parameters())
 
 
 def test_validation_speech_without_labels_tells_nothing_and_stops_nothing(corpus, fit, tmp_path):

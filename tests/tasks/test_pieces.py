@@ -38,7 +38,9 @@ def batches(n: int = 8, seed: int = 0) -> DataLoader:
     return DataLoader([{"wave": 0.05 * wave} for wave in waves], batch_size=None)
 
 
-def train(root, prior=None, steps=24, module_options=None, callbacks=(), data=None) -> PriorModule:
+def train(
+    root, prior=None, steps=24, module_options=None, callbacks=(), data=None, valid=None
+) -> PriorModule:
     module = PriorModule(
         prior or tiny_prior(),
         **{"learning_rate": 3e-3, "schedule": "constant", "n_samples": 0, **(module_options or {})},
@@ -54,7 +56,7 @@ def train(root, prior=None, steps=24, module_options=None, callbacks=(), data=No
         enable_model_summary=False,
         callbacks=[AveragedWeights(0.9), *callbacks],
     )
-    trainer.fit(module, data or batches())
+    trainer.fit(module, data or batches(), valid)
     return module
 
 
@@ -199,6 +201,22 @@ def test_ctrl_c_leaves_a_usable_piece(tmp_path):
     assert start.steps == 5
     assert not (tmp_path / "prior").exists()
     PriorModule(tiny_prior(), start=str(tmp_path / "piece"))
+
+
+def test_a_stop_in_a_validation_reads_no_scores_that_devices_gather_together(tmp_path, monkeypatch):
+    """The device that writes the piece would wait for the others for ever."""
+
+    class StopInSecondValidation(Callback):
+        def on_validation_batch_start(self, trainer, *_):
+            if trainer.global_step == 16:
+                monkeypatch.setattr(Trainer, "callback_metrics", property(lambda _: pytest.fail("gathered")))
+                raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(tmp_path, callbacks=[StopInSecondValidation()], valid=batches(1))
+    [piece] = read_start(tmp_path / "piece").history
+    assert piece["steps"] == 16
+    assert piece["valid"]["loss"] > 0
 
 
 def test_a_killed_piece_keeps_its_last_interval(tmp_path):

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import soundfile
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Timer
 from safetensors.torch import load_file
 
@@ -17,10 +17,13 @@ from data_modules import CleanSpeech
 from data_modules.samplers import EpochSampler
 from diffsr.callbacks import AveragedWeights, LastCheckpoint
 from diffsr.diffusion import Prior
+from diffsr.errors import ConfigError
 from diffsr.networks import TFTransformer
+from diffsr.speakers import SpeakerEncoder
 from diffsr.tasks import PriorModule
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.learning_rate import learning_rate_factor
+from diffsr.tasks.speaker import SpeakerModule
 
 
 @pytest.fixture
@@ -104,6 +107,22 @@ def test_time_alone_can_end_the_training(corpus, tmp_path):
 
 
 @pytest.mark.usefixtures("few_samples")
+def test_the_learning_rate_falls_to_the_end_of_the_last_epoch_where_that_comes_before_the_last_step(
+    corpus, tmp_path
+):
+    trainer, _ = train(corpus, tmp_path, max_steps=100_000, max_epochs=1)
+    assert trainer.global_step == 10
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0)
+    assert budget_used(trainer, 5) == 0.5
+
+
+@pytest.mark.usefixtures("few_samples")
+def test_no_steps_are_a_budget_that_is_used(corpus, tmp_path):
+    trainer, _ = train(corpus, tmp_path, max_steps=0)
+    assert (trainer.global_step, budget_used(trainer, 0)) == (0, 1.0)
+
+
+@pytest.mark.usefixtures("few_samples")
 def test_accumulated_batches_see_different_noise(corpus, tmp_path, monkeypatch):
     seeds = []
     step_seed = PriorModule._step_seed
@@ -120,12 +139,17 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(corpus, tmp_path, mon
     monkeypatch.setattr(EpochSampler, "set_epoch", lambda self, epoch: None)
     _, whole = train(corpus, tmp_path / "whole", max_steps=20)
     # Stopped at the end of an epoch (10 steps), with the same budget for the learning rate.
-    budget = {"max_steps": 20}
-    train(corpus, tmp_path / "part", **budget, limit_train_batches=10, max_epochs=1)
+    train(corpus, tmp_path / "part", max_steps=20, callbacks=[StopAfterAnEpoch()])
     checkpoint = tmp_path / "part" / "checkpoints" / "last.ckpt"
-    _, resumed = train(corpus, tmp_path / "part", **budget, ckpt_path=checkpoint)
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 10
+    _, resumed = train(corpus, tmp_path / "part", max_steps=20, ckpt_path=checkpoint)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+
+
+class StopAfterAnEpoch(Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = True
 
 
 @pytest.mark.usefixtures("few_samples")
@@ -156,6 +180,22 @@ def test_any_seed_will_do(corpus, tmp_path, seed):
     with_seed = functools.partial(PriorModule, seed=seed)
     trainer, _ = train(corpus, tmp_path, max_steps=1, module=with_seed)
     assert trainer.global_step == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup": 1.0}, "warmup is 1, expected a share of the budget from 0 to below 1"),
+        ({"warmup": -0.1}, "warmup is -0.1"),
+        ({"learning_rate": 0.0}, "learning_rate is 0, expected a number above 0"),
+        ({"learning_rate": math.nan}, "learning_rate is nan"),
+    ],
+)
+def test_a_learning_rate_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        PriorModule(Prior(TFTransformer(width=16, depth=1, heads=2)), **options)
+    with pytest.raises(ConfigError, match=message):
+        SpeakerModule(SpeakerEncoder(n_mels=8, width=8, depth=1, embedding_dim=4), **options)
 
 
 def test_the_learning_rate_rises_and_falls_to_zero():
