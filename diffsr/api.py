@@ -20,7 +20,7 @@ from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
-from diffsr.restoration import Posed, Restoration
+from diffsr.restoration import Posed, Restoration, UnfinishedError
 from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of
 from diffsr.restoration.batch import batches, restore_batch
 from diffsr.restoration.choice import check_choice, check_networks, choose_recipe, refuse_beside_recipe
@@ -241,6 +241,8 @@ class Restorer:
             return replace(done, subtype=info.subtype)
         except DiffsrError as error:
             error.args = (f"{path}: {error}",)  # whatever else the error holds stays
+            if isinstance(error, UnfinishedError):
+                error.best = replace(error.best, subtype=info.subtype)
             raise
 
 

@@ -125,7 +125,7 @@ class Recipe:
             if getattr(self, name) is not None:
                 raise ConfigError(
                     f"{name} does nothing for {self.n_sources} talker{'s' * (self.n_sources > 1)}. Leave it "
-                    "out, or correct the number of talkers."
+                    "out, or correct the number of talkers (model.init_args.talkers of an experiment)."
                 )
         if self.little_noise is None:
             return

@@ -118,7 +118,7 @@ def _voices(rendered: Rendered) -> Tensor:
 def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
     """A recipe with the known noise as its noise model and the known room in place of its own.
 
-    Nothing is restored once more where noise or room are told, as that has models of its own of them.
+    No talker is restored once more where noise or room are told, as that has models of its own of them.
 
     Args:
         recipe: Left as it is.

@@ -40,12 +40,23 @@ class Degradation(nn.Module):
     known: Tensor | None = None
     """What was given for B recordings `[B, ...]`, or for all `[1, ...]`; None where nothing was."""
 
-    def of(self, items: Sequence[int]) -> Self:
-        """The same for some of the recordings: what was given for each of them is theirs."""
-        return self if self.known is None or len(self.known) == 1 else self._knowing(self.known[list(items)])
+    def of(self, channels: Sequence[int], n_channels: int) -> Self:
+        """The same for some of so many channels: what was given for their recordings is theirs.
+
+        Raises:
+            DataError: What was given is not for so many.
+        """
+        if self.known is None or len(self.known) == 1:
+            return self
+        of_each = per_row(self.known, torch.empty(n_channels), f"what {type(self).__name__} was given")
+        return self._knowing(of_each[list(channels)])
 
     def at_scale(self, scale: Tensor) -> Self:
-        """The same for recordings that are multiplied by `scale [B]` before they are explained."""
+        """The same for channels that are multiplied by `scale [K]` before they are explained.
+
+        Raises:
+            DataError: What was given is not for so many.
+        """
         return self
 
     def _knowing(self, known: Tensor) -> Self:
@@ -189,9 +200,9 @@ class Chain(Degradation):
             y = part.consistent(signal, y)
         return y
 
-    def of(self, items: Sequence[int]) -> Chain:
+    def of(self, channels: Sequence[int], n_channels: int) -> Chain:
         """See base."""
-        return Chain([part.of(items) for part in self._parts()])
+        return Chain([part.of(channels, n_channels) for part in self._parts()])
 
     def at_scale(self, scale: Tensor) -> Chain:
         """See base."""

@@ -69,16 +69,14 @@ def restore_batch(
         scaled = replace(recipe, degradation=recipe.degradation.at_scale(scale))
         solved, made = way(waves, ids, prior, scaled, seed, n_samples, on_step)
     except DiffsrError as error:
-        problem = error
+        problem = error.with_traceback(None)  # which holds on to the memory
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     if solved is None and len(posed) == 1:
         return [problem]
     if solved is None:  # outside of the handler, which holds on to the memory
-        half = len(posed) // 2
-        parts = (posed[:half], posed[half:])
-        return [one for part in parts for one in restore_batch(part, prior, recipe, seed, n_samples, on_step)]
+        return _restored_in_halves(posed, prior, recipe, seed, n_samples, on_step)
     results: list[Restoration | DiffsrError] = []
     first = 0
     for one in posed:
@@ -89,6 +87,27 @@ def restore_batch(
         results.append(_told(put(one, found, recipe, n_samples, seconds, tracks), found))
         first = rows.stop
     return results
+
+
+def _restored_in_halves(
+    posed: Sequence[Posed],
+    prior: WindowedPrior,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int,
+    on_step: OnStep | None,
+) -> list[Restoration | DiffsrError]:
+    """See `restore_batch`; what was given for each recording goes with it."""
+    half, n_channels = len(posed) // 2, sum(len(one.rows) for one in posed)
+    n_first = sum(len(one.rows) for one in posed[:half])
+    done: list[Restoration | DiffsrError] = []
+    for part, channels in ((posed[:half], range(n_first)), (posed[half:], range(n_first, n_channels))):
+        try:
+            theirs = replace(recipe, degradation=recipe.degradation.of(channels, n_channels))
+        except DiffsrError as error:
+            return [error] * len(posed)
+        done += restore_batch(part, prior, theirs, seed, n_samples, on_step)
+    return done
 
 
 def _finished(

@@ -221,11 +221,15 @@ def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Te
     )
 
 
+def _loudest_power(wave: Tensor) -> Tensor:
+    """Of the channels, but for constants."""
+    return (wave - wave.mean(-1, keepdim=True)).square().mean(-1).max()
+
+
 def _mean_of(wave: Tensor) -> Tensor:
     """Of the channels, `[1, T]`."""
     mean = wave.mean(0, keepdim=True)
-    loudest = wave.var(-1).max()
-    if bool(mean.var() < 10 ** (-CANCELLED_DB / 10) * loudest / len(wave) ** 2):
+    if bool(_loudest_power(mean) < 10 ** (-CANCELLED_DB / 10) * _loudest_power(wave) / len(wave) ** 2):
         raise AudioError(
             f"The {len(wave)} channels cancel in their mean: their polarity is opposite. Choose one of them, "
             f"a number from 0 to {len(wave) - 1} (--channels on the command line)."

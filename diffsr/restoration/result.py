@@ -93,7 +93,7 @@ class Restoration:
             waves = [*waves[0], self._of_file(self.talkers.residual)]
         files = AudioFiles(Path(path), max(len(waves) - 1, 1))
         contents = [
-            encoded(file, one.reshape(-1, one.shape[-1]), self.rate_hz, self._coding(one, file, subtype))
+            encoded(file, torch.atleast_2d(one), self.rate_hz, self._coding(one, file, subtype))
             for file, one in zip(files.files, waves, strict=True)
         ]
         with files.placed(contents):
@@ -120,8 +120,7 @@ class Restoration:
             is_one = self.talkers is None
             places = [place] if is_one else AudioFiles(place, len(sample)).files
             for path, wave in zip(places, [sample] if is_one else sample, strict=False):
-                rows = wave.reshape(-1, wave.shape[-1])
-                write_audio(path, rows, self.rate_hz, self._coding(wave, path, subtype))
+                write_audio(path, torch.atleast_2d(wave), self.rate_hz, self._coding(wave, path, subtype))
                 written.append(path)
         return written
 

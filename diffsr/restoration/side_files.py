@@ -17,6 +17,7 @@ from diffsr.io.audio import unwritable
 from diffsr.io.side_names import FAILED, RESPONSE, SAMPLES
 
 _SAMPLE, _RESTART = re.compile(r"\d+"), re.compile(r"\d+\.talker\d+")
+_TALKER = re.compile(r"\.talker\d+$")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class AudioFiles:
                 places = [stack.enter_context(replacing(path)) for path in reversed(files)][::-1]
                 for place, content in zip(places, contents, strict=True):
                     place.write_bytes(content)
-                yield
+            except OSError as error:
+                raise unwritable(last, error) from error
+            yield
+            try:
                 if self.n_sources > 1:
                     last.unlink(missing_ok=True)
                     self._remove_further_talkers()
@@ -123,7 +127,7 @@ class SideFiles:
 
     def may_replace(self, path: Path, files: AudioFiles) -> bool:
         """Whether a file has the name of one that a restoration writes or takes away."""
-        failed = AudioFiles(self.failed, files.n_sources).files
+        failed = self._failed_files(files)
         named = {one.resolve() for one in (*files.files, self.summary, self.picture, self.response, *failed)}
         return path.resolve() in named or path.resolve().parent == self.samples.resolve()
 
@@ -131,7 +135,8 @@ class SideFiles:
         """The audio of another restoration that the numbers are of, and that is still there."""
         if (told := _told(self.summary)) is None:
             return None
-        output = files.output.with_name(str(told.get("audio", files.output.name)))
+        name = Path(str(told.get("audio"))).name if "audio" in told else ""
+        output = files.output.with_name(name or files.output.name)
         first = AudioFiles(output, 2 if "talkers" in told else 1).files[0]
         return first if first != files.files[0] and first.exists() else None
 
@@ -152,20 +157,26 @@ class SideFiles:
             has_summary: Whether the numbers are of this restoration.
             has_physics: Whether all but the failed estimate is.
         """
-        earlier = list(AudioFiles(self.failed, files.n_sources).files)
-        if files.n_sources > 1:
-            earlier += self.failed.parent.glob(f"{escape(self.failed.stem)}.talker*{self.failed.suffix}")
+        earlier = self._failed_files(files)
         if _told(self.summary) is not None and self.tells_of_another(files) is None:
             earlier += [] if has_physics else [self.response, self.picture]
             earlier += [] if has_physics or has_summary else [self.summary]
         for path in earlier:
             path.unlink(missing_ok=True)
 
+    def _failed_files(self, files: AudioFiles) -> list[Path]:
+        """Names of the best estimate of a sampler that diverged, and such files of more talkers."""
+        names = list(AudioFiles(self.failed, files.n_sources).files)
+        if files.n_sources > 1:
+            further = self.failed.parent.glob(f"{escape(self.failed.stem)}.talker*{self.failed.suffix}")
+            names += [path for path in further if _TALKER.search(path.stem)]
+        return names
+
     def remove_samples(self, files: AudioFiles) -> None:
         """Take away the posterior samples of an earlier restoration of this kind, and an empty folder."""
         named = _SAMPLE if files.n_sources == 1 else _RESTART
         for earlier in self.samples.glob(f"*{files.output.suffix}"):
-            if named.fullmatch(earlier.stem):
+            if named.fullmatch(earlier.stem) and not earlier.is_dir():
                 earlier.unlink(missing_ok=True)
         with suppress(OSError):  # it is not there, or something else lies in it
             self.samples.rmdir()
@@ -173,7 +184,7 @@ class SideFiles:
 
 def _told(summary: Path) -> dict[str, Any] | None:
     """What a summary holds; None where it is not one of a restoration."""
-    with suppress(OSError, ValueError):  # no file, or no JSON
+    with suppress(OSError, ValueError, RecursionError):  # no file, or no JSON
         found = json.loads(summary.read_text(encoding="utf-8"))
         if isinstance(found, dict) and "network_calls" in found:
             return found

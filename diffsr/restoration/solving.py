@@ -158,7 +158,7 @@ def _with_little_noise(
         recipe,
         sampler=little.sampler(recipe.sampler),
         likelihood=little.likelihood,
-        degradation=recipe.degradation.of(some),
+        degradation=recipe.degradation.of(some, len(waves)),
     )
     again = _tried(waves[some], [ids[k] for k in some], prior, other, seed, restarts, steps)
     done = [place for place in range(len(some)) if place not in again.failed]
@@ -207,7 +207,7 @@ def _tried(
     known = prior.of(lost, len(restarts)) if isinstance(prior, ToldPrior) else prior
     gentler = recipe.sampler.gentler()
     gentler.initialiser = gentler.initialiser.of(lost)
-    other = replace(recipe, degradation=recipe.degradation.of(lost))
+    other = replace(recipe, degradation=recipe.degradation.of(lost, len(waves)))
     again = _solve(gentler, waves[lost], [ids[k] for k in lost], known, other, seed, restarts, None)
     return solved.with_again(again, lost)
 

@@ -14,6 +14,8 @@ def budget_used(trainer: Trainer, step: int) -> float:
     """
     n_steps = float(trainer.estimated_stepping_batches)  # inf or -1 where only time ends the training
     shares = [1.0 if n_steps == 0 else max(0.0, step / n_steps)]
+    if n_steps < 0 and (n_epochs := trainer.max_epochs or 0) > 0:  # of batches that nobody can count
+        shares.append(trainer.current_epoch / n_epochs)
     for timer in trainer.callbacks:  # type: ignore[attr-defined]  # trainer.max_time is one of these
         if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
             elapsed = timer.time_elapsed()

@@ -200,6 +200,14 @@ def test_a_second_try_with_smaller_steps_touches_only_the_channel_that_diverged(
     assert done.n_calls == 8 + 15
 
 
+class LastOfFour(NoisePerturbed):
+    """Not finite in the first try for the last of four channels."""
+
+    def correct(self, z, x0, sigma, problem):
+        lost = torch.arange(len(z)) >= (3 if len(z) > 1 else 1)
+        return torch.where(lost[:, None, None], torch.nan, super().correct(z, x0, sigma, problem))
+
+
 class LastDiverges(NoisePerturbed):
     """Not finite in the first try for the last of three recordings."""
 
@@ -226,6 +234,34 @@ def test_a_second_try_knows_what_was_given_for_its_own_recording(tiny_prior, spe
             part.known for part in getattr(degradation, "parts", [degradation]) if part.known is not None
         ]
         torch.testing.assert_close(solved.described[name].reshape(given[0].shape), given[0])
+
+
+def test_what_was_given_for_each_recording_goes_with_its_channels_into_a_second_try(tiny_prior, speech):
+    sampler = AnnealedSampler(LastOfFour(), n_steps=3, estimators=[], churn=0.0)
+    cutoffs = LowPass(torch.tensor([3000.0, 5000.0]))
+    restorer = Restorer(tiny_prior, recipe=Recipe(sampler, NMFNoise(), cutoffs), batch=2)
+    done = restorer.restore_many([speech, 0.9 * speech.flip(-1)], [16000] * 2, ["a", "b"])
+    assert [one.physics.values["cutoff_hz"].flatten().tolist() for one in done] == [
+        [3000.0] * 2,
+        [5000.0] * 2,
+    ]
+    assert done[1].n_calls > done[0].n_calls
+
+
+@pytest.mark.parametrize("keeps", [1, 0])
+def test_where_one_does_not_fit_the_halves_of_a_batch_keep_what_was_given(tiny_prior, speech, keeps):
+    masks = torch.ones(2, 8000, dtype=torch.bool)
+    masks[keeps, 3000:3300] = False
+    masks[1 - keeps] = False  # receives nothing
+    recipe = Recipe(AnnealedSampler(n_steps=3, estimators=[]), WhiteNoise(1e-4), PacketLoss(masks))
+    done = Restorer(tiny_prior, recipe=recipe, batch=2).restore_many(
+        [speech[:1]] * 2, [16000] * 2, ["a", "b"]
+    )
+    assert done[keeps].wave.isfinite().all()
+    received = done[keeps].physics.values["received"].flatten()
+    assert torch.equal(received.bool(), masks[keeps])
+    with pytest.raises(DataError, match="receive nothing by their masks"):
+        raise done[1 - keeps]
 
 
 def test_a_recording_that_does_not_fit_what_was_given_leaves_the_others(tiny_prior, speech):

@@ -90,6 +90,11 @@ def test_numbers_of_another_format_are_replaced_only_when_asked_to(tiny_prior, r
     assert report.status == "failed"
     assert "mix.json tells of" in report.message
     assert before.items() <= contents(out).items()
+    for odd in ('{"network_calls": 1, "audio": ""}', "[" * 100_000):
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        (tmp_path / "odd" / "mix.json").write_text(odd)
+        [report] = restore_path(recording, tmp_path / "odd" / "mix.wav", restorer(tiny_prior), True)
+        assert report.status == "restored"
     (out / "mix.wav").unlink()  # now they are of nothing any more
     [report] = restore_path(recording, out / "mix.mp3", restorer(tiny_prior), physics=True)
     assert report.status == "restored"
@@ -111,12 +116,22 @@ def test_a_result_that_cannot_be_written_leaves_the_earlier_one_whole(tiny_prior
     assert contents(out) == before
 
 
+def test_what_cannot_be_written_beside_the_audio_is_named(tiny_prior, recording, tmp_path):
+    (tmp_path / "out" / "mix.samples").mkdir(parents=True)
+    (tmp_path / "out" / "mix.samples" / "1.wav").mkdir()
+    [report] = restore_path(recording, tmp_path / "out", restorer(tiny_prior, n_samples=2))
+    assert report.status == "failed"
+    assert str(Path("mix.samples", "1.wav")) in report.message
+    assert not [path for path in contents(tmp_path / "out") if ".part" in path]
+
+
 def test_estimates_of_more_talkers_that_failed_go_as_well(tmp_path):
-    for name in ("a.failed.talker1.wav", "a.failed.talker3.wav", "a.failed.residual.wav", "a.failed.txt"):
+    theirs = {"a.failed.txt", "a.failed.talkers.wav", "a.failed.talker-notes.wav", "a.failed.wav"}
+    for name in ("a.failed.talker1.wav", "a.failed.talker3.wav", "a.failed.residual.wav", *theirs):
         (tmp_path / name).touch()
     output = tmp_path / "a.wav"
     SideFiles.of(output).remove_earlier(AudioFiles(output, 2), has_summary=True, has_physics=True)
-    assert set(contents(tmp_path)) == {"a.failed.txt"}
+    assert set(contents(tmp_path)) == theirs
 
 
 @pytest.mark.parametrize("name", ["mix.json", "mix.png"])
@@ -208,7 +223,8 @@ def test_a_file_that_diverges_keeps_its_best_estimate(tiny_prior, recording, mon
     monkeypatch.setattr(one, "restore", diverges)
     with pytest.raises(UnfinishedError, match=rf"^{recording}: The sampler diverged\.$") as caught:
         one.restore_file(recording)
-    assert caught.value.best is best
+    assert caught.value.best.wave is best.wave
+    assert caught.value.best.subtype == "PCM_16"
 
 
 def test_a_format_that_cannot_be_written_is_refused_before_the_work(tiny_prior, make_speech, tmp_path):

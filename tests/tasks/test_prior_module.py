@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import soundfile
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from safetensors.torch import load_file
 
@@ -114,6 +114,32 @@ def test_the_learning_rate_falls_to_the_end_of_the_last_epoch_where_that_comes_b
     assert trainer.global_step == 10
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0)
     assert budget_used(trainer, 5) == 0.5
+
+
+def test_epochs_of_batches_that_cannot_be_counted_are_a_budget():
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(torch.zeros(3, 1))
+
+    class Watches(LightningModule):
+        """Learns nothing, and remembers how much of the budget was used."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.used = torch.nn.Linear(1, 1), []
+
+        def training_step(self, batch, batch_idx):
+            self.used.append(budget_used(self.trainer, self.trainer.global_step))
+            return self.layer(batch).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.0)
+
+    module = Watches()
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **options)
+    trainer.fit(module, torch.utils.data.DataLoader(Endless(), batch_size=None))
+    assert module.used == [0.0] * 3 + [0.5] * 3
 
 
 @pytest.mark.usefixtures("few_samples")
