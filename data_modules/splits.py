@@ -13,7 +13,7 @@ from typing import NamedTuple
 import diffsr
 from diffsr.errors import DataError
 from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest
-from diffsr.prepare.overlap import n_shared
+from diffsr.prepare.overlap import n_shared, warn_of_shared
 
 _log = logging.getLogger(__name__)
 
@@ -56,14 +56,8 @@ def train_and_valid(data: str, valid: str | None) -> tuple[list[Utterance], list
     if valid is not None:
         others = read_manifest(valid)
         found = [row for row in others if row.split == "valid"] or others
-        if shared := n_shared(train, found):
-            _log.warning(
-                "%d of %d validation recordings in %s also train: the scores will say too little about new "
-                "speech. Leave out data.valid to hold speech out, or give other speech.",
-                shared,
-                len(found),
-                valid,
-            )
+        advice = "Leave out data.valid to hold speech out, or give other speech."
+        warn_of_shared(train, found, valid, advice)
         return train, found
     marked = [row for row in rows if row.split == "valid"]
     return (train, marked) if marked else hold_out(train, data)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffsr.io.manifest import Utterance
+
+_log = logging.getLogger(__name__)
 
 
 def n_shared(train: Sequence[Utterance], valid: Sequence[Utterance]) -> int:
@@ -20,6 +23,20 @@ def n_shared(train: Sequence[Utterance], valid: Sequence[Utterance]) -> int:
         for row in valid
         if (stretches := trained.get(Path(row.path).resolve()))
     )
+
+
+def warn_of_shared(
+    train: Sequence[Utterance], valid: Sequence[Utterance], source: str | Path, advice: str
+) -> None:
+    """Tell of validation speech from `source` that trains, too, and what to do about it."""
+    if shared := n_shared(train, valid):
+        _log.warning(
+            "%d of %d validation recordings in %s also train: scores say too little about new speech. %s",
+            shared,
+            len(valid),
+            source,
+            advice,
+        )
 
 
 def _stretch(row: Utterance) -> tuple[float, float]:

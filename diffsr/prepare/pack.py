@@ -6,7 +6,6 @@ each part has all corpora and talkers in like proportion. The validation speech 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import shutil
@@ -18,10 +17,8 @@ from pathlib import Path
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
 from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest, write_manifest
-from diffsr.prepare.overlap import n_shared
+from diffsr.prepare.overlap import warn_of_shared
 from diffsr.prepare.pack_coding import Coded, Coder, Coding, OnProgress, digest
-
-_log = logging.getLogger(__name__)
 
 MIB = 1 << 20
 _ROW_BYTES = 400
@@ -177,14 +174,8 @@ def _select(
     if valid is not None:
         others = [row for row in read_manifest(valid) if row.split != "test"]
         held_out = [row for row in others if row.split == "valid"] or others
-        if shared := n_shared(train, held_out):
-            _log.warning(
-                "%d of %d validation recordings in %s also train: scores will say too little about new "
-                "speech. Leave out --valid, mark rows in a column 'split', or give other speech.",
-                shared,
-                len(held_out),
-                valid,
-            )
+        advice = "Leave out --valid, mark rows in a column 'split', or give other speech."
+        warn_of_shared(train, held_out, valid, advice)
     return train, _talkers_in_turn(held_out)[:n_valid]
 
 
