@@ -145,7 +145,7 @@ def restore_together(
             continue
         try:
             found = read_audio(recording.path)
-            _check_coding(output, *found, restorer)
+            _check_coding(recording, output, *found, restorer)
             heard[place] = found
         except (DiffsrError, OSError) as error:
             reports[place] = _failed(recording, output, error)
@@ -190,17 +190,22 @@ def _taken(sides: SideFiles, files: AudioFiles, has_picture: bool) -> str | None
     return None
 
 
-def _check_coding(output: Path, wave: Tensor, info: AudioInfo, restorer: Restorer) -> None:
+def _check_coding(
+    recording: Recording, output: Path, wave: Tensor, info: AudioInfo, restorer: Restorer
+) -> None:
     """Find out before the work that the format of a result has no such rate or number of channels.
 
     Raises:
-        AudioError: It has not.
+        AudioError: It has not, or the channels have no mean; the message names the recording.
         ConfigError: There is no such channel.
     """
     recipe = restorer.recipe
     rate_hz = max(info.rate_hz, restorer.prior.rate_hz) if recipe.degradation.extends_band else info.rate_hz
-    chosen, _ = choose_channels(wave, restorer.channels, recipe.n_sources)
-    encoded(output, torch.zeros(len(chosen), 1), rate_hz, nearest_coding(output, info.subtype))
+    try:
+        chosen, _ = choose_channels(wave, restorer.channels, recipe.n_sources)
+        encoded(output, torch.zeros(len(chosen), 1), rate_hz, nearest_coding(output, info.subtype))
+    except DiffsrError as error:
+        raise type(error)(f"{recording.path}: {error}") from error
 
 
 def _written(

@@ -111,11 +111,19 @@ def test_a_format_without_such_a_rate_or_channels_is_found_before_the_work(
     monkeypatch.setattr(batch, "solve", lambda *given: worked.extend(given[1]) or solve(*given))
     [report] = restore_path(tmp_path / "in.wav", tmp_path / f"out{suffix}", restorer)
     assert report.status == "failed"
-    assert f"out{suffix}" in report.message
+    assert report.message.startswith(f"{tmp_path / 'in.wav'}: Cannot write {tmp_path / f'out{suffix}'} as ")
     assert not worked
     [report] = restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer)
     assert report.status == "restored"
     assert worked
+
+
+def test_a_channel_that_is_not_there_is_told_with_the_file(tmp_path, restorer, make_speech):
+    write_audio(tmp_path / "in.wav", torch.from_numpy(make_speech(0.3)), 16000)
+    restorer.channels = "3"
+    [report] = restore_path(tmp_path / "in.wav", tmp_path / "out.wav", restorer)
+    assert report.status == "failed"
+    assert report.message.startswith(f"{tmp_path / 'in.wav'}: channel '3' was asked for")
 
 
 def test_what_is_restored_in_python_is_saved_as_by_the_command(tmp_path, restorer, make_speech):
