@@ -129,19 +129,9 @@ def restore_together(
     reports: dict[int, FileReport] = {}
     heard: dict[int, tuple[Tensor, AudioInfo]] = {}
     for place, (recording, output) in enumerate(pairs):
-        files = AudioFiles(output, restorer.recipe.n_sources)
-        sides = SideFiles.of(output, recording.has_namesake)
-        if files.are_there and not overwrite:
-            message = f"{files.named} is there already; --overwrite replaces it."
-            reports[place] = FileReport(recording.path, files.files[0], "skipped", message)
-            continue
-        has_summary = physics or files.n_sources > 1
-        if has_summary and not overwrite and (reason := _taken(sides, files, physics)):
-            message = (
-                f"{recording.path}: {reason} and would be replaced. Choose another place for the result; "
-                "--overwrite replaces it."
-            )
-            reports[place] = FileReport(recording.path, files.files[0], "failed", message)
+        left = None if overwrite else _left_alone(recording, output, restorer, physics)
+        if left is not None:
+            reports[place] = left
             continue
         try:
             found = read_audio(recording.path)
@@ -179,6 +169,23 @@ def refuse_what_is_read(pairs: Sequence[tuple[Recording, Path]], restorer: Resto
                     f"{read} has the name of what is written as {files.output} or beside it, and might be "
                     "replaced. Give another place for the result."
                 )
+
+
+def _left_alone(recording: Recording, output: Path, restorer: Restorer, physics: bool) -> FileReport | None:
+    """Why a recording is not restored unless asked to: its result, or something else, is there already."""
+    files = AudioFiles(output, restorer.recipe.n_sources)
+    sides = SideFiles.of(output, recording.has_namesake)
+    if files.are_there:
+        message = f"{files.named} is there already; --overwrite replaces it."
+        return FileReport(recording.path, files.files[0], "skipped", message)
+    has_summary = physics or files.n_sources > 1
+    if has_summary and (reason := _taken(sides, files, physics)):
+        message = (
+            f"{recording.path}: {reason} and would be replaced. Choose another place for the result; "
+            "--overwrite replaces it."
+        )
+        return FileReport(recording.path, files.files[0], "failed", message)
+    return None
 
 
 def _taken(sides: SideFiles, files: AudioFiles, has_picture: bool) -> str | None:

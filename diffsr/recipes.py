@@ -186,7 +186,15 @@ def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float
 def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator] = ()) -> Recipe:
     """A lost band, no noise: the other is kept, the prior fills in the rest. See docs/repair.md."""
     sampler = AnnealedSampler(
-        Projection(), Euler(), estimators, n_steps, sigma_max=0.5, sigma_min=5e-4, rho=4.0, churn=4.0
+        Projection(),
+        Euler(),
+        estimators,
+        n_steps,
+        sigma_max=0.5,
+        sigma_min=5e-4,
+        rho=8.0,
+        churn=2.0,
+        churn_above=0.01,  # further down fresh noise takes the upper band of speech away
     )
     return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
 

@@ -49,7 +49,8 @@ def report(path: Path) -> None:
 def _describe(sampler: AnnealedSampler) -> str:
     guidance, solver = (type(part).__name__ for part in (sampler.guidance, sampler.solver))
     levels = f"{len(sampler.sigmas) - 1} levels from {float(sampler.sigmas[0]):g}"
-    return f"{guidance}, {solver}, {levels}, churn {sampler.churn:g}"
+    above = f" above sigma {sampler.churn_above:g}" if sampler.churn and sampler.churn_above else ""
+    return f"{guidance}, {solver}, {levels}, churn {sampler.churn:g}{above}"
 
 
 def _line(name: str, start: str, found: Moments) -> str:

@@ -106,6 +106,8 @@ class AnnealedSampler:
         churn: Fresh noise before each step, in units of the step: the level is raised by the factor
             `(sigma / sigma_next) ** churn`, so that its total does not depend on the number of steps; 0 is
             the ODE. How much is best does depend on it, see `recipes.churn`.
+        churn_above: Noise level from which on there is fresh noise; below, where it would forget what is
+            quiet, the ODE goes on (S_tmin of EDM, arXiv 2206.00364, Alg. 2).
         initialiser: What the state starts from, plus noise of the first level; None is the observation.
         constraint: What every state and the result fulfil; None is nothing.
         exchange: Which pieces of the tracks change places, of talkers that the observation does not tell
@@ -114,7 +116,7 @@ class AnnealedSampler:
             above it leaves what is quieter, such as hiss in pauses.
 
     Raises:
-        ConfigError: A negative churn, or last levels that do not fall from sigma_min.
+        ConfigError: A negative churn, or level of it, or last levels that do not fall from sigma_min.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class AnnealedSampler:
         constraint: Constraint | None = None,
         exchange: Exchange | None = None,
         last_sigmas: Sequence[float] = (),
+        churn_above: float = 0.0,
     ) -> None:
         self.guidance = guidance or Proximal()
         self.solver = solver or Euler()
@@ -138,7 +141,11 @@ class AnnealedSampler:
         self.sigmas = with_last(rho_schedule(sigma_max, sigma_min, n_steps, rho), last_sigmas)
         if not churn >= 0:
             raise ConfigError(f"churn is {churn:g}; expected 0 (the ODE) or more.")
-        self.churn = churn
+        if not churn_above >= 0:
+            raise ConfigError(
+                f"churn_above is {churn_above:g}; expected a noise level, or 0 (fresh noise at all levels)."
+            )
+        self.churn, self.churn_above = churn, churn_above
         self.initialiser = initialiser or FromObservation()
         self.constraint, self.exchange = constraint, exchange
 
@@ -165,8 +172,7 @@ class AnnealedSampler:
         watch = FiniteRows(problem, z)
         for index in range(n_steps):
             sigma, sigma_next = (self.sigmas[index + k].to(z.device).expand(z.shape[0]) for k in (0, 1))
-            is_last = index + 1 == n_steps
-            if not is_last:
+            if index + 1 < n_steps and float(self.sigmas[index]) >= self.churn_above:
                 z, sigma = self._churn(z, sigma, sigma_next, problem)
             z = posterior.constrain(z)
             x0 = posterior(z, sigma, self.estimators)

@@ -135,7 +135,13 @@ class EMPasses(AnnealedSampler):
                 f"EMPasses has n_passes = {n_passes} and n_unguided = {n_unguided}; expected fewer passes "
                 "without guidance than passes."
             )
-        super().__init__(sampler.guidance, sampler.solver, sampler.estimators, churn=sampler.churn)
+        super().__init__(
+            sampler.guidance,
+            sampler.solver,
+            sampler.estimators,
+            churn=sampler.churn,
+            churn_above=sampler.churn_above,
+        )
         self.sigmas, self.initialiser = sampler.sigmas, sampler.initialiser
         self.sampler, self.n_passes, self.n_unguided = sampler, n_passes, n_unguided
         self.residual_noise = ResidualNoise(n_updates=n_updates)

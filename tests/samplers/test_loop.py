@@ -194,10 +194,40 @@ def test_the_level_is_proportional_and_zero_for_silence():
     assert (speech_level(torch.zeros(1, 16_000), 16_000) == 0).all()
 
 
-@pytest.mark.parametrize("churn", [-0.5, float("nan")])
-def test_a_negative_churn_is_refused(churn):
-    with pytest.raises(ConfigError, match="churn is .*expected 0"):
-        AnnealedSampler(churn=churn)
+@pytest.mark.parametrize("value", [-0.5, float("nan")])
+@pytest.mark.parametrize("name", ["churn", "churn_above"])
+def test_a_negative_churn_is_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"{name} is .*expected .*0"):
+        AnnealedSampler(**{name: value})
+
+
+class CountedNoise(RowNoise):
+    """Remembers how often noise was drawn."""
+
+    n_draws = 0
+
+    def normal_like(self, x):
+        self.n_draws += 1
+        return super().normal_like(x)
+
+
+def sampled_from(churn, churn_above=0.0):
+    problem = problem_of()
+    problem.noise = CountedNoise(0, ["a", "b"])
+    sampler = AnnealedSampler(Proximal(), Euler(), [], 30, churn=churn, churn_above=churn_above)
+    start = from_observation(problem, 0.5)
+    problem.noise.n_draws = 0
+    return sampler.sample(problem, start).x, problem.noise.n_draws, sampler.sigmas
+
+
+def test_there_is_fresh_noise_down_to_a_level_and_none_below():
+    everywhere, ode = sampled_from(2.0), sampled_from(0.0)
+    never = sampled_from(2.0, churn_above=1.0)
+    assert (everywhere[1], ode[1], never[1]) == (29, 0, 0)
+    torch.testing.assert_close(never[0], ode[0], rtol=0, atol=0)
+    _, n_draws, sigmas = sampled_from(2.0, churn_above=0.05)
+    assert n_draws == int((sigmas >= 0.05).sum())
+    assert 0 < n_draws < 29
 
 
 def test_last_levels_follow_the_schedule_and_cost_a_call_each():

@@ -171,7 +171,8 @@ def test_the_experiment_is_the_recipe(name):
         for name, value in part.get("init_args", {}).items():
             found = getattr(made, {"cutoff_hz": "known"}.get(name, name))
             assert float(found) == float(value)
-    assert sampler["churn"] == recipe.sampler.churn
+    for name in ("churn", "churn_above"):
+        assert sampler.get(name, 0.0) == getattr(recipe.sampler, name)
     levels = [sampler[key] for key in ("sigma_max", "sigma_min", "n_steps", "rho")]
     made_here = rho_schedule(*levels[:2], 3, levels[3])
     torch.testing.assert_close(made_here, recipe.sampler.sigmas)
