@@ -57,6 +57,8 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 
 LEVELS = 30
 """Noise levels of a sample, beyond which calls are better spent on a second one (docs/enhancement.md)."""
+BAND_LEVELS = 60
+"""Of a lost band, beyond which calls are better spent on more samples (docs/repair.md)."""
 AGAIN_LEVELS = 15
 """Of a second pass, from little noise down; with 8 PESQ and ESTOI gain nothing (docs/rooms.md)."""
 MOST_SAMPLES = 6
@@ -183,20 +185,22 @@ def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float
     return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
 
 
-def widen(degradation: Degradation, n_steps: int, estimators: Sequence[Estimator] = ()) -> Recipe:
+def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator] = ()) -> Recipe:
     """A lost band, no noise: the other is kept, the prior fills in the rest. See docs/repair.md."""
+    n_samples = max(n_calls // BAND_LEVELS, 1)
     sampler = AnnealedSampler(
         Projection(),
         Euler(),
         estimators,
-        n_steps,
+        n_calls // n_samples,
         sigma_max=0.5,
         sigma_min=5e-4,
         rho=8.0,
         churn=2.0,
         churn_above=0.01,  # further down fresh noise takes the upper band of speech away
     )
-    return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
+    joiner = LogSpectralMean() if n_samples > 1 else None
+    return Recipe(sampler, WhiteNoise(level=1e-5), degradation, n_samples, joiner=joiner)
 
 
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:

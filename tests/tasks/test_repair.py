@@ -16,7 +16,7 @@ from diffsr.degradations import Chain, Clipping, LowPass, Mixing, PacketLoss
 from diffsr.diffusion.schedule import rho_schedule
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import probe, read_audio, write_audio
-from diffsr.recipes import REPAIRS, make_recipe
+from diffsr.recipes import REPAIRS, make_recipe, widen
 from diffsr.restoration import Restoration
 
 LEVEL = 0.07
@@ -154,6 +154,22 @@ def test_peaks_above_full_scale_are_kept(tmp_path):
 def test_what_no_recipe_is_there_for(task, cutoff_hz, words):
     with pytest.raises(ConfigError, match=words):
         make_recipe(task, cutoff_hz=cutoff_hz)
+
+
+def test_many_calls_for_a_lost_band_are_samples_whose_mean_keeps_the_other_band(
+    tiny_prior_folder, speech, monkeypatch
+):
+    """The logarithmic mean of samples that agree below the cut-off is what was recorded there."""
+    monkeypatch.setattr("diffsr.recipes.BAND_LEVELS", 2)
+    recipe = widen(LowPass(4000.0, 16000), 6)
+    assert (recipe.n_samples, len(recipe.sampler.sigmas) - 1) == (3, 2)
+    damaged = recipe.degradation(speech[None])[0]
+    result = Restorer(tiny_prior_folder, recipe=recipe).restore(damaged, 16000)
+    assert result.n_calls == 6
+    spectra = [torch.fft.rfft(wave[0].double()) for wave in (result.wave, damaged)]
+    below = int(3800 / 8000 * len(spectra[0]))
+    error = (spectra[0] - spectra[1])[:below].abs().square().sum()
+    assert float(error) < 1e-3 * float(spectra[1][:below].abs().square().sum())
 
 
 @pytest.mark.parametrize("name", [*REPAIRS, "bandwidth_blind"])
