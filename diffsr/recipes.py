@@ -199,8 +199,7 @@ def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator
         churn=2.0,
         churn_above=0.01,  # further down fresh noise takes the upper band of speech away
     )
-    joiner = LogSpectralMean() if n_samples > 1 else None
-    return Recipe(sampler, WhiteNoise(level=1e-5), degradation, n_samples, joiner=joiner)
+    return Recipe(sampler, WhiteNoise(level=1e-5), degradation, n_samples, joiner=LogSpectralMean())
 
 
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:

@@ -187,6 +187,8 @@ def test_the_experiment_is_the_recipe(name):
         for name, value in part.get("init_args", {}).items():
             found = getattr(made, {"cutoff_hz": "known"}.get(name, name))
             assert float(found) == float(value)
+    joiner = init.get("joiner", {"class_path": "builtins.NoneType"})["class_path"]
+    assert joiner.rsplit(".", 1)[1] == type(recipe.joiner).__name__
     for name in ("churn", "churn_above"):
         assert sampler.get(name, 0.0) == getattr(recipe.sampler, name)
     levels = [sampler[key] for key in ("sigma_max", "sigma_min", "n_steps", "rho")]
