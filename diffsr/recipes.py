@@ -165,9 +165,9 @@ def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
     )
 
 
-def split(n_calls: int) -> tuple[int, int]:
-    """Calls -> noise levels and posterior samples."""
-    n_samples = min(max(n_calls // LEVELS, 1), MOST_SAMPLES)
+def split(n_calls: int, n_levels: int = LEVELS) -> tuple[int, int]:
+    """Calls -> noise levels, from `n_levels` on where there are as many calls, and posterior samples."""
+    n_samples = min(max(n_calls // n_levels, 1), MOST_SAMPLES)
     return n_calls // n_samples, n_samples
 
 
@@ -187,12 +187,12 @@ def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float
 
 def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator] = ()) -> Recipe:
     """A lost band, no noise: the other is kept, the prior fills in the rest. See docs/repair.md."""
-    n_samples = max(n_calls // BAND_LEVELS, 1)
+    n_steps, n_samples = split(n_calls, BAND_LEVELS)
     sampler = AnnealedSampler(
         Projection(),
         Euler(),
         estimators,
-        n_calls // n_samples,
+        n_steps,
         sigma_max=0.5,
         sigma_min=5e-4,
         rho=8.0,
