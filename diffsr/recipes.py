@@ -57,8 +57,8 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 
 LEVELS = 30
 """Noise levels of a sample, beyond which calls are better spent on a second one (docs/enhancement.md)."""
-BAND_LEVELS = 60
-"""Of a lost band, beyond which calls are better spent on more samples (docs/repair.md)."""
+REPAIR_LEVELS = 60
+"""Of clipping and of a lost band, beyond which calls are better spent on more samples (docs/repair.md)."""
 AGAIN_LEVELS = 15
 """Of a second pass, from little noise down; with 8 PESQ and ESTOI gain nothing (docs/rooms.md)."""
 MOST_SAMPLES = 6
@@ -176,18 +176,29 @@ def churn(n_steps: int) -> float:
     return max(n_steps / 10 - 1, 0.0)
 
 
-def fill_in(degradation: Degradation, n_steps: int, sigma_min: float, rho: float) -> Recipe:
-    """Lost samples, no noise: the others are kept, the prior fills in the rest. See docs/repair.md."""
+def declip(n_calls: int, degradation: Degradation | None = None) -> Recipe:
+    """Clipped peaks, no noise: the other samples are kept, the prior fills in the rest. See docs/repair.md."""
+    n_steps, n_samples = split(n_calls, REPAIR_LEVELS)
+    # Opposite noise from level to level, and more of it than the prior is told, the less the more levels.
+    solver = Renoise(sampled=False, share=1 + 6 / n_steps, kept=-0.9)
+    sampler = AnnealedSampler(
+        Projection(), solver, [], n_steps, sigma_max=0.2, sigma_min=1e-3, rho=5.0, churn=0.0
+    )
+    return Recipe(sampler, WhiteNoise(level=1e-5), degradation or Clipping(), n_samples)
+
+
+def fill_gaps(n_steps: int, rate_hz: int = 16000) -> Recipe:
+    """Lost packets, no noise: what was received is kept, the prior fills in the rest. See docs/repair.md."""
     solver = Renoise(sampled=False)
     sampler = AnnealedSampler(
-        Projection(), solver, [], n_steps, sigma_max=0.2, sigma_min=sigma_min, rho=rho, churn=0.0
+        Projection(), solver, [], n_steps, sigma_max=0.2, sigma_min=1e-4, rho=7.0, churn=0.0
     )
-    return Recipe(sampler, WhiteNoise(level=1e-5), degradation)
+    return Recipe(sampler, WhiteNoise(level=1e-5), PacketLoss(rate_hz=rate_hz))
 
 
 def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator] = ()) -> Recipe:
     """A lost band, no noise: the other is kept, the prior fills in the rest. See docs/repair.md."""
-    n_steps, n_samples = split(n_calls, BAND_LEVELS)
+    n_steps, n_samples = split(n_calls, REPAIR_LEVELS)
     sampler = AnnealedSampler(
         Projection(),
         Euler(),
@@ -426,9 +437,9 @@ def make_recipe(
     if task in TALKER_TASKS:
         return TALKER_TASKS[task](n_steps, rate_hz, talkers or DEFAULT_TALKERS)
     if task == "declip":
-        return fill_in(Clipping(), n_steps, sigma_min=3e-3, rho=3.0)
+        return declip(n_steps)
     if task == "packet_loss":
-        return fill_in(PacketLoss(rate_hz=rate_hz), n_steps, sigma_min=1e-4, rho=7.0)
+        return fill_gaps(n_steps, rate_hz)
     if cutoff_hz is not None:
         return widen(LowPass(cutoff_hz, rate_hz), n_steps)
     if task == "bandwidth":

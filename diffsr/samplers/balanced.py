@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.samplers.problem import Problem
-from diffsr.samplers.solvers import PosteriorMean, is_last
+from diffsr.samplers.solvers import PosteriorMean, checked_correlation, correlated, is_last
 from diffsr.typing import Sources
 
 
@@ -29,9 +29,12 @@ class BalancedRenoise:
         share_low: Share at `sigma_low` and below.
         sigma_high: Noise level where the share begins to change.
         sigma_low: Noise level where it has changed.
+        kept: Correlation of the noise with what the states have now, from -1 (the opposite) to 1. Opposite
+            noise at the next level takes back what the noise of this one has misled the estimates by.
 
     Raises:
-        ConfigError: A share is not above 0, or the levels are not `0 < sigma_low < sigma_high`.
+        ConfigError: A share is not above 0, the levels are not `0 < sigma_low < sigma_high`, or a
+            correlation is beyond -1 and 1.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class BalancedRenoise:
         share_low: float = 0.7,
         sigma_high: float = 0.5,
         sigma_low: float = 0.05,
+        kept: float = 0.0,
     ) -> None:
         if not (share_high > 0 and share_low > 0 and 0 < sigma_low < sigma_high):
             raise ConfigError(
@@ -47,6 +51,7 @@ class BalancedRenoise:
                 f"sigma_high = {sigma_high:g} and sigma_low = {sigma_low:g}; expected shares above 0, and "
                 "0 < sigma_low < sigma_high."
             )
+        self.kept = checked_correlation(kept)
         self.share_high, self.share_low = share_high, share_low
         self.sigma_high, self.sigma_low = sigma_high, sigma_low
 
@@ -63,7 +68,8 @@ class BalancedRenoise:
         if is_last(sigma_next):
             return x0
         level = sigma_next * self.share(sigma_next)
-        return x0 + level[:, None, None] * balanced(problem.noise.normal_like(x0))
+        noise = correlated(balanced(problem.noise.normal_like(x0)), balanced(z - x0), self.kept)
+        return x0 + level[:, None, None] * noise
 
     def share(self, sigma: Tensor) -> Tensor:
         """Share of the noise at a level, any shape."""

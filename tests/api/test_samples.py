@@ -16,7 +16,7 @@ from diffsr.files import restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import plan_outputs
 from diffsr.likelihoods import NMFNoise, WhiteNoise
-from diffsr.recipes import Recipe, fill_in
+from diffsr.recipes import Recipe, declip
 from diffsr.restoration import UnfinishedError, batch
 from diffsr.restoration.batch import batches, mean_of
 from diffsr.restoration.side_files import SideFiles
@@ -279,12 +279,12 @@ def test_a_recording_that_does_not_fit_what_was_given_leaves_the_others(tiny_pri
 def test_a_threshold_is_one_of_the_recording_as_it_is(tiny_prior, speech, gain):
     level = 0.3 * float(speech[:1].abs().max()) * gain
     clipped = (gain * speech[:1]).clamp(-level, level)
-    restorer = Restorer(tiny_prior, recipe=fill_in(Clipping(level), 4, 3e-3, 3.0))
+    restorer = Restorer(tiny_prior, recipe=declip(4, Clipping(level)))
     done = restorer.restore(clipped, 16000)
     is_at_level = clipped.abs() >= 0.999 * level
     torch.testing.assert_close(done.wave[~is_at_level], clipped[~is_at_level])
     assert (done.wave[is_at_level].abs() >= 0.998 * level).all()
-    restorer = Restorer(tiny_prior, recipe=fill_in(Clipping(2 * level), 4, 3e-3, 3.0))
+    restorer = Restorer(tiny_prior, recipe=declip(4, Clipping(2 * level)))
     with pytest.raises(DataError, match=r"peaks at 0\.5 of their thresholds"):
         restorer.restore(clipped, 16000)
 

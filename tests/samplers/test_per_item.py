@@ -54,6 +54,7 @@ def test_a_batch_equals_single_runs_in_any_order():
     [
         (DPS("likelihood"), Heun()),
         (DPS("normalised"), Renoise()),
+        (None, Renoise(kept=-0.9)),
         (None, PredictorCorrector()),
         (Unguided(), PosteriorTransition()),
     ],

@@ -16,7 +16,7 @@ from diffsr.degradations import Chain, Clipping, LowPass, Mixing, PacketLoss
 from diffsr.diffusion.schedule import rho_schedule
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import probe, read_audio, write_audio
-from diffsr.recipes import REPAIRS, make_recipe, widen
+from diffsr.recipes import REPAIRS, declip, make_recipe, widen
 from diffsr.restoration import Restoration
 
 LEVEL = 0.07
@@ -160,7 +160,7 @@ def test_many_calls_for_a_lost_band_are_samples_whose_mean_keeps_the_other_band(
     tiny_prior_folder, speech, monkeypatch
 ):
     """The logarithmic mean of samples that agree below the cut-off is what was recorded there."""
-    monkeypatch.setattr("diffsr.recipes.BAND_LEVELS", 2)
+    monkeypatch.setattr("diffsr.recipes.REPAIR_LEVELS", 2)
     recipe = widen(LowPass(4000.0, 16000), 6)
     assert (recipe.n_samples, len(recipe.sampler.sigmas) - 1) == (3, 2)
     damaged = recipe.degradation(speech[None])[0]
@@ -172,8 +172,20 @@ def test_many_calls_for_a_lost_band_are_samples_whose_mean_keeps_the_other_band(
     assert float(error) < 1e-3 * float(spectra[1][:below].abs().square().sum())
 
 
+def test_many_calls_for_clipping_are_samples_whose_mean_keeps_the_rest(tiny_prior, speech, monkeypatch):
+    monkeypatch.setattr("diffsr.recipes.REPAIR_LEVELS", 2)
+    recipe = declip(6)
+    assert (recipe.n_samples, len(recipe.sampler.sigmas) - 1) == (3, 2)
+    y = speech.clamp(-LEVEL, LEVEL)
+    wave = Restorer(tiny_prior, recipe=recipe).restore(y, 16000).wave
+    clipped = y.abs() == LEVEL
+    assert torch.equal(wave[~clipped], y[~clipped])
+    assert bool((wave[clipped] * y.sign()[clipped] >= LEVEL * (1 - 1e-5)).all())
+
+
 @pytest.mark.parametrize("name", [*REPAIRS, "bandwidth_blind"])
-def test_the_experiment_is_the_recipe(name):
+def test_the_experiment_is_the_recipe(name, monkeypatch):
+    monkeypatch.undo()  # the presets as they are
     init = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text(encoding="utf-8"))["model"]["init_args"]
     recipe = make_recipe(name.removesuffix("_blind"), cutoff_hz=4000.0 if name == "bandwidth" else None)
     sampler = init["sampler"]["init_args"]
@@ -192,8 +204,7 @@ def test_the_experiment_is_the_recipe(name):
     for name in ("churn", "churn_above"):
         assert sampler.get(name, 0.0) == getattr(recipe.sampler, name)
     levels = [sampler[key] for key in ("sigma_max", "sigma_min", "n_steps", "rho")]
-    made_here = rho_schedule(*levels[:2], 3, levels[3])
-    torch.testing.assert_close(made_here, recipe.sampler.sigmas)
+    torch.testing.assert_close(rho_schedule(*levels), recipe.sampler.sigmas)
     named = [part["class_path"].rsplit(".", 1)[1] for part in sampler["estimators"]]
     assert named == [type(estimator).__name__ for estimator in recipe.sampler.estimators]
 
