@@ -76,12 +76,15 @@ COLUMNS = (
 
 
 def shares(
-    high: float, low: float, sigma_high: float = 0.5, sigma_low: float = 0.05
+    high: float, low: float, sigma_high: float = 0.5, sigma_low: float = 0.05, kept: float = 0.0
 ) -> Callable[[Recipe], None]:
-    """Another temperature: shares of the noise that the prior is told, at large and small noise."""
+    """Another temperature: shares of the noise that the prior is told, at large and small noise.
+
+    Fresh at each level, unless some of it is kept, or its opposite.
+    """
 
     def change(recipe: Recipe) -> None:
-        recipe.sampler.solver = BalancedRenoise(high, low, sigma_high, sigma_low)
+        recipe.sampler.solver = BalancedRenoise(high, low, sigma_high, sigma_low, kept)
 
     return change
 
@@ -149,7 +152,11 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
     "shares .62 .62": shares(0.62, 0.62),
     "shares .5 .5": shares(0.5, 0.5),
     "shares .86 .59": shares(0.86, 0.59),
+    "shares .86 .7": shares(0.86, 0.7),  # the default before noise was opposite
     "shares .86 .8": shares(0.86, 0.8),
+    "opposite .5, shares .86 .7": shares(0.86, 0.7, kept=-0.5),
+    "opposite .5, shares .86 .85": shares(0.86, 0.85, kept=-0.5),
+    "opposite .7, shares .86 .95": shares(0.86, 0.95, kept=-0.7),
     "shares .95 .65": shares(0.95, 0.65),
     "shares .86 .45": shares(0.86, 0.45),
     "shares .86 .59 from .2": shares(0.86, 0.59, 0.2, 0.03),

@@ -177,7 +177,7 @@ def churn(n_steps: int) -> float:
 
 
 def declip(n_calls: int, degradation: Degradation | None = None) -> Recipe:
-    """Clipped peaks, no noise: the other samples are kept, the prior fills in the rest. See docs/repair.md."""
+    """Clipped peaks, no noise: the other samples are kept, the prior raises them. See docs/repair.md."""
     n_steps, n_samples = split(n_calls, REPAIR_LEVELS)
     # Opposite noise from level to level, and more of it than the prior is told, the less the more levels.
     solver = Renoise(sampled=False, share=1 + 6 / n_steps, kept=-0.9)
@@ -280,7 +280,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Projection(),
-        BalancedRenoise(),
+        BalancedRenoise(share_low=1.0, kept=-0.5),
         [],
         n_steps=n_steps,
         sigma_max=2.4,
