@@ -1,4 +1,4 @@
-"""Fresh noise that cancels in the sum of the talkers: how talkers in one channel are searched for."""
+"""Noise that cancels in the sum of the talkers: how talkers in one channel are searched for."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from diffsr.typing import Sources
 
 
 class BalancedRenoise:
-    """Forget the state: noise the estimates afresh, with noise that cancels in the sum of the talkers.
+    """Noise the estimates to the next level, with noise that cancels in the sum of the talkers.
 
     As `Renoise` without draws, but the states sum to what the estimates sum to, and each holds the noise
     `sigma_next` times a share. What one talker has of the noise, the others have with the opposite sign, so
     that the prior's errors differ and their estimates inform each other. With `Projection` this is close to
     the exact posterior of two Gaussians. A share below 1 is less noise than the prior is told, a colder
     search that changes its mind about less and whose restarts spread less: no draw from the posterior, but
-    better splits. Warm at large noise and cold at small noise separates best (docs/separation.md).
+    better splits. With fresh noise warm at large noise and cold at small noise separates best, with
+    partly opposite noise as warm as there (docs/separation.md).
 
     The share follows the logarithm of the noise level between the two given, and is constant beyond.
 

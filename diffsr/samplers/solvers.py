@@ -84,7 +84,7 @@ class Renoise:
             the mean is noised (DiffPIR, arXiv 2305.08995), which makes it too narrow.
         share: Noise as a multiple of what the prior is told. Above 1 makes up for some of what the mean is
             too narrow by.
-        kept: Correlation of the noise with what the state has now, `z - x0` (DiffPIR, Eq. 14, with the root
+        kept: Correlation of the noise with what the state has now, `z - x0` (DiffPIR, Alg. 1, with the root
             of 1 - zeta for it), from -1 to 1. Where some samples are known, the noise on them misleads the
             estimate of the others; the opposite noise at the next level takes that back.
 

@@ -17,7 +17,7 @@ SD = 0.05
 
 
 def moved(solver: Renoise | BalancedRenoise, n_sources: int, at: float = 0.3, to: float = 0.2) -> Sources:
-    """Noise of the state after a step, `[1, S, T]`, and that before it, both of unit variance if right."""
+    """Noise of the state before a step and after it, in units of the levels, `[2, S, T]`."""
     noise = RowNoise(0, ["a"])
     y = torch.zeros(1, 1, 100_000)
     problem = Problem.pose(y, WhiteGaussianPrior(), Mixing(), WhiteNoise(1e-4), noise, n_sources=n_sources)
