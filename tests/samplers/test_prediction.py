@@ -266,7 +266,7 @@ def test_parts_that_do_not_belong_together_are_refused(dry):
         LatePrediction().reset(torch.zeros(1, 2, 4000), 1)
 
 
-@pytest.mark.parametrize("task", ["dereverb", "denoise_dereverb"])
+@pytest.mark.parametrize("task", ["enhance", "dereverb", "denoise_dereverb", "separate", "joint"])
 def test_the_experiment_is_the_recipe(task):
     written = load_recipe(ROOT / "experiments" / task / "default.yaml")
     built = make_recipe(task, "default")
