@@ -305,7 +305,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Proximal(uncertainty=4.0),
-        BalancedRenoise(share_low=0.59),
+        BalancedRenoise(share_low=1.0, kept=-0.5),
         [
             UpdatePrediction(),
             UpdateNoise(sigma_start=0.1, n_updates=2),
