@@ -225,7 +225,7 @@ def guest(items: Sequence[Item], place: int, options: argparse.Namespace, talker
 def recipe_of(way: str, options: argparse.Namespace) -> Recipe:
     """The shipped one, changed."""
     recipe = make_recipe(options.task, options.preset, talkers=options.talkers)
-    recipe.each_talker = None  # restarts are looked at before that, and it takes longer than they do
+    recipe.each_talker = None  # restarts are looked at as they come before that
     WAYS[way](recipe)
     return recipe
 

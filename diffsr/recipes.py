@@ -280,7 +280,7 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Projection(),
-        BalancedRenoise(share_low=1.0, kept=-0.5),
+        _opposite_noise(),
         [],
         n_steps=n_steps,
         sigma_max=2.4,
@@ -305,7 +305,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
         Proximal(uncertainty=4.0),
-        BalancedRenoise(share_low=1.0, kept=-0.5),
+        _opposite_noise(),
         [
             UpdatePrediction(),
             UpdateNoise(sigma_start=0.1, n_updates=2),
@@ -332,6 +332,11 @@ def restarts(n_calls: int) -> tuple[int, int]:
     """Calls -> noise levels and restarts of several talkers: 13 of 60 levels for 4 times 200 calls."""
     n_steps = min(n_calls, RESTART_LEVELS)
     return n_steps, RESTARTS * n_calls // n_steps
+
+
+def _opposite_noise() -> BalancedRenoise:
+    """Of a search for several talkers: half of it is the opposite of that of the level before."""
+    return BalancedRenoise(share_low=1.0, kept=-0.5)
 
 
 def _voice(rate_hz: int) -> list[Estimator]:
