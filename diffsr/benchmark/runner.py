@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from diffsr.benchmark.items import Item, ItemList
-from diffsr.benchmark.oracle import check_oracle, known_of
-from diffsr.benchmark.room_scores import room_facts
-from diffsr.benchmark.scenes import render_item
+from diffsr.benchmark.oracle import check_oracle
+from diffsr.benchmark.restoring import Job, Row
 from diffsr.benchmark.store import SystemPlace, append_row, read_rows
-from diffsr.benchmark.systems import Runnable, check_estimate
+from diffsr.benchmark.systems import Runnable
 from diffsr.benchmark.tracks import TRACKS
-from diffsr.errors import DiffsrError
-from diffsr.io.audio import write_audio
-from diffsr.io.memory import PeakMemory
+from diffsr.benchmark.workers import Workers
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -45,6 +40,7 @@ def run_items(
     system: Runnable,
     place: SystemPlace,
     on_progress: OnProgress | None = None,
+    workers: Workers | None = None,
 ) -> RunReport:
     """Restore the items that are not there yet.
 
@@ -57,40 +53,41 @@ def run_items(
         folder: The data folder.
         system: Is given the observation, and what its oracle asks for.
         place: Where the results go.
-        on_progress: Called before each item and at the end with (finished, all, id).
+        on_progress: Called before each item and at the end with (finished, all, id); where several processes
+            are at work, without an id.
+        workers: Processes that open the same system and do it; this one when None.
 
     Raises:
         ConfigError: The folder holds results of another system, setting or list, another run is at work in
             it, or the items do not have what an oracle would tell.
-        DataError: An item cannot be rendered, or nothing can be written.
+        DataError: An item cannot be rendered, nothing can be written, or a process was killed.
     """
     check_oracle(system.oracle, TRACKS[found.track])
     with place.alone():
         place.claim({**system.settings(), "list": f"{found.name} {found.digest}"})
-        return _run_waiting(found, items, folder, system, place, on_progress)
+        return _run_waiting(Job(found, folder, place), items, system, on_progress or _silent, workers)
 
 
 def _run_waiting(
-    found: ItemList,
-    items: Sequence[Item],
-    folder: Path,
-    system: Runnable,
-    place: SystemPlace,
-    on_progress: OnProgress | None,
+    job: Job, items: Sequence[Item], system: Runnable, on_progress: OnProgress, workers: Workers | None
 ) -> RunReport:
     """Restore the items that are not there yet, see `run_items`."""
-    done = finished(place)
-    waiting = [item for item in items if not (item.id in done and place.has(item))]
-    failed: dict[str, str] = {}
+    done = finished(job.place)
+    waiting = [item for item in items if not (item.id in done and job.place.has(item))]
     n_before = len(items) - len(waiting)
-    for number, item in enumerate(waiting):
-        if on_progress is not None:
-            on_progress(n_before + number, len(items), item.id)
-        problem = _run_item(found, item, folder, system, place)
-        if problem:
-            failed[item.id] = problem
-    if on_progress is not None:
-        on_progress(len(items), len(items), "")
+    if workers is None or len(waiting) < 2:
+        rows, names = _one_by_one(job, waiting, system), [item.id for item in waiting]
+    else:
+        rows, names = workers.restore(job, waiting), [""] * len(waiting)
+    following = [*names, ""]
+    failed: dict[str, str] = {}
+    on_progress(n_before, len(items), following[0])
+    with contextlib.closing(rows):
+        for number, row in enumerate(rows, start=1):
+            append_row(job.place.facts, row)
+            if "problem" in row:
+                failed[row["id"]] = row["problem"]
+            on_progress(n_before + number, len(items), following[number])
     return RunReport(len(waiting) - len(failed), n_before, failed)
 
 
@@ -100,35 +97,10 @@ def finished(place: SystemPlace) -> set[str]:
     return {name for name, row in rows.items() if "problem" not in row}
 
 
-def _run_item(found: ItemList, item: Item, folder: Path, system: Runnable, place: SystemPlace) -> str | None:
-    """Restore one item; returns why it failed."""
-    rendered = render_item(item, folder, found)
-    observation = rendered.observation.clone()  # a system that works in place shall not reach what is scored
-    memory = PeakMemory(system.device)
-    memory.start()
-    started = time.perf_counter()
-    try:
-        done = system.restore(
-            observation,
-            item.plan.rate_hz,
-            len(item.plan.talkers),
-            item.id,
-            known_of(rendered, system.oracle),
-        )
-        seconds = time.perf_counter() - started
-        check_estimate(done.estimate, system, len(item.plan.talkers), item.plan.n_samples)
-    except (DiffsrError, torch.OutOfMemoryError) as error:
-        append_row(place.facts, {"id": item.id, "problem": str(error)})
-        return str(error)
-    for path, wave in zip(place.estimates(item), done.estimate, strict=True):
-        write_audio(path, wave[None], item.plan.rate_hz, "FLOAT")
-    facts = {
-        "id": item.id,
-        "seconds": round(seconds, 4),
-        "rtf": round(seconds / item.plan.duration_s, 5),
-        "calls": done.n_calls,
-        "memory_mib": round(memory.mib(), 1),
-        **room_facts(done, rendered),
-    }
-    append_row(place.facts, facts)
-    return None
+def _one_by_one(job: Job, items: Sequence[Item], system: Runnable) -> Generator[Row]:
+    for item in items:
+        yield job.restore(item, system)
+
+
+def _silent(done: int, total: int, name: str) -> None:
+    """Tell nobody."""

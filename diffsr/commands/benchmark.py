@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from pathlib import Path
@@ -70,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_it.add_argument("--device", help="for a task: auto, cpu, cuda, cuda:1, mps")
     run_it.add_argument("--precision", help="for a task: auto, float32, bfloat16")
     run_it.add_argument("--seed", type=int, help="for a task: of the posterior samples (0)")
+    run_it.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that restore items, each its own (1)"
+    )
     score.add_argument(
         "--system",
         nargs="+",
@@ -96,23 +100,26 @@ def _run(options: argparse.Namespace) -> int:
     from diffsr.benchmark.oracle import parse_oracle
     from diffsr.benchmark.runner import run_items
     from diffsr.benchmark.systems import open_system
+    from diffsr.benchmark.workers import Workers
 
-    oracle = parse_oracle(options.oracle)
-    system = open_system(
+    open_alike = functools.partial(
+        open_system,
         options.system,
         options.prior,
         options.preset,
         options.device,
         options.seed,
         options.set,
-        oracle,
+        parse_oracle(options.oracle),
         options.precision,
     )
+    system = open_alike()
+    workers = None if options.workers == 1 else Workers(options.workers, open_alike)
     found, folder, place = _open(options)
     items = found.choose(options.subset)
     at = place.system(options.label or system.label)
     with Progress(at.label) as progress:
-        report = run_items(found, items, folder, system, at, progress)
+        report = run_items(found, items, folder, system, at, progress, workers)
     before = f", {report.n_before} were there already" if report.n_before else ""
     say(f"{at.folder}: {report.n_run} items restored{before}")
     for name, reason in report.failed.items():

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from diffsr.benchmark.runner import finished, run_items
 from diffsr.benchmark.store import SystemPlace, append_row, read_rows
 from diffsr.benchmark.systems import OwnTask, Restored, known_systems, open_system
 from diffsr.benchmark.tracks import TRACKS
+from diffsr.benchmark.workers import Workers
 from diffsr.errors import AudioError, CheckpointError, ConfigError, DataError
 from diffsr.io.audio import read_audio
 from diffsr.recipes import TASKS
@@ -146,6 +151,82 @@ def test_a_second_run_of_a_label_is_refused_while_the_first_is_at_work(opened, d
         finally:
             first.kill()
     assert run_items(found, found.items, data, Counting(), place).n_run == 4  # what it held is free
+
+
+def open_deaf() -> Counting:
+    def fail(item_id: str, out: Tensor) -> Tensor:
+        raise AudioError("cannot hear")
+
+    return Counting(answer=fail)
+
+
+def open_dying() -> Counting:
+    def die(item_id: str, out: Tensor) -> Tensor:
+        os._exit(9)
+
+    return Counting(answer=die)
+
+
+def open_slow() -> Counting:
+    def wait(item_id: str, out: Tensor) -> Tensor:
+        if not item_id.endswith("00"):
+            time.sleep(600)
+        return out
+
+    return Counting(answer=wait)
+
+
+def test_several_processes_give_what_one_gives(opened, data, tmp_path):
+    found, place = opened
+    open_alike = functools.partial(open_system, "wpe")
+    system = open_alike()
+    told: list[tuple[int, int, str]] = []
+    report = run_items(
+        found, found.items, data, system, place, lambda *news: told.append(news), Workers(2, open_alike)
+    )
+    assert (report.n_run, report.failed) == (4, {})
+    assert told == [(0, 4, ""), (1, 4, ""), (2, 4, ""), (3, 4, ""), (4, 4, "")]
+    one = SystemPlace(tmp_path / "one")
+    run_items(found, found.items, data, system, one)
+    assert finished(place) == finished(one) == {item.id for item in found.items}
+    for item in found.items:
+        for ours, theirs in zip(place.estimates(item), one.estimates(item), strict=True):
+            torch.testing.assert_close(read_audio(ours)[0], read_audio(theirs)[0])
+
+
+def test_what_an_item_of_a_process_fails_with_is_told(opened, data):
+    found, place = opened
+    report = run_items(found, found.items, data, Counting(), place, workers=Workers(2, open_deaf))
+    assert report.failed == {item.id: "cannot hear" for item in found.items}
+    assert run_items(found, found.items, data, Counting(), place).n_run == 4
+
+
+def test_processes_that_are_killed_end_the_run_and_what_is_finished_stays(opened, data):
+    found, place = opened
+    run_items(found, found.items[:1], data, Counting(), place)
+    with pytest.raises(DataError, match="ended from outside.*fewer --workers"):
+        run_items(found, found.items, data, Counting(), place, workers=Workers(2, open_dying))
+    assert run_items(found, found.items, data, Counting(), place).n_before == 1
+
+
+def test_an_interrupted_run_waits_for_no_process(opened, data):
+    found, place = opened
+
+    def interrupt(done: int, total: int, name: str) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    started_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_items(found, found.items, data, Counting(), place, interrupt, Workers(2, open_slow))
+    assert time.monotonic() - started_s < 300
+    assert not multiprocessing.active_children()
+    assert finished(place) == {found.items[0].id}
+
+
+def test_less_than_one_process_is_refused():
+    with pytest.raises(ConfigError, match="--workers 0: expected at least 1"):
+        Workers(0, open_slow)
 
 
 def test_a_run_needs_no_locks(opened, data, monkeypatch):
