@@ -40,6 +40,7 @@ from diffsr.samplers import (
     AnnealedSampler,
     BalancedRenoise,
     Dirac,
+    ExchangeTracks,
     ExchangeVoices,
     FromNoise,
     OneVoice,
@@ -87,6 +88,16 @@ def shares(
         recipe.sampler.solver = BalancedRenoise(high, low, sigma_high, sigma_low, kept)
 
     return change
+
+
+def twice_the_levels(recipe: Recipe) -> None:
+    """Levels between those of the search; the tracker is asked as often as before."""
+    sampler = recipe.sampler
+    search, last = (sampler.sigmas[part] for part in (sampler.sigmas > 0.0045, sampler.sigmas <= 0.0045))
+    between = (search[:-1] * search[1:]).sqrt()
+    sampler.sigmas = torch.cat([torch.stack([search[:-1], between], dim=1).flatten(), search[-1:], last])
+    if isinstance(sampler.exchange, ExchangeTracks):
+        sampler.exchange.every *= 2
 
 
 def renoise(recipe: Recipe) -> None:
@@ -156,7 +167,10 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
     "shares .86 .8": shares(0.86, 0.8),
     "opposite .5, shares .86 .7": shares(0.86, 0.7, kept=-0.5),
     "opposite .5, shares .86 .85": shares(0.86, 0.85, kept=-0.5),
+    "opposite .5, shares .86 1.15": shares(0.86, 1.15, kept=-0.5),
+    "opposite .5, shares 1 1": shares(1.0, 1.0, kept=-0.5),
     "opposite .7, shares .86 .95": shares(0.86, 0.95, kept=-0.7),
+    "twice the levels": twice_the_levels,
     "shares .95 .65": shares(0.95, 0.65),
     "shares .86 .45": shares(0.86, 0.45),
     "shares .86 .59 from .2": shares(0.86, 0.59, 0.2, 0.03),

@@ -191,9 +191,10 @@ class AnnealedSampler:
         return samples
 
     def gentler(self) -> AnnealedSampler:
-        """A copy that hardly diverges: twice the levels, half the guidance, no fresh noise.
+        """A copy that hardly diverges: twice the levels, half the guidance, no churn.
 
-        Half of the noise stays where states are constrained, which without any hardly separates.
+        Half of the churn stays where states are constrained, which without any hardly separates. What a
+        solver adds of noise stays as it is.
         """
         twin = copy.copy(self)
         middle = (self.sigmas[:-2] * self.sigmas[1:-1]).sqrt()
