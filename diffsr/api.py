@@ -24,9 +24,9 @@ from diffsr.restoration import Posed, Restoration, UnfinishedError
 from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of
 from diffsr.restoration.batch import batches, restore_batch
 from diffsr.restoration.choice import check_choice, check_networks, choose_recipe, refuse_beside_recipe
+from diffsr.restoration.progress import part_of
 from diffsr.restoration.recording import check_channels
 from diffsr.restoration.result import at_scale_of
-from diffsr.restoration.solving import part_of
 from diffsr.samplers.annealed import OnStep
 from diffsr.typing import is_whole
 

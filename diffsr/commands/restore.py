@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default="default",
         help="fast, default, quality (30, 60, about 200 network calls; in unknown rooms 30, 90, 300; "
-        "of several talkers for each of 4 restarts and more), or the "
+        "of several talkers for each of 4 restarts), or the "
         "path of an experiment (.yaml) whose sampler and models are taken",
     )
     parser.add_argument("--rir", help="file with the known room response; of --task dereverb")

@@ -9,41 +9,34 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffsr.diffusion import WindowedPrior
 from diffsr.evaluation.permutation import best_assignment
 from diffsr.recipes import Recipe
-from diffsr.restoration.solving import Solved, joined, part_of, solve
+from diffsr.restoration.posterior import Posterior
+from diffsr.restoration.progress import part_of
+from diffsr.restoration.solved import Solved, joined
+from diffsr.restoration.solving import solve
 from diffsr.samplers import EachTalker, SecondPass, SecondSearch
 from diffsr.samplers.annealed import OnStep
+from diffsr.typing import Denoiser
 
 
 def told_apart(
-    made: Tensor,
-    solved: Solved,
-    ids: Sequence[str],
-    prior: WindowedPrior,
-    recipe: Recipe,
-    each: EachTalker,
-    seed: int,
-    on_step: OnStep | None = None,
+    made: Tensor, solved: Solved, posterior: Posterior, each: EachTalker, on_step: OnStep | None = None
 ) -> tuple[Tensor, list[int]]:
     """What is made of the restarts of recordings, each talker restored once more by himself.
 
     Args:
         made: The talkers `[K, S, T]`.
         solved: The restarts that they were made of.
-        ids: Of the recordings.
-        prior: As it is for the mixtures.
-        recipe: Of the mixtures; its joiner joins the restarts once more.
+        posterior: That of the mixtures; the joiner of its recipe joins the restarts once more.
         each: How a talker is restored.
-        seed: Of the posterior samples.
         on_step: Called with (finished, total) after each step.
 
     Returns:
         The talkers `[K, S, T]`, and the calls of the prior for each recording.
     """
-    n_restarts = solved.x.shape[1]
-    if each.n_restart_samples == 0 or n_restarts == 1 or recipe.joiner is None:
+    n_restarts, ids, prior, seed = solved.x.shape[1], posterior.ids, posterior.prior, posterior.seed
+    if each.n_restart_samples == 0 or n_restarts == 1 or posterior.recipe.joiner is None:
         return refined(made, ids, prior, each, seed, on_step)
     n_more = n_parts_of_restarts(each, n_restarts)
     once, n_calls = refined(made, ids, prior, each, seed, part_of(on_step, 0, 1 + n_more))
@@ -52,7 +45,7 @@ def told_apart(
     tracks, more = refined(solved.x.flatten(0, 1), names, prior, each.of_restarts(), seed, steps)
     scores = torch.where(solved.scores == -math.inf, -math.inf, math.nan)  # what they were says nothing now
     restarts = replace(solved, x=tracks.unflatten(0, (len(made), n_restarts)), scores=scores)
-    again = joined(restarts, recipe, prior.rate_hz)
+    again = joined(restarts, posterior.recipe, posterior.rate_hz)
     ordered = [two[list(best_assignment(two, one))] for one, two in zip(once, again, strict=True)]
     sums = [calls + sum(more[k * n_restarts : (k + 1) * n_restarts]) for k, calls in enumerate(n_calls)]
     return (once + torch.stack(ordered)) / 2, sums
@@ -66,7 +59,7 @@ def n_parts_of_restarts(each: EachTalker, n_restarts: int) -> int:
 def refined(
     tracks: Tensor,
     ids: Sequence[str],
-    prior: WindowedPrior,
+    prior: Denoiser,
     each: EachTalker,
     seed: int,
     on_step: OnStep | None = None,
@@ -93,7 +86,7 @@ def refined(
     scale = prior.sigma_data / level[heard, None]
     recipe = Recipe(each.sampler, each.likelihood, each.degradation, each.n_samples, joiner=each.joiner)
     names = [f"{ids[place // n_talkers]}/{place % n_talkers}" for place in heard]
-    solved = solve(result[heard] * scale, names, prior, recipe, seed, each.n_samples, on_step)
+    solved = solve(Posterior(result[heard] * scale, names, prior, recipe, seed, each.n_samples), on_step)
     found = _made_of(solved, recipe, prior.rate_hz)[:, 0] / scale
     n_calls = [0] * len(tracks)
     for place, track in enumerate(heard):
@@ -104,14 +97,7 @@ def refined(
 
 
 def passed_twice(
-    solved: Solved,
-    waves: Tensor,
-    ids: Sequence[str],
-    prior: WindowedPrior,
-    recipe: Recipe,
-    second: SecondPass,
-    seed: int,
-    on_step: OnStep | None = None,
+    solved: Solved, posterior: Posterior, second: SecondPass, on_step: OnStep | None = None
 ) -> tuple[Tensor, list[int]]:
     """What is made of the samples of a first and a second restoration of one talker together.
 
@@ -119,66 +105,49 @@ def passed_twice(
 
     Args:
         solved: The first.
-        waves: The channels `[K, T]`.
-        ids: Of the channels.
-        prior: As it is for the first.
-        recipe: Of the first.
+        posterior: That of the first.
         second: How the second differs.
-        seed: Of the posterior samples.
         on_step: Called with (finished, total) after each step.
 
     Returns:
         The talker `[K, 1, T]`, and the calls of the prior for each channel.
     """
-    first = _made_of(solved, recipe, prior.rate_hz)
-    names = [f"{name}/again" for name in ids]
+    recipe = posterior.recipe
+    first = _made_of(solved, recipe, posterior.rate_hz)
     other = replace(recipe, sampler=second.sampler, little_noise=None)
-    between = second.recording(waves, first[:, 0])
-    again = solve(between, names, prior, other, seed, solved.x.shape[1], on_step)
-    made = _made_of(replace(solved.and_more(again), described={}), recipe, prior.rate_hz)
+    between = second.recording(posterior.waves, first[:, 0])
+    again = solve(replace(posterior.again(), waves=between, recipe=other), on_step)
+    made = _made_of(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
     lost = sorted(again.failed)
     made[lost] = first[lost]
     return made, again.n_calls
 
 
 def searched_twice(
-    waves: Tensor,
-    ids: Sequence[str],
-    prior: WindowedPrior,
-    recipe: Recipe,
-    second: SecondSearch,
-    seed: int,
-    n_restarts: int,
-    on_step: OnStep | None = None,
+    posterior: Posterior, second: SecondSearch, on_step: OnStep | None = None
 ) -> tuple[Solved, Tensor]:
     """Restarts of several talkers, and what is made of them and of those of a second search.
 
     Recordings in which the second one diverges keep what was made of the first.
 
     Args:
-        waves: The recordings `[K, T]`.
-        ids: Theirs.
-        prior: As it is for both.
-        recipe: Of both; its joiner joins the restarts.
+        posterior: That of both; the joiner of its recipe joins the restarts.
         second: How the second differs.
-        seed: Of the posterior samples.
-        n_restarts: Of each search.
         on_step: Called with (finished, total) after each step.
 
     Returns:
         The restarts of the first, with the calls of both, and the talkers `[K, S, T]`.
     """
+    recipe = posterior.recipe
     n_first, n_more = len(recipe.sampler.sigmas) - 1, len(second.sampler.sigmas) - 1
     n_parts = n_first + n_more  # restarts that are told later than others are fewer at a time
-    steps = part_of(on_step, 0, n_parts, n_first)
-    solved = solve(waves, ids, prior, recipe, seed, n_restarts, steps)
-    first = joined(solved, recipe, prior.rate_hz)
+    solved = solve(posterior, part_of(on_step, 0, n_parts, n_first))
+    first = joined(solved, recipe, posterior.rate_hz)
+    told = second.prior_for(first, posterior.prior, posterior.n_samples)
     other = replace(recipe, sampler=second.sampler_from(first), voices=None)
-    names = [f"{name}/again" for name in ids]
     steps = part_of(on_step, n_first, n_parts, n_more)
-    told = second.prior_for(first, prior, n_restarts)
-    again = solve(waves, names, told, other, seed, n_restarts, steps)
-    made = joined(replace(solved.and_more(again), described={}), recipe, prior.rate_hz)
+    again = solve(replace(posterior.again(), prior=told, recipe=other), steps)
+    made = joined(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
     for lost in {*solved.failed, *again.failed}:
         made[lost] = first[lost]
     return solved.with_calls(again.n_calls), made

@@ -68,8 +68,10 @@ class SecondSearch:
         twin.initialiser = FromTracks(tracks, self.share)
         return twin
 
-    def prior_for(self, tracks: Tensor, prior: WindowedPrior, n_restarts: int) -> Denoiser:
+    def prior_for(self, tracks: Tensor, prior: Denoiser, n_restarts: int) -> Denoiser:
         """The prior, which knows the voices of the tracks of recordings `[K, S, T]` if it can."""
-        if self.voices is None or not self.voices.takes(prior, tracks.shape[-1]):
+        if self.voices is None or not isinstance(prior, WindowedPrior):
+            return prior
+        if not self.voices.takes(prior, tracks.shape[-1]):
             return prior
         return self.voices.told(prior, self.voices.voices(tracks), n_restarts)

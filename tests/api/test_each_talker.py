@@ -12,8 +12,9 @@ from diffsr.benchmark.oracle import Known, informed
 from diffsr.errors import AudioError, ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import TASKS, Recipe, make_recipe
+from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.refining import refined, told_apart
-from diffsr.restoration.solving import Solved
+from diffsr.restoration.solved import Solved
 from diffsr.samplers import AnnealedSampler, Consensus, EachTalker, Projection
 
 RATE_HZ = 16000
@@ -118,7 +119,7 @@ def test_too_little_memory_in_the_second_half_fails_one_file_alone(tiny_prior, m
             raise MemoryError
         return told_apart(made, *args)
 
-    monkeypatch.setattr("diffsr.restoration.batch.told_apart", fails)
+    monkeypatch.setattr("diffsr.restoration.several_talkers.told_apart", fails)
     restorer = Restorer(tiny_prior, recipe=recipe(each_talker()), batch=2)
     found = restorer.restore_many([mixture, mixture], [RATE_HZ, RATE_HZ], ["a", "b"])
     assert done == [2, 1, 1]
@@ -138,7 +139,9 @@ def test_a_second_opinion_is_that_of_the_restarts_restored_and_joined(tiny_prior
     prior, plain = Restorer(tiny_prior).prior, each_talker()
     solved = restarts_of(tracks, [0.3, 0.1, -math.inf])
     asked = recipe(each_talker(n_restart_samples=1), Consensus())
-    found, n_calls = told_apart(made, solved, ["mix"], prior, asked, asked.each_talker, 0)
+    found, n_calls = told_apart(
+        made, solved, Posterior(made.sum(1), ["mix"], prior, asked), asked.each_talker
+    )
 
     first, _ = refined(made, ["mix"], prior, plain, 0)
     again, _ = refined(tracks[:2], ["mix/0", "mix/1"], prior, plain, 0)
@@ -155,7 +158,9 @@ def test_nobody_to_ask_for_a_second_opinion(tiny_prior, mixture, n_restarts):
     solved = restarts_of(made.expand(n_restarts, -1, -1), n_restarts * [0.1])
     asked = recipe(each_talker(n_restart_samples=1), Consensus() if n_restarts == 1 else None)
     prior = Restorer(tiny_prior).prior
-    found, n_calls = told_apart(made, solved, ["mix"], prior, asked, asked.each_talker, 0)
+    found, n_calls = told_apart(
+        made, solved, Posterior(made.sum(1), ["mix"], prior, asked), asked.each_talker
+    )
     assert torch.equal(found, refined(made, ["mix"], prior, each_talker(), 0)[0])
     assert n_calls == [2 * N_STEPS]
 

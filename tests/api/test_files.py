@@ -19,7 +19,7 @@ from diffsr.files import FileReport, account, restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import check_writable, list_recordings
 from diffsr.recipes import Recipe
-from diffsr.restoration import batch
+from diffsr.restoration import one_talker
 from diffsr.samplers import AnnealedSampler
 
 
@@ -107,8 +107,8 @@ def test_a_format_without_such_a_rate_or_channels_is_found_before_the_work(
 ):
     write_audio(tmp_path / "in.wav", torch.from_numpy(make_speech(0.3, channels, rate_hz)), rate_hz)
     worked: list[str] = []
-    solve = batch.solve
-    monkeypatch.setattr(batch, "solve", lambda *given: worked.extend(given[1]) or solve(*given))
+    solve = one_talker.solve
+    monkeypatch.setattr(one_talker, "solve", lambda *given: worked.extend(given[0].ids) or solve(*given))
     [report] = restore_path(tmp_path / "in.wav", tmp_path / f"out{suffix}", restorer)
     assert report.status == "failed"
     assert report.message.startswith(f"{tmp_path / 'in.wav'}: Cannot write {tmp_path / f'out{suffix}'} as ")
@@ -267,14 +267,14 @@ def test_a_bad_file_among_good_ones(noisy, tmp_path, restorer, monkeypatch):
     ],
 )
 def test_a_file_too_long_for_the_memory_among_good_ones(noisy, tmp_path, restorer, monkeypatch, error):
-    solve = batch.solve
+    solve = one_talker.solve
 
-    def solve_short(waves, ids, *others):
-        if ids == ["deep/b/0"]:
+    def solve_short(posterior, *others):
+        if posterior.ids == ["deep/b/0"]:
             raise error
-        return solve(waves, ids, *others)
+        return solve(posterior, *others)
 
-    monkeypatch.setattr(batch, "solve", solve_short)
+    monkeypatch.setattr(one_talker, "solve", solve_short)
     reports = restore_path(noisy, tmp_path / "out", restorer)
     assert statuses(reports) == {"a.wav": "restored", "b.flac": "failed", "c.wav": "restored"}
     assert "b.flac: The recording is too long for this device's memory: cut it" in reports[1].message
@@ -284,7 +284,7 @@ def test_an_error_of_ours_is_not_taken_for_a_bad_file(noisy, tmp_path, restorer,
     def fail(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(batch, "solve", fail)
+    monkeypatch.setattr(one_talker, "solve", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         restore_path(noisy, tmp_path / "out", restorer)
 

@@ -17,8 +17,10 @@ from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import plan_outputs
 from diffsr.likelihoods import NMFNoise, WhiteNoise
 from diffsr.recipes import Recipe, declip
-from diffsr.restoration import UnfinishedError, batch
-from diffsr.restoration.batch import batches, mean_of
+from diffsr.restoration import UnfinishedError, one_talker
+from diffsr.restoration.batch import batches
+from diffsr.restoration.one_talker import mean_of
+from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.side_files import SideFiles
 from diffsr.restoration.solving import solve
 from diffsr.restoration.spread import variance_of
@@ -130,15 +132,15 @@ def test_what_is_wrong_with_one_of_many_is_told_in_its_place(tiny_prior, speech)
 
 def test_a_batch_too_large_for_the_memory_is_halved(tiny_prior, make_speech, monkeypatch):
     waves = [torch.from_numpy(make_speech(seed=k)) for k in range(5)]
-    solve, sizes = batch.solve, []
+    sizes = []
 
-    def solve_few(rows, ids, *others):
-        sizes.append(len(ids))
-        if len(ids) > 2 or "e/0" in ids:
+    def solve_few(posterior, *others):
+        sizes.append(len(posterior.ids))
+        if len(posterior.ids) > 2 or "e/0" in posterior.ids:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return solve(rows, ids, *others)
+        return solve(posterior, *others)
 
-    monkeypatch.setattr(batch, "solve", solve_few)
+    monkeypatch.setattr(one_talker, "solve", solve_few)
     found = Restorer(tiny_prior, recipe=enhance(), batch=8).restore_many(waves, [16000] * 5, list("abcde"))
     assert sizes == [5, 2, 3, 1, 2, 1, 1]
     assert [isinstance(one, AudioError) for one in found] == [False] * 4 + [True]
@@ -227,7 +229,7 @@ def test_a_second_try_knows_what_was_given_for_its_own_recording(tiny_prior, spe
     prior = WindowedPrior(tiny_prior, 0.5, 0.1)
     for degradation, name in known.items():
         sampler = AnnealedSampler(LastDiverges(), n_steps=3, estimators=[], churn=0.0)
-        solved = solve(waves, list("abc"), prior, Recipe(sampler, NMFNoise(), degradation), 0)
+        solved = solve(Posterior(waves, list("abc"), prior, Recipe(sampler, NMFNoise(), degradation)))
         assert not solved.failed
         assert solved.n_calls[2] > solved.n_calls[0]
         given = [

@@ -23,6 +23,7 @@ from diffsr.io.audio import read_audio, write_audio
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import MAX_TALKERS, TALKER_TASKS, Recipe, make_recipe
 from diffsr.restoration import Posed, UnfinishedError
+from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.side_files import AudioFiles
 from diffsr.restoration.solving import solve
 from diffsr.restoration.talkers import Talkers
@@ -86,7 +87,7 @@ def test_talkers_that_the_prior_can_tell_apart_are_told_apart():
     true = low_and_high()
     sampler = AnnealedSampler(Proximal(), Renoise(sampled=True), [], 30, sigma_max=1.5, churn=0.0)
     made = Recipe(sampler, WhiteNoise(1e-4), n_samples=4, n_sources=2)
-    done = solve(true.sum(0)[None], ["a"], LowOrHigh(), made, seed=0, n_samples=made.n_samples)
+    done = solve(Posterior(true.sum(0)[None], ["a"], LowOrHigh(), made, n_samples=made.n_samples))
     assert done.x.shape == (1, 4, 2, 4096)
     talkers, found, ordered = Talkers.of(done.x[0], done.scores[0].tolist(), true.sum(0), 16000)
     assert torch.equal(found, ordered[talkers.chosen])
