@@ -169,6 +169,7 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
     "opposite .5, shares .86 .85": shares(0.86, 0.85, kept=-0.5),
     "opposite .5, shares .86 1.15": shares(0.86, 1.15, kept=-0.5),
     "opposite .5, shares 1 1": shares(1.0, 1.0, kept=-0.5),
+    "opposite .5, shares .74 1": shares(0.74, 1.0, kept=-0.5),
     "opposite .7, shares .86 .95": shares(0.86, 0.95, kept=-0.7),
     "twice the levels": twice_the_levels,
     "shares .95 .65": shares(0.95, 0.65),
