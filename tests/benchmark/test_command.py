@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from diffsr.benchmark import runner
+from diffsr.benchmark.items import Item
 from diffsr.benchmark.recipe_digest import recipe_digest
+from diffsr.benchmark.restoring import Job, Row
+from diffsr.benchmark.systems import Runnable
 from diffsr.cli import main
 from diffsr.commands import benchmark
 from diffsr.evaluation import metrics
@@ -58,15 +60,15 @@ def test_an_unfinished_run_says_how_many_are_missing(shell, tmp_path):
 
 
 def test_ctrl_c_says_that_it_goes_on(shell, monkeypatch):
-    original = runner._run_item
+    original = Job.restore
 
-    def stop(found: object, item: object, *rest: object) -> object:
+    def stop(job: Job, item: Item, system: Runnable) -> Row:
         if item.id.endswith("02"):
             raise KeyboardInterrupt
-        return original(found, item, *rest)
+        return original(job, item, system)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_run_item", stop)
+        patch.setattr(Job, "restore", stop)
         code, out, err = shell("run --track enhance --data DIR --system unprocessed")
     assert code == 130
     assert "the same command again continues" in err
@@ -122,8 +124,17 @@ def test_mistakes_are_explained(shell, command, message):
     assert "Traceback" not in err
 
 
+def test_several_processes_by_the_command(shell, tmp_path):
+    code, out, _ = shell("run --track enhance --data DIR --system unprocessed --workers 2")
+    assert code == 0
+    assert "4 items restored" in out
+    code, _, err = shell("run --track enhance --data DIR --system unprocessed --workers 0")
+    assert code == 2
+    assert "--workers 0: expected at least 1 process" in err
+
+
 def test_a_run_that_loses_an_item_ends_with_2(shell, monkeypatch):
-    monkeypatch.setattr(runner, "_run_item", lambda found, item, *rest: "too hard")
+    monkeypatch.setattr(Job, "restore", lambda job, item, system: {"id": item.id, "problem": "too hard"})
     code, out, err = shell("run --track enhance --data DIR --system unprocessed --subset 2")
     assert code == 2
     assert err.count(": too hard") == 2
