@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -72,6 +74,7 @@ def _start(open_system: Callable[[], Runnable], job: Job, n_threads: int) -> Non
     """Open the system. Ctrl-C reaches all processes: only the first answers, and ends the others."""
     global _restore
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
     system = open_system()
 
@@ -79,6 +82,14 @@ def _start(open_system: Callable[[], Runnable], job: Job, n_threads: int) -> Non
         return job.restore(item, system)
 
     _restore = restore
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would go on for nobody, and then wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _restore_here(item: Item) -> Row:

@@ -64,7 +64,12 @@ def restore_batch(
     # Outside of the handlers, which hold on to the memory.
     if len(posed) == 1:
         return [problem]
-    return _restored_in_halves(posed, prior, recipe, seed, n_samples, on_step)
+    try:
+        halves = _halves(posed, recipe)
+    except DiffsrError as error:
+        return [error] * len(posed)
+    done = [restore_batch(half, prior, theirs, seed, n_samples, on_step) for half, theirs in halves]
+    return [one for half in done for one in half]
 
 
 def _restored(
@@ -96,25 +101,19 @@ def _restored(
     return results
 
 
-def _restored_in_halves(
-    posed: Sequence[Posed],
-    prior: WindowedPrior,
-    recipe: Recipe,
-    seed: int,
-    n_samples: int,
-    on_step: OnStep | None,
-) -> list[Restoration | DiffsrError]:
-    """See `restore_batch`; what was given for each recording goes with it."""
+def _halves(posed: Sequence[Posed], recipe: Recipe) -> list[tuple[Sequence[Posed], Recipe]]:
+    """Two halves of recordings; what was given for each goes with it.
+
+    Raises:
+        DataError: What was given is not for so many.
+    """
     half, n_channels = len(posed) // 2, sum(len(one.rows) for one in posed)
     n_first = sum(len(one.rows) for one in posed[:half])
-    done: list[Restoration | DiffsrError] = []
-    for part, channels in ((posed[:half], range(n_first)), (posed[half:], range(n_first, n_channels))):
-        try:
-            theirs = replace(recipe, degradation=recipe.degradation.of(channels, n_channels))
-        except DiffsrError as error:
-            return [error] * len(posed)
-        done += restore_batch(part, prior, theirs, seed, n_samples, on_step)
-    return done
+    parts = ((posed[:half], range(n_first)), (posed[half:], range(n_first, n_channels)))
+    return [
+        (part, replace(recipe, degradation=recipe.degradation.of(channels, n_channels)))
+        for part, channels in parts
+    ]
 
 
 def _told(restoration: Restoration, solved: Solved) -> Restoration | UnfinishedError:

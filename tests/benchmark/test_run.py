@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,51 @@ def test_an_interrupted_run_waits_for_no_process(opened, data):
     assert time.monotonic() - started_s < 300
     assert not multiprocessing.active_children()
     assert finished(place) == {found.items[0].id}
+
+
+def test_processes_end_with_one_that_was_killed(opened, data, tmp_path):
+    found, place = opened
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    context = multiprocessing.get_context("spawn")
+    open_system = functools.partial(open_that_tells, begun)
+    first = context.Process(target=run_in_processes, args=(found, data, place, open_system))
+    first.start()
+    wait_for(lambda: len(list(begun.iterdir())) == 2)
+    workers = [int(path.name) for path in begun.iterdir()]
+    first.kill()
+    first.join()
+    wait_for(lambda: not any(is_alive(worker) for worker in workers))
+    assert run_items(found, found.items, data, Counting(), place).n_run == 4
+
+
+def open_that_tells(begun: Path) -> Counting:
+    def wait(item_id: str, out: Tensor) -> Tensor:
+        (begun / str(os.getpid())).touch()
+        time.sleep(600)
+        return out
+
+    return Counting(answer=wait)
+
+
+def run_in_processes(
+    found: ItemList, data: Path, place: SystemPlace, open_system: Callable[[], Counting]
+) -> None:
+    run_items(found, found.items, data, Counting(), place, workers=Workers(2, open_system))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def wait_for(is_so: Callable[[], bool], limit_s: float = 300.0) -> None:
+    started_s = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - started_s < limit_s
+        time.sleep(0.1)
 
 
 def test_less_than_one_process_is_refused():
