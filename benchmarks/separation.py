@@ -3,6 +3,7 @@
     python benchmarks/separation.py DATA [--task joint] [--count 20] [--restarts 4] [--ways default]
     python benchmarks/separation.py DATA --talkers 3          # the first talker of the next item joins in
     python benchmarks/separation.py DATA --quieter_db 10      # the second talker is quieter by so much
+    python benchmarks/separation.py DATA --silent_share .5    # the second talker is silent in the last half
     python benchmarks/separation.py DATA --long_s 120         # both go on without a pause
     python benchmarks/separation.py DATA --cut_s 4            # the first seconds only
     python benchmarks/separation.py --list
@@ -10,8 +11,9 @@
 Each way is the shipped recipe `separate` (or `joint`) with something changed. Improvements of SI-SDR in dB
 over the mixture: all restarts, the best of each item (an oracle), the one that a ranker chooses, all of them
 joined as the recipe does; then of the joined: median, share made worse, after an oracle has put its pieces
-of 1 s, 250 ms and 64 ms in order, ESTOI, swaps a minute. One CPU thread: set OMP_NUM_THREADS=1. Restarts are
-kept in --output; what is there already is not made again.
+of 1 s, 250 ms and 64 ms in order, ESTOI, swaps a minute; with --silent_share the level in dB of the track of
+the one who is silent, relative to the other track. One CPU thread: set OMP_NUM_THREADS=1. Restarts are kept
+in --output; what is there already is not made again.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from diffsr.benchmark.items import Item, committed_list
 from diffsr.benchmark.scenes import render_item
 from diffsr.diffusion.devices import PRECISIONS
 from diffsr.evaluation.item import score_item
+from diffsr.evaluation.permutation import best_assignment
 from diffsr.io.manifest import read_manifest
 from diffsr.recipe_file import load_recipe
 from diffsr.recipes import PRESETS, TALKER_TASKS, Recipe, make_recipe
@@ -206,6 +209,9 @@ def sounds(options: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]:
         if options.quieter_db:
             talkers[1] *= 10 ** (-options.quieter_db / 20)
             name += f"-{options.quieter_db:g}dB"
+        if options.silent_share:
+            talkers[1, silent_from(talkers, options) :] = 0.0
+            name += f"-{options.silent_share:g}silent"
         if options.long_s:
             talkers = torch.stack([going_on(one.speaker, options) for one in items[place].plan.talkers])
             name += f"-{options.long_s:g}s"
@@ -215,6 +221,18 @@ def sounds(options: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]:
             talkers, name = torch.cat([talkers, guest(items, place, options, talkers)]), name + "-three"
         is_changed = name != items[place].id  # so that the recording is their sum
         yield name, talkers.sum(0)[None] if is_changed else sound.observation, talkers
+
+
+def silent_from(talkers: Tensor, options: argparse.Namespace) -> int:
+    """The sample from which on the second talker of `[S, T]` says nothing."""
+    return round((1 - options.silent_share) * talkers.shape[-1])
+
+
+def level_where_silent_db(joined: Tensor, talkers: Tensor, options: argparse.Namespace) -> float:
+    """Of the track of the second talker there, relative to that of the first, `[2, T]` each."""
+    order = best_assignment(joined, talkers)
+    first, second = joined[list(order), silent_from(talkers, options) :].square().mean(-1)
+    return float(10 * (second / first).log10())
 
 
 def going_on(speaker: str | None, options: argparse.Namespace) -> Tensor:
@@ -309,6 +327,7 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=4)
     parser.add_argument("--talkers", type=int, default=2, choices=(2, 3))
     parser.add_argument("--quieter_db", type=float, default=0.0)
+    parser.add_argument("--silent_share", type=float, default=0.0, help="0 to below 1")
     parser.add_argument("--long_s", type=float, default=0.0)
     parser.add_argument("--cut_s", type=float, default=0.0)
     parser.add_argument("--preset", default="default", choices=PRESETS)
@@ -321,27 +340,41 @@ def main() -> None:
     if options.list or options.data is None:
         print("\n".join(WAYS))
         return
+    refuse_unfit(parser, options)
+    voices = OneVoice()
+    columns = [*COLUMNS, "where silent"] if options.silent_share else COLUMNS
+    print("| " + " | ".join(columns) + " |")
+    print("| --- " * len(columns) + "|")
+    for way in options.ways:
+        rows, silent_db = [], []
+        joiner = recipe_of(way, options).joiner or VoicesInOrder()
+        for name, mixture, talkers in sounds(options):
+            restarts = restarts_of(way, mixture, name, options)
+            rows.append(scores_of(restarts, talkers, mixture[0], voices, joiner))
+            if options.silent_share:
+                joined = joiner(restarts, voices.scores(restarts), 16000)
+                silent_db.append(level_where_silent_db(joined, talkers, options))
+        print(line(way, rows) + (f" {np.mean(silent_db):.1f} |" if silent_db else ""), flush=True)
+
+
+def refuse_unfit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with what was expected where options do not go together."""
     if options.task == "joint" and (unfit := sorted(TALKERS_ONLY.intersection(options.ways))):
         parser.error(f"{unfit} know neither noise nor room; expected other ways for --task joint")
     if not 0 <= options.skip < options.count:
         parser.error(f"--skip is {options.skip}; expected 0 to {options.count - 1}, below --count")
     if options.restarts < 2:
         parser.error(f"--restarts is {options.restarts}; expected 2 or more, of which one is chosen")
-    is_changed = options.talkers == 3 or options.quieter_db or options.long_s or options.cut_s
-    if is_changed and options.task == "joint":
+    if not 0 <= options.silent_share < 1:
+        parser.error(f"--silent_share is {options.silent_share:g}; expected 0 to below 1")
+    if options.silent_share and (options.talkers == 3 or options.long_s or options.cut_s):
+        parser.error("--silent_share is for two talkers and whole items")
+    changes = (options.talkers == 3, options.quieter_db, options.silent_share, options.long_s, options.cut_s)
+    if any(changes) and options.task == "joint":
         parser.error(
-            "--talkers, --quieter_db, --long_s and --cut_s make mixtures of no room; expected separate"
+            "--talkers, --quieter_db, --silent_share, --long_s and --cut_s make mixtures of no room; "
+            "expected separate"
         )
-    voices = OneVoice()
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("| --- " * len(COLUMNS) + "|")
-    for way in options.ways:
-        rows = []
-        joiner = recipe_of(way, options).joiner or VoicesInOrder()
-        for name, mixture, talkers in sounds(options):
-            restarts = restarts_of(way, mixture, name, options)
-            rows.append(scores_of(restarts, talkers, mixture[0], voices, joiner))
-        print(line(way, rows), flush=True)
 
 
 def scores_of(
