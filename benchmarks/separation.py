@@ -228,10 +228,10 @@ def silent_from(talkers: Tensor, options: argparse.Namespace) -> int:
     return round((1 - options.silent_share) * talkers.shape[-1])
 
 
-def level_where_silent_db(joined: Tensor, talkers: Tensor, options: argparse.Namespace) -> float:
-    """Of the track of the second talker there, relative to that of the first, `[2, T]` each."""
+def level_where_silent_db(joined: Tensor, talkers: Tensor, start: int) -> float:
+    """Of the track of the second talker from there on, relative to that of the first, `[2, T]` each."""
     order = best_assignment(joined, talkers)
-    first, second = joined[list(order), silent_from(talkers, options) :].square().mean(-1)
+    first, second = joined[list(order), start:].square().mean(-1)
     return float(10 * (second / first).log10())
 
 
@@ -346,15 +346,13 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |")
     print("| --- " * len(columns) + "|")
     for way in options.ways:
-        rows, silent_db = [], []
+        rows = []
         joiner = recipe_of(way, options).joiner or VoicesInOrder()
         for name, mixture, talkers in sounds(options):
             restarts = restarts_of(way, mixture, name, options)
-            rows.append(scores_of(restarts, talkers, mixture[0], voices, joiner))
-            if options.silent_share:
-                joined = joiner(restarts, voices.scores(restarts), 16000)
-                silent_db.append(level_where_silent_db(joined, talkers, options))
-        print(line(way, rows) + (f" {np.mean(silent_db):.1f} |" if silent_db else ""), flush=True)
+            start = silent_from(talkers, options) if options.silent_share else None
+            rows.append(scores_of(restarts, talkers, mixture[0], voices, joiner, start))
+        print(line(way, rows), flush=True)
 
 
 def refuse_unfit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -378,9 +376,14 @@ def refuse_unfit(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 
 def scores_of(
-    restarts: Tensor, reference: Tensor, mixture: Tensor, voices: OneVoice, joiner: Joiner
+    restarts: Tensor,
+    reference: Tensor,
+    mixture: Tensor,
+    voices: OneVoice,
+    joiner: Joiner,
+    silent_start: int | None = None,
 ) -> dict[str, float]:
-    """Improvements of one item in dB."""
+    """Improvements of one item in dB; where the second talker is silent from a sample on, his level there."""
     scored = [score_item(one, reference, 16000, mixture, METRICS) for one in restarts]
     before = scored[0].input["si_sdr_db"]
     gains = [row.output["si_sdr_db"] - before for row in scored]
@@ -392,6 +395,8 @@ def scores_of(
     pieces["swaps"] = result.output["swaps_per_min"]
     pieces["estoi"] = result.output["estoi"] - result.input["estoi"]
     found = {name: gains[place] for name, place in chosen.items()}
+    if silent_start is not None:
+        pieces["silent_db"] = level_where_silent_db(joined, reference, silent_start)
     found["joined"] = result.output["si_sdr_db"] - before
     return {"all": float(np.mean(gains)), "best": max(gains), **found, **pieces}
 
@@ -406,7 +411,10 @@ def line(way: str, rows: list[dict[str, float]]) -> str:
     shown = [mean[name] for name in RANKED] + [np.median(result)]
     pieces = [f"{mean[name]:.1f}" for name in PIECES]
     figures = [f"{value:.1f}" for value in shown] + [f"{np.mean(result < 0):.0%}"]
-    return "| " + " | ".join([way, *figures, *pieces, f"{mean['estoi']:.3f}", f"{mean['swaps']:.1f}"]) + " |"
+    last = [f"{mean['estoi']:.3f}", f"{mean['swaps']:.1f}"]
+    if "silent_db" in mean:
+        last.append(f"{mean['silent_db']:.1f}")
+    return "| " + " | ".join([way, *figures, *pieces, *last]) + " |"
 
 
 if __name__ == "__main__":
