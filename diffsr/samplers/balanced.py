@@ -21,7 +21,7 @@ class BalancedRenoise:
     the exact posterior of two Gaussians. A share below 1 is less noise than the prior is told, a colder
     search that changes its mind about less and whose restarts spread less: no draw from the posterior, but
     better splits. With fresh noise, warm at large noise and cold at small noise separates best; with
-    partly opposite noise, all of it at small noise (docs/separation.md).
+    partly opposite noise, all of it at small noise (docs/separation_trials.md).
 
     The share follows the logarithm of the noise level between the two given, and is constant beyond.
 

@@ -19,7 +19,7 @@ class EachTalker:
     A search among several talkers has to keep them apart, and leaves what it cannot tell: late reverberation
     of both, noise, and what the other talker leaks. To a model of one talker all of that is noise and room,
     of which it knows more than the search could use: it can start at little noise, near the track, find out
-    whose voice it is, and fit a response of the room to it (docs/separation.md).
+    whose voice it is, and fit a response of the room to it (docs/joint.md).
 
     Restarts that were joined can be restored as well, before they are joined once more. What that gives is a
     second opinion, for a restart says what the mean of all does not, and it is wrong elsewhere: the result

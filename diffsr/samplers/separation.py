@@ -1,6 +1,6 @@
 """Published rules for talkers in one channel, without a gradient of the network: MSDM.
 
-arXiv 2302.02257. `docs/separation.md` tells what could not carry over.
+arXiv 2302.02257. `docs/separation_rules.md` tells what could not carry over.
 """
 
 from __future__ import annotations

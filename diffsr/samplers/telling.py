@@ -26,7 +26,7 @@ class TellVoices:
 
     The first half of the restarts is told nothing. What they give together has a voice in each track,
     right more often than any of them; the other half is told those (`ToldPrior`). Told within a restart,
-    from its own estimates, the same does harm: it holds on to what it did wrong (docs/separation.md).
+    from its own estimates, the same does harm: it holds on to what it did wrong (docs/separation_trials.md).
 
     Args:
         weight: How much a voice is exaggerated, see `ToldPrior`.
