@@ -44,7 +44,7 @@ def finish_talker(
     if made is not None and len(posed.rows):
         result = posed.put_back(made, recipe.degradation.extends_band)[0][0]
     places = posed.rows.tolist()
-    numbers = [posed.numbers[place] for place in places]
+    channels = [posed.channels[place] for place in places]
     stft = recipe.likelihood.stft
     return Restoration(
         result,
@@ -53,7 +53,7 @@ def finish_talker(
         seconds,
         recipe.degradation.raises_peaks,
         samples if posterior.n_samples > 1 else None,
-        Physics.of(numbers, places, posed.prior_hz, stft, solved.described, posed.scale) if places else None,
+        Physics.of(channels, places, posed.prior_hz, stft, solved.described, posed.scale) if places else None,
     )
 
 

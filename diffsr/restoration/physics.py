@@ -26,7 +26,7 @@ class Physics:
     """Estimates of the observation model for the K channels that were restored, each with R samples.
 
     Attributes:
-        channels: Their numbers in the recording.
+        channels: Their numbers in the recording, or `mean`.
         places: Their places among the channels of the restoration.
         rate_hz: Rate of the prior, at which they were estimated.
         stft: That of `noise_power`.
@@ -35,7 +35,7 @@ class Physics:
             `room_response [K, R, S, C, L]`, `rt60_s`, `gain_db`, `cutoff_hz` ...
     """
 
-    channels: Sequence[int]
+    channels: Sequence[int | str]
     places: Sequence[int]
     rate_hz: int
     stft: STFT
@@ -44,7 +44,7 @@ class Physics:
     @classmethod
     def of(
         cls,
-        channels: Sequence[int],
+        channels: Sequence[int | str],
         places: Sequence[int],
         rate_hz: int,
         stft: STFT,
@@ -96,7 +96,7 @@ class Physics:
         return [self._summary(place) for place in range(len(self.channels))]
 
     def _summary(self, place: int) -> dict[str, Any]:
-        found: dict[str, Any] = {"channel": int(self.channels[place])}
+        found: dict[str, Any] = {"channel": self.channels[place]}
         psd, level_db, response = self.noise_psd, self.noise_level_db, self.room_response
         if psd is not None and level_db is not None:
             found["noise"] = {

@@ -39,7 +39,7 @@ class Posed:
         n_samples: Its length at its own rate.
         wave: The chosen channels as they were recorded `[C, T]`.
         y: The chosen channels at the rate of the prior `[C, T]`; silent ones are zero.
-        numbers: Their numbers in the recording.
+        channels: Their numbers in the recording, or `mean`.
         rows: Those of them that are to be restored, K of C.
         scale: What they are multiplied by to be at the level that the prior expects, `[K, 1]`.
         seconds: Wall time of getting ready.
@@ -51,7 +51,7 @@ class Posed:
     n_samples: int
     wave: Tensor
     y: Tensor
-    numbers: Sequence[int]
+    channels: Sequence[int | str]
     rows: Tensor
     scale: Tensor
     seconds: float = 0.0
@@ -78,7 +78,7 @@ class Posed:
         _check_shape(wave, rate_hz)
         degradation, prior_hz = recipe.degradation, prior.rate_hz
         degradation.check_rates(rate_hz, prior_hz)
-        wave, numbers = choose_channels(wave.float().cpu(), channels, recipe.n_sources)
+        wave, chosen = choose_channels(wave.float().cpu(), channels, recipe.n_sources)
         _check_content(wave, rate_hz)
         # A constant would count as loud speech in the level, and as noise.
         heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)
@@ -90,7 +90,7 @@ class Posed:
         if len(rows):
             rows, scale = _damaged(degradation, rows, y[rows] * scale, scale)
         seconds = time.perf_counter() - started
-        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, numbers, rows, scale, seconds)
+        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, chosen, rows, scale, seconds)
 
     @property
     def waves(self) -> Tensor:
@@ -99,8 +99,9 @@ class Posed:
 
     @property
     def row_ids(self) -> list[str]:
-        """The identity of each channel to restore."""
-        return [f"{self.id}/{self.numbers[row]}" for row in self.rows.tolist()]
+        """The identity of each channel to restore; the mean has that of channel 0."""
+        chosen = [self.channels[row] for row in self.rows.tolist()]
+        return [f"{self.id}/{0 if channel == 'mean' else channel}" for channel in chosen]
 
     def put_back(self, found: Tensor, extends_band: bool) -> tuple[Tensor, int]:
         """Posterior samples `[K, R, T]` at the prior's level -> `[R, C, T]` at that of the recording.
@@ -200,8 +201,8 @@ def check_channels(channels: str) -> None:
         raise ConfigError(f"channels is {channels!r}; expected each, mean or a number from 0 on.")
 
 
-def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Tensor, Sequence[int]]:
-    """The channels to restore and their numbers in the recording; the mean counts as channel 0.
+def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Tensor, Sequence[int | str]]:
+    """The channels to restore and their numbers in the recording, or `mean` for that of several.
 
     Several talkers come out of one channel: where `each` was asked for, of their mean.
 
@@ -212,7 +213,7 @@ def choose_channels(wave: Tensor, channels: str, n_sources: int = 1) -> tuple[Te
     if channels == "each" and n_sources == 1:
         return wave, range(wave.shape[0])
     if channels in ("each", "mean"):
-        return _mean_of(wave), [0]
+        return _mean_of(wave), ["mean" if len(wave) > 1 else 0]
     if channels.isdecimal() and int(channels) < wave.shape[0]:
         return wave[[int(channels)]], [int(channels)]
     raise ConfigError(

@@ -64,7 +64,7 @@ def finish_talkers(
     if is_heard:
         chosen = {name: value[:, [talkers.chosen]] for name, value in solved.described.items()}
         stft = recipe.likelihood.stft
-        physics = Physics.of(posed.numbers, [0], posed.prior_hz, stft, chosen, posed.scale)
+        physics = Physics.of(posed.channels, [0], posed.prior_hz, stft, chosen, posed.scale)
     return Restoration(
         result,
         posed.rate_hz,

@@ -43,8 +43,8 @@ class SecondSearch:
 
     What the first restarts give together is better than any of them, and starts the others at a level where
     they can still change their mind about moments, but hardly about who is who. They err elsewhere than the
-    first, so what is made of all of them is better than what was made of half (docs/separation_trials.md). As many
-    restarts as the first search has; samples, scores and physics of the first are reported.
+    first, so what is made of all of them is better than what was made of half (docs/separation_trials.md).
+    As many restarts as the first search has; samples, scores and physics of the first are reported.
 
     Args:
         sampler: The loop; its own initialiser counts for nothing.

@@ -164,7 +164,7 @@ def test_one_channel_is_drawn_and_described_as_the_one_that_it_is(
     tiny_prior_folder, make_speech, tmp_path, short_presets
 ):
     soundfile.write(tmp_path / "a.wav", make_speech(0.4, 3).T, 16000)
-    for channels, expected in (("2", 2), ("mean", 0)):
+    for channels, expected in (("2", 2), ("mean", "mean")):
         command = ["restore", str(tmp_path / "a.wav"), str(tmp_path / channels), f"--channels={channels}"]
         assert main([*command, f"--prior={tiny_prior_folder}", "--physics", "--samples=2"]) == 0
         found = json.loads((tmp_path / channels / "a.json").read_text(encoding="utf-8"))
