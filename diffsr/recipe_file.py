@@ -155,6 +155,16 @@ def load_sampler(path: Path) -> AnnealedSampler:
     )
 
 
+def talkers_of(path: Path) -> int:
+    """How many talkers the experiment in a file is for; 1 where it says nothing or is but a part of one.
+
+    Raises:
+        ConfigError: No such file, not YAML, or no such number.
+    """
+    given = _below(_read(path, SAMPLER_EXAMPLE), "model", "init_args") or {}
+    return _count({TALKERS: given.get(TALKERS, 1)}, TALKERS, path, MAX_TALKERS)
+
+
 def _read(path: Path, example: str) -> dict[str, Any]:
     """The content of a file, `${...}` and `???` as they stand."""
     import yaml

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from diffsr.signal.stft import STFT
+from diffsr.typing import Denoiser, Sources
 
 
 class WhiteGaussianPrior(nn.Module):
@@ -69,3 +72,26 @@ class StationaryGaussianPrior(nn.Module):
         seen = correlation[..., : stft.n_fft] * overlap
         # sum over lags of both signs; lag 0 is there once
         return (2 * torch.fft.rfft(seen).real - seen[..., :1])[..., None]
+
+
+class PriorOfEach(nn.Module):
+    """Independent talkers, each with a prior of their own.
+
+    Args:
+        priors: Of the talkers in their order; they have the rate of the first.
+    """
+
+    def __init__(self, priors: Sequence[Denoiser]) -> None:
+        super().__init__()
+        self.priors = list(priors)
+        self.rate_hz, self.sigma_data = priors[0].rate_hz, priors[0].sigma_data
+
+    def denoise(self, z: Sources, sigma: Tensor) -> Sources:
+        """`z [rows, S, T]` at `sigma [rows, S]`, each talker by their own."""
+        found = [prior.denoise(z[:, k], sigma[:, k]) for k, prior in enumerate(self.priors)]
+        return torch.stack(found, dim=1)
+
+    def uncertainty(self, x0: Sources, sigma: Tensor, stft: STFT) -> Tensor:
+        """In bin units, each talker's by their own."""
+        found = [prior.uncertainty(x0[:, k], sigma[:, k], stft) for k, prior in enumerate(self.priors)]
+        return torch.stack(found, dim=1)

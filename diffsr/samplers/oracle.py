@@ -1,31 +1,36 @@
 """Is a sampler right? It samples a posterior that is known exactly, and mean and spread are compared.
 
 The prior is Gaussian and stationary, the recording a draw of it in white noise, so that the posterior is
-Gaussian too, independent at each frequency. Used by the tests and by `diffsr doctor --sampler`.
+Gaussian too, independent at each frequency; or the recording is the sum of two such talkers, and it is the
+first who is looked at. Used by the tests and by `diffsr doctor --sampler`.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from diffsr.degradations import Mixing
-from diffsr.diffusion.analytic import StationaryGaussianPrior, WhiteGaussianPrior
+from diffsr.diffusion.analytic import PriorOfEach, StationaryGaussianPrior, WhiteGaussianPrior
 from diffsr.likelihoods import WhiteNoise
 from diffsr.samplers.annealed import AnnealedSampler
 from diffsr.samplers.initialise import from_observation
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.randomness import RowNoise
-from diffsr.typing import Denoiser
+from diffsr.typing import Denoiser, Sources
 
 TOLERANCE = 0.05
 """Relative error of mean and standard deviation up to which a sampler counts as exact: about three times what
 the finite number of samples leaves in a half of the spectrum."""
 
 N_FFT, HOP_SAMPLES = 64, 16
+NO_NOISE = 1e-4
+"""What experiments for talkers without noise have."""
 N_HALVES = 2
 
 
@@ -49,16 +54,47 @@ class Oracle:
     mean: Tensor
     power: Tensor
 
+    n_sources = 1
+    nothing_learned = "silence"
+    """What a mean is too close to that is too small."""
+
     @property
     def sd(self) -> float:
         """Exact standard deviation of a sample."""
         return float(self.power.mean().sqrt())
 
-    def start(self, sigma: float, noise: RowNoise, n_rows: int) -> Tensor:
-        """Draws `[rows, 1, T]` of the exact posterior with noise of level sigma added."""
+    def start(self, sigma: float, noise: RowNoise, n_rows: int) -> Sources:
+        """Draws `[rows, S, T]` of the exact posterior with noise of level sigma added."""
         white = noise.normal_like(self.y.expand(n_rows, 1, -1))
         spread = torch.fft.irfft((self.power + sigma**2).sqrt() * torch.fft.rfft(white), n=len(self.y))
         return self.mean + spread
+
+
+@dataclass(frozen=True)
+class TalkersOracle(Oracle):
+    """The sum of two white talkers in little noise; mean and power are those of the first."""
+
+    n_sources = 2
+    nothing_learned = "an even split"
+
+    def start(self, sigma: float, noise: RowNoise, n_rows: int) -> Sources:
+        """See `Oracle`: what one talker has more of the recording the other has less."""
+        first, *white = noise.normal_like(self.y.expand(n_rows, 3, -1)).unbind(1)
+        first = self.mean + self.sd * first
+        return torch.stack([first, self.y - first], dim=1) + sigma * torch.stack(white, dim=1)
+
+
+def talkers_oracle(name: str, ratio: float, n_samples: int = 4096, sd: float = 0.05) -> TalkersOracle:
+    """Talkers whose standard deviations have a ratio: the posterior of the first is `N(s y, s (1 - s) P)`.
+
+    P is the power of both, s the share of the first: 1/2 where they are alike.
+    """
+    share, both = ratio**2 / (1 + ratio**2), 2 * sd**2
+    signs = torch.randint(2, (n_samples,), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    y = both**0.5 * signs
+    prior = PriorOfEach([WhiteGaussianPrior((part * both) ** 0.5) for part in (share, 1 - share)])
+    power = torch.full((n_samples // 2 + 1,), share * (1 - share) * both)
+    return TalkersOracle(name, y, prior, NO_NOISE, share * y, power)
 
 
 def white_oracle(n_samples: int = 4096, sd: float = 0.05) -> Oracle:
@@ -80,6 +116,10 @@ def coloured_oracle(n_samples: int = 4096, sd: float = 0.05) -> Oracle:
 
 
 ORACLES = {"white": white_oracle, "coloured": coloured_oracle}
+TALKERS_ORACLES = {
+    "alike": partial(talkers_oracle, "alike", 1.0),
+    "louder": partial(talkers_oracle, "louder", 3.0),
+}
 
 
 @dataclass(frozen=True)
@@ -95,6 +135,7 @@ class Moments:
         sd_error: The same of the standard deviation.
         n_calls: Calls of the prior for each sample.
         seconds: Wall time.
+        nothing_learned: What a mean is too close to that is too small.
     """
 
     mean: float
@@ -105,6 +146,7 @@ class Moments:
     sd_error: float
     n_calls: int
     seconds: float
+    nothing_learned: str
 
     @property
     def is_exact(self) -> bool:
@@ -118,7 +160,8 @@ class Moments:
             return f"exact within {TOLERANCE:.0%}"
         faults = []
         if abs(self.mean_error) > TOLERANCE:
-            faults.append(f"mean too close to {'the recording' if self.mean_error > 0 else 'silence'}")
+            near = "the recording" if self.mean_error > 0 else self.nothing_learned
+            faults.append(f"mean too close to {near}")
         if abs(self.sd_error) > TOLERANCE:
             faults.append(f"spread too {'wide' if self.sd_error > 0 else 'narrow'}")
         return f"biased: {', '.join(faults)}"
@@ -130,11 +173,12 @@ def check_sampler(
     """Draw from the posterior of an oracle and compare.
 
     Args:
-        sampler: Any; its M-steps meet a noise model that is right already.
+        sampler: Any. Its M-steps are left out, as the model is right already (and has no room), and so is
+            the exchange of tracks, as these have no voices.
         oracle: What to sample.
         n_samples: Posterior samples.
         exact_start: Start from the exact posterior plus noise, so that only guidance and solver are judged;
-            else from the recording plus noise, as a restoration starts.
+            else as a restoration starts, of one talker from the recording plus noise.
         seed: Of all random numbers.
 
     Raises:
@@ -142,9 +186,14 @@ def check_sampler(
     """
     noise = RowNoise(seed, [oracle.name], n_samples)
     likelihood = WhiteNoise(oracle.noise_level, N_FFT, HOP_SAMPLES)
-    problem = Problem.pose(oracle.y[None, None], oracle.prior, Mixing(), likelihood, noise, n_samples)
-    sigma = float(sampler.sigmas[0])
-    z = oracle.start(sigma, noise, n_samples) if exact_start else from_observation(problem, sigma)
+    y, n_sources = oracle.y[None, None], oracle.n_sources
+    problem = Problem.pose(y, oracle.prior, Mixing(), likelihood, noise, n_samples, n_sources)
+    sampler, sigma = copy.copy(sampler), float(sampler.sigmas[0])
+    sampler.estimators, sampler.exchange = [], None
+    if exact_start:
+        z = oracle.start(sigma, noise, n_samples)
+    else:
+        z = from_observation(problem, sigma) if n_sources == 1 else sampler.start(problem)
     started = time.perf_counter()
     samples = sampler.sample(problem, z)
     return compare(samples.x[:, 0], oracle, samples.n_calls, time.perf_counter() - started)
@@ -166,6 +215,7 @@ def compare(x: Tensor, oracle: Oracle, n_calls: int = 0, seconds: float = 0.0) -
         sd_error=_worst(power, oracle.power, exponent=0.5),
         n_calls=n_calls,
         seconds=seconds,
+        nothing_learned=oracle.nothing_learned,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffsr.degradations import Mixing
-from diffsr.diffusion.analytic import WhiteGaussianPrior
+from diffsr.diffusion.analytic import PriorOfEach, WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.samplers import (
@@ -25,23 +25,16 @@ from diffsr.typing import Sources
 SD = 0.05
 
 
-class Several(torch.nn.Module):
-    """Each talker has a white prior of its own; remembers the states that it is shown."""
-
-    rate_hz, sigma_data = 16_000, SD
+class Several(PriorOfEach):
+    """White priors; remembers the states that it is shown."""
 
     def __init__(self, *sds: float) -> None:
-        super().__init__()
-        self.priors = torch.nn.ModuleList(WhiteGaussianPrior(sd) for sd in sds)
+        super().__init__([WhiteGaussianPrior(sd) for sd in sds])
         self.seen: list[Sources] = []
-
-    def uncertainty(self, x0: Sources, sigma: torch.Tensor, stft: object) -> torch.Tensor:
-        found = [p.uncertainty(x0[:, k], sigma[:, k], stft) for k, p in enumerate(self.priors)]
-        return torch.stack(found, 1)
 
     def denoise(self, z: Sources, sigma: torch.Tensor) -> Sources:
         self.seen.append(z)
-        return torch.stack([p.denoise(z[:, k], sigma[:, k]) for k, p in enumerate(self.priors)], 1)
+        return super().denoise(z, sigma)
 
 
 def problem_of(*sds: float, n_rows: int = 4) -> Problem:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from diffsr.cli import main
@@ -13,18 +14,21 @@ from diffsr.commands import check_sampler
 from diffsr.errors import ConfigError
 from diffsr.recipe_file import load_sampler
 from diffsr.samplers import AnnealedSampler, NoisePerturbed, Renoise
-from diffsr.samplers.oracle import ORACLES
+from diffsr.samplers.oracle import ORACLES, TALKERS_ORACLES, compare, talkers_oracle
+from diffsr.samplers.randomness import RowNoise
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "experiments" / "sampler").glob("*.yaml"))
+TASKS = ("enhance", "dereverb", "denoise_dereverb", "repair", "separate", "joint")
+EXPERIMENTS = sorted(path for task in TASKS for path in (ROOT / "experiments" / task).glob("*.yaml"))
 
 
 @pytest.fixture
 def short(monkeypatch):
     """Oracles of few samples: what is tested here is the command."""
-    monkeypatch.setattr(
-        check_sampler, "ORACLES", {name: partial(make, 512) for name, make in ORACLES.items()}
-    )
+    for table in ("ORACLES", "TALKERS_ORACLES"):
+        made = {name: partial(make, n_samples=512) for name, make in globals()[table].items()}
+        monkeypatch.setattr(check_sampler, table, made)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -56,6 +60,45 @@ def test_the_report_has_figures_and_a_verdict(short, capsys):
     assert float(lines[0].split()[2]) == pytest.approx(0.025, abs=1e-4)
     assert float(lines[0].split()[5]) == pytest.approx(0.0354, abs=1e-4)
     assert "\nbiased: " in out
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_sampler_of_every_experiment_is_judged_by_talkers_where_there_are_some(path, short, capsys):
+    assert main(["doctor", "--sampler", str(path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for_talkers = path.parent.name in ("separate", "joint")
+    known = TALKERS_ORACLES if for_talkers else ORACLES
+    judged = [line for line in lines if line and line[0] in known]
+    assert [line[0] for line in judged] == [name for name in known for _ in range(2)]
+    if path.parent.name in ("enhance", "separate"):
+        mean_exact, mean_found = (float(judged[0][place]) for place in (2, 3))
+        assert mean_found == pytest.approx(mean_exact, rel=0.25)
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(1.0, 0.5), (3.0, 0.9)])
+def test_the_start_of_the_talkers_oracle_is_a_draw_of_its_posterior(ratio, share):
+    oracle = talkers_oracle("any", ratio)
+    draws = oracle.start(0.0, RowNoise(0, ["a"], 16), 16)
+    torch.testing.assert_close(draws.sum(1), oracle.y.expand(16, -1))
+    torch.testing.assert_close(oracle.mean, share * oracle.y)
+    first, second = draws.unbind(1)
+    assert compare(first, oracle).is_exact
+    assert not compare(second + 0.1 * oracle.y, oracle).is_exact
+    # as by the rule for jointly Gaussian variables, with the variances of the priors
+    own, other = (prior.sigma_data**2 for prior in oracle.prior.priors)
+    assert float(first.var()) == pytest.approx(
+        own * other / (own + other) + float(oracle.mean.var()), rel=0.03
+    )
+    noisy = oracle.start(1.0, RowNoise(0, ["a"], 16), 16)
+    assert float((noisy - draws).std()) == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_talkers_verdict_names_the_even_split(capsys):
+    assert main(["doctor", "--sampler", str(ROOT / "experiments/separate/undiff.yaml")]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("alike", "louder"))]
+    assert lines[0].endswith("exact within 5%")
+    assert lines[2].endswith("mean too close to an even split, spread too wide")
+    assert float(lines[2].split()[3]) / float(lines[2].split()[2]) == pytest.approx(0.746 / 0.9, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diffsr.degradations import Mixing, Room
-from diffsr.diffusion.analytic import StationaryGaussianPrior, WhiteGaussianPrior
+from diffsr.diffusion.analytic import PriorOfEach, StationaryGaussianPrior, WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipe_file import load_sampler
@@ -43,25 +43,9 @@ EQUAL, UNEQUAL = (SD, SD), (1.5 * SD, 0.5 * SD)
 I2, ONES = torch.eye(2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
 
 
-class TwoPriors(torch.nn.Module):
-    """Each talker has a prior of its own."""
-
-    def __init__(self, *priors) -> None:
-        super().__init__()
-        self.priors, self.rate_hz = torch.nn.ModuleList(priors), 16_000
-        self.sigma_data = SD
-
-    def denoise(self, z, sigma):
-        return torch.stack([p.denoise(z[:, k], sigma[:, k]) for k, p in enumerate(self.priors)], 1)
-
-    def uncertainty(self, x0, sigma, stft):
-        found = [p.uncertainty(x0[:, k], sigma[:, k], stft) for k, p in enumerate(self.priors)]
-        return torch.stack(found, 1)
-
-
 def problem_of(sds=EQUAL, n_rows=4, n_samples=4096, y=None, prior=None, degradation=None):
     y = torch.full((n_rows, 1, n_samples), SD) if y is None else y
-    prior = prior or TwoPriors(*(WhiteGaussianPrior(sd) for sd in sds))
+    prior = prior or PriorOfEach([WhiteGaussianPrior(sd) for sd in sds])
     noise, likelihood = RowNoise(0, [str(k) for k in range(len(y))]), WhiteNoise(1e-5, 64, 16)
     return Problem.pose(y, prior, degradation or Mixing(), likelihood, noise, n_sources=2)
 
@@ -180,7 +164,7 @@ def test_fresh_noise_brings_dirac_to_the_exact_posterior():
 @pytest.mark.slow
 def test_talkers_of_different_colour_get_their_part_of_the_spectrum():
     power = torch.linspace(2.0, 0.2, 33)
-    prior = TwoPriors(*(StationaryGaussianPrior(SD**2 * p) for p in (power, power.flip(0))))
+    prior = PriorOfEach([StationaryGaussianPrior(SD**2 * p) for p in (power, power.flip(0))])
     y = SD * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0)).expand(16, -1, -1)
     sampler = RULES["dirac"][0](estimators=[], n_steps=120, sigma_max=2.0, churn=6.0, initialiser=FromNoise())
     problem = problem_of(y=y, prior=prior)
