@@ -17,7 +17,7 @@ from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import ConfigError, DiffsrError
 from diffsr.likelihoods import Likelihood
 from diffsr.parse_errors import explain, suggestion
-from diffsr.recipes import MAX_TALKERS, Recipe
+from diffsr.recipes import MAX_TALKERS, REPAIRS, Recipe
 from diffsr.samplers import (
     Agreement,
     AnnealedSampler,
@@ -48,6 +48,14 @@ PARTS = (
 N_SAMPLES = "n_samples"
 TALKERS = "talkers"
 """Numbers beside the parts, 1 where nothing is said."""
+TASKS_OF = {
+    "EnhanceModule": ("enhance",),
+    "DereverbModule": ("dereverb", "denoise_dereverb"),
+    "RepairModule": REPAIRS,
+    "SeparateModule": ("separate",),
+    "JointModule": ("joint",),
+}
+"""Module of an experiment -> the tasks that it may be for."""
 EXAMPLE = "See experiments/enhance/default.yaml for one that works."
 SAMPLER_EXAMPLE = "See experiments/sampler/dps.yaml for one that works."
 
@@ -153,6 +161,17 @@ def load_sampler(path: Path) -> AnnealedSampler:
         f"{path}: {section['class_path']} is no sampler; expected an AnnealedSampler, a guidance (with a "
         f"method `correct`) or a solver (with a method `step`). {SAMPLER_EXAMPLE}"
     )
+
+
+def tasks_of(path: str | Path) -> tuple[str, ...]:
+    """The tasks that the experiment in a file may be for; none where its module does not say.
+
+    Raises:
+        ConfigError: No such file, or not YAML.
+    """
+    module = _read(Path(path).expanduser(), EXAMPLE).get("model")
+    name = module.get("class_path") if isinstance(module, dict) else None
+    return TASKS_OF.get(str(name).rpartition(".")[2], ())
 
 
 def talkers_of(path: Path) -> int:

@@ -10,11 +10,11 @@ from diffsr.degradations import read_response
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.audio import probe
 from diffsr.io.network import SmallNetwork
-from diffsr.recipe_file import is_recipe_file, load_recipe
+from diffsr.recipe_file import is_recipe_file, load_recipe, tasks_of
 from diffsr.recipes import Recipe
 from diffsr.samplers.voices import check_rate
 
-INFORMED_TASK = "dereverb"
+DEFAULT_TASK, INFORMED_TASK = "enhance", "dereverb"
 
 
 def check_choice(
@@ -27,8 +27,8 @@ def check_choice(
     """Refuse what there is no recipe for, before anything is loaded.
 
     Raises:
-        ConfigError: No such task, preset or experiment; a cut-off, a room response or a number of talkers
-            that does not fit.
+        ConfigError: No such task, preset or experiment; an experiment for another task, a cut-off, a room
+            response or a number of talkers that does not fit.
         AudioError: The room response is missing or no audio.
         DataError: It has several channels.
     """
@@ -45,6 +45,7 @@ def check_choice(
                     f"{name} is {value} and the preset is the experiment {preset}, which says everything "
                     f"about the damage itself. Leave {name} out, or write it into the experiment."
                 )
+        _check_experiment(task, preset)
         recipes.check_talkers(task, talkers, of_experiment=True)
         return
     recipes.check_choice(task, str(preset), cutoff_hz, talkers)
@@ -61,6 +62,20 @@ def check_choice(
             f"The room response {rir} has {n_channels} channels, expected one: every channel of a recording "
             "is restored by itself. Write the channel of its microphone into a file, such as with: "
             f"ffmpeg -i {Path(rir).name} -af pan=mono\\|c0=c0 response.wav"
+        )
+
+
+def _check_experiment(task: str, preset: str | Path) -> None:
+    """Refuse an experiment for another task than the one that was asked for, unless that is the default.
+
+    Raises:
+        ConfigError: It is.
+    """
+    known = tasks_of(preset)
+    if known and task not in (DEFAULT_TASK, *known):
+        raise ConfigError(
+            f"the task is {task} and the experiment {preset} is for {' or '.join(known)}. Leave the task "
+            "out, or choose an experiment for it (--task and --preset on the command line)."
         )
 
 

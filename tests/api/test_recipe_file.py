@@ -11,8 +11,9 @@ from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise
-from diffsr.recipe_file import PARTS, is_recipe_file, load_recipe, recipe_parts
+from diffsr.recipe_file import PARTS, is_recipe_file, load_recipe, recipe_parts, tasks_of
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
+from diffsr.restoration.choice import check_choice
 from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
 from diffsr.speakers import SpeakerEncoder, VoiceTracker
 
@@ -250,3 +251,32 @@ def test_calls_of_the_presets(name, n_calls):
     assert done.n_calls == n_calls
     assert done.x.isfinite().all()
     assert 0.1 < float(done.x.std() / y.std()) < 1.2  # the noise has gone somewhere else than up
+
+
+@pytest.mark.parametrize(
+    ("folder", "tasks"),
+    [
+        ("enhance", ("enhance",)),
+        ("dereverb", ("dereverb", "denoise_dereverb")),
+        ("denoise_dereverb", ("dereverb", "denoise_dereverb")),
+        ("repair", ("declip", "packet_loss", "bandwidth")),
+        ("separate", ("separate",)),
+        ("joint", ("joint",)),
+        ("prior", ()),
+        ("sampler", ()),
+    ],
+)
+def test_an_experiment_tells_its_tasks_by_its_module(folder, tasks):
+    paths = sorted((EXPERIMENTS / folder).glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert tasks_of(path) == tasks, path
+
+
+def test_an_experiment_of_an_own_module_is_for_any_task(tmp_path):
+    path = experiment(tmp_path, SAMPLER + LIKELIHOOD)
+    assert tasks_of(path) == ()
+    check_choice("dereverb", path)
+    with pytest.raises(ConfigError, match="default.yaml is for enhance"):
+        check_choice("dereverb", DEFAULT)
+    check_choice("enhance", EXPERIMENTS / "dereverb" / "default.yaml")  # the task that one need not name

@@ -413,7 +413,15 @@ def test_command_line(tiny_prior_folder, mixtures, tmp_path, capsys):
         (["--preset=experiments/enhance/default.yaml", "--talkers=2"], "default.yaml is for one talker"),
         (
             ["--preset=experiments/enhance/default.yaml", "--task=joint"],
-            "the task is joint and the experiment",
+            "the task is joint and the experiment experiments/enhance/default.yaml is for enhance",
+        ),
+        (
+            ["--preset=experiments/separate/undiff.yaml", "--task=joint"],
+            "the task is joint and the experiment experiments/separate/undiff.yaml is for separate",
+        ),
+        (
+            ["--preset=experiments/repair/declip.yaml", "--task=dereverb"],
+            "declip.yaml is for declip or packet_loss or bandwidth. Leave the task out",
         ),
         (["--preset=experiments/separate/default.yaml", "--talkers=99"], "talkers is 99; expected"),
     ],
