@@ -24,7 +24,7 @@ PLAIN = {
     "prepare": "list a corpus in a manifest:    diffsr prepare librispeech DIR",
     "evaluate": "score recordings:               diffsr evaluate RESTORED CLEAN --input NOISY",
     "benchmark": "run and score the benchmark:    diffsr benchmark run --track joint --data DIR --system wpe",
-    "report": "draw a scene:                   diffsr report scene --index 3",
+    "report": "a picture of a scene, a page:   diffsr report listen RESTORED --input NOISY",
     "export": "checkpoint to prior folder:     diffsr export LAST.ckpt PRIOR",
     "doctor": "check this installation:        diffsr doctor",
 }

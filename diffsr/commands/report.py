@@ -1,4 +1,4 @@
-"""Draw what is hard to imagine: `diffsr report scene` makes a picture of one simulated scene."""
+"""Make what is better looked at or heard than read: a picture of a scene, a page of restorations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffsr.commands.report_listen import add_listen, run_listen
 from diffsr.commands.terminal import say
 from diffsr.errors import ConfigError, DataError
 
@@ -47,10 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="default: 0")
     add("--output", default="scene.png", metavar="FILE", help="the picture (default: scene.png)")
     add("--audio", metavar="FOLDER", help="also write the parts of the scene as wav files")
+    add_listen(kinds)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the picture and say what it shows."""
+    """Make what was asked for, and say what it shows."""
+    return run_listen(options) if options.kind == "listen" else _run_scene(options)
+
+
+def _run_scene(options: argparse.Namespace) -> int:
     _check(options)
     from diffsr.report.scene import scene_facts, scene_picture, write_parts
 

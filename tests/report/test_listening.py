@@ -1,0 +1,234 @@
+"""`diffsr report listen`: what the page holds, what it says of bad input, and that its script works."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from diffsr.cli import main
+from diffsr.evaluation.evaluate import evaluate
+
+RATE_HZ = 16000
+METRICS = "si_sdr_db,estoi"
+
+
+@pytest.fixture
+def folders(tmp_path, make_speech):
+    """Two items: `clean`, `noisy`, and what two systems made of them, one better than the other."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "deep/b"):
+        speech = 0.5 * make_speech(0.8)[0]
+        noise = 0.05 * rng.standard_normal(len(speech))
+        for folder, part in (("clean", 0.0), ("good", 0.1), ("bad", 0.5), ("noisy", 1.0)):
+            path = tmp_path / folder / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, speech + part * noise, RATE_HZ)
+    return tmp_path
+
+
+def page(folder: Path, *arguments: str, code: int = 0) -> dict:
+    """What the page of a command holds."""
+    output = folder / "page" / "listen.html"
+    found = main(["report", "listen", *(str(one) for one in arguments), f"--output={output}"])
+    assert found == code
+    return data_of(output)
+
+
+def data_of(output: Path) -> dict:
+    text = output.read_text(encoding="utf-8")
+    held = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    return json.loads(held[1], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def wave_of(track: dict) -> tuple[np.ndarray, int]:
+    return soundfile.read(io.BytesIO(base64.b64decode(track["audio"])))
+
+
+def test_a_page_has_the_audio_and_the_scores_that_evaluate_finds(folders, capsys):
+    found = page(
+        folders,
+        f"ours={folders / 'good'}",
+        folders / "bad",
+        f"--input={folders / 'noisy'}",
+        f"--clean={folders / 'clean'}",
+        f"--metrics={METRICS}",
+        "--title=Two <systems>",
+    )
+    assert "2 of 2 items" in capsys.readouterr().out
+    assert [item["id"] for item in found["items"]] == ["a", "deep/b"]
+    assert found["systems"] == ["ours", "bad"]
+    for item in found["items"]:
+        names = ["recording", "ours", "bad", "clean"]
+        assert [track["name"] for track in item["tracks"]] == names
+        assert [track["role"] for track in item["tracks"]] == ["input", "system", "system", "clean"]
+        for track, folder in zip(item["tracks"], ("noisy", "good", "bad", "clean"), strict=True):
+            wave, rate_hz = wave_of(track)
+            expected, _ = soundfile.read(folders / folder / f"{item['id']}.wav")
+            assert rate_hz == track["rate_hz"] == RATE_HZ
+            np.testing.assert_allclose(wave, expected, atol=2**-15)
+            assert track["peak"] == pytest.approx(np.abs(expected).max(), abs=1e-4)
+    for system, folder in (("ours", "good"), ("bad", "bad")):
+        scored = evaluate(folders / folder, folders / "clean", folders / "noisy", metrics=METRICS.split(","))
+        line = next(line for line in found["summary"] if line["name"] == system)
+        assert line["scores"]["si_sdr_db"]["mean"] == f"{scored.summary('si_sdr_db').mean:.2f}"
+        assert line["scores"]["si_sdr_db"]["more"].endswith("0 of 2 worse")
+        for item, row in zip(found["items"], scored.rows, strict=True):
+            assert item["scores"][system]["output"] == pytest.approx(dict(row.output))
+            assert item["scores"][system]["gain"]["estoi"] == pytest.approx(row.improvement("estoi"))
+            track = next(track for track in item["tracks"] if track["system"] == system)
+            assert track["scores"] == item["scores"][system]["output"]
+    assert found["summary"][0]["name"] == "recording"
+
+
+def test_the_page_stands_alone_and_no_name_breaks_it(folders):
+    odd = "</script><b>&amp;"
+    shutil.copy(folders / "good" / "a.wav", folders / "good" / "x.wav")
+    shutil.copy(folders / "clean" / "a.wav", folders / "clean" / "x.wav")
+    found = page(
+        folders, f"{odd}={folders / 'good'}", f"--title={odd}", f"--clean={folders / 'clean'}", "--count=1"
+    )
+    assert found["systems"] == [odd]
+    assert len(found["items"]) == 1
+    text = (folders / "page" / "listen.html").read_text(encoding="utf-8")
+    assert "<title>&lt;/script&gt;&lt;b&gt;&amp;amp;</title>" in text
+    assert text.count("</script>") == 2
+    assert not re.search(r"(src|href)=|url\(|https?://|@import", text)
+    assert "default-src 'none'" in text
+
+
+def test_talkers_stand_in_the_order_of_their_references(tmp_path, make_speech):
+    speech = [0.3 * make_speech(0.8)[0], 0.3 * make_speech(0.8)[0][::-1]]
+    for folder in ("clean/s1", "clean/s2", "noisy", "out"):
+        (tmp_path / folder).mkdir(parents=True)
+    soundfile.write(tmp_path / "noisy/a.wav", sum(speech), RATE_HZ)
+    for k in range(2):
+        soundfile.write(tmp_path / f"clean/s{k + 1}/a.wav", speech[k], RATE_HZ)
+        soundfile.write(tmp_path / f"out/a.talker{2 - k}.wav", speech[k] + 0.1 * speech[1 - k], RATE_HZ)
+    numbers = {"network_calls": 1, "scores": [0.1, None, 0.3], "confidence": 0.5, "channels": [{}]}
+    (tmp_path / "out/a.json").write_text(json.dumps(numbers))
+    [item] = page(
+        tmp_path, tmp_path / "out", f"--input={tmp_path / 'noisy'}", f"--clean={tmp_path / 'clean'}"
+    )["items"]
+    names = ["recording", "out, talker 1", "out, talker 2", "clean, talker 1", "clean, talker 2"]
+    assert [track["name"] for track in item["tracks"]] == names
+    assert [track["talker"] for track in item["tracks"]] == [0, 1, 2, 1, 2]
+    assert [track["file"] for track in item["tracks"][1:3]] == ["a.talker2.wav", "a.talker1.wav"]
+    for track in item["tracks"][1:3]:
+        assert track["scores"]["si_sdr_db"] > 15
+        assert track["gains"]["si_sdr_db"] > 10
+    assert item["tracks"][1]["facts"] == ["best restart scores 0.30", "confidence 0.50"]
+    [alone] = page(tmp_path, tmp_path / "out")["items"]
+    assert [track["name"] for track in alone["tracks"]] == ["out, talker 1", "out, talker 2"]
+    assert alone["scores"] == {}
+
+
+def test_what_a_restoration_found_out_stands_beside_it(folders):
+    told = {
+        "network_calls": 30,
+        "channels": [
+            {
+                "channel": 0,
+                "noise": {"level_db": -41.2},
+                "room": {"rt60_s": 0.456, "drr_db": 3.0},
+                "cutoff_hz": None,
+            }
+        ],
+    }
+    (folders / "good" / "a.json").write_text(json.dumps(told))
+    (folders / "good" / "deep" / "b.json").write_text("[1]")
+    first, second = page(folders, folders / "good")["items"]
+    assert first["tracks"][0]["facts"] == ["T60 0.46 s", "direct to reverberant +3.0 dB", "noise -41 dB"]
+    assert second["tracks"][0]["facts"] == []
+
+
+def test_items_that_some_lack_are_named_and_broken_ones_do_not_stop_the_others(folders, capsys):
+    (folders / "bad" / "deep" / "b.wav").unlink()
+    for name in ("c", "d"):
+        for folder in ("good", "bad", "clean"):
+            shutil.copy(folders / "good" / "a.wav", folders / folder / f"{name}.wav")
+    (folders / "bad" / "c.wav").write_text("no audio")
+    silence = np.zeros(int(0.8 * RATE_HZ))
+    soundfile.write(folders / "bad" / "d.wav", silence, RATE_HZ)
+    found = page(folders, folders / "good", folders / "bad", f"--clean={folders / 'clean'}", code=2)
+    assert [item["id"] for item in found["items"]] == ["a", "d"]
+    out, err = capsys.readouterr()
+    assert "2 of 3 items" in out
+    assert "not in all folders (1): deep/b" in out
+    assert "c.wav is not audio that can be read" in err
+    silent = found["items"][1]
+    assert silent["scores"]["bad"]["output"]["si_sdr_db"] is None
+    assert silent["tracks"][1]["level_db"] is None
+
+
+def test_a_system_that_cannot_be_scored_can_still_be_heard(folders):
+    wave, _ = soundfile.read(folders / "bad" / "a.wav")
+    soundfile.write(folders / "bad" / "a.wav", wave[::2], RATE_HZ // 2)
+    found = page(folders, folders / "good", folders / "bad", f"--clean={folders / 'clean'}")
+    first = found["items"][0]
+    assert set(first["scores"]) == {"good"}
+    assert "bad could not be scored" in first["notes"][0]
+    assert [track["rate_hz"] for track in first["tracks"]] == [RATE_HZ, RATE_HZ // 2, RATE_HZ]
+
+
+def test_single_files_and_a_cut(folders):
+    [item] = page(
+        folders,
+        f"ours={folders / 'good/a.wav'}",
+        f"other={folders / 'bad/deep/b.wav'}",
+        f"--input={folders / 'noisy/a.wav'}",
+        "--crop_s=0.25",
+    )["items"]
+    assert [track["name"] for track in item["tracks"]] == ["recording", "ours", "other"]
+    assert all(len(wave_of(track)[0]) == RATE_HZ // 4 for track in item["tracks"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["good", "--output=page.pdf"], "expected a name that ends in .html"),
+        (["good", "--count=-1"], "--count is -1; expected 1 or more"),
+        (["good", "--crop_s=0"], "--crop_s is 0; expected seconds above 0"),
+        (["good", "./good"], "the system needs a name of its own, found 'good'"),
+        (["good", "--metrics=estoi"], "estoi cannot do without references. Give them with --clean"),
+        (["good", "--metrics=loudness"], "Unknown metric 'loudness'"),
+        (["nowhere"], "nowhere does not exist"),
+        (["good", "clean/a.wav"], "Some systems are files and some folders"),
+        (["good", "--clean=other"], "No item is complete"),
+        (["good", "other"], "No item is in all folders: good has a; other has z and so on"),
+    ],
+)
+def test_what_cannot_be_shown(folders, arguments, words, capsys, monkeypatch):
+    monkeypatch.chdir(folders)
+    (folders / "other").mkdir()
+    shutil.copy(folders / "good" / "a.wav", folders / "other" / "z.wav")
+    assert main(["report", "listen", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+    assert not (folders / "listen.html").exists()
+
+
+SCRIPT = Path(__file__).parents[2] / "diffsr" / "assets" / "listening" / "page.js"
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, which runs the script of the page")
+def test_the_script_transforms_sorts_shuffles_and_counts(folders, tmp_path):
+    options = [f"--input={folders / 'noisy'}", f"--clean={folders / 'clean'}", f"--metrics={METRICS}"]
+    held = page(folders, folders / "good", folders / "bad", *options)
+    program = tmp_path / "page_test.js"
+    data = f"made.data.textContent = {json.dumps(json.dumps(held))};\n"
+    script = SCRIPT.read_text(encoding="utf-8").replace('"use strict";', "")
+    before, after = ((HERE / f"listening_{part}.js").read_text() for part in ("before", "after"))
+    program.write_text(before + data + script + after, encoding="utf-8")
+    run = subprocess.run(["node", str(program)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
