@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from tqdm import tqdm
 
+from diffsr.commands.report_listen import check_page
 from diffsr.commands.terminal import note, say
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="further scores: sdr_db, stoi, pesq_nb, dnsmos_ovrl, dnsmos_sig, dnsmos_bak, dnsmos_p808, srmr",
     )
+    score.add_argument(
+        "--listen",
+        metavar="FILE.html",
+        help="also write a page to listen to 20 items of all systems",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -132,6 +138,7 @@ def _score(options: argparse.Namespace) -> int:
     from diffsr.benchmark.table import tables
     from diffsr.evaluation.results import Evaluation
 
+    check_page(options.listen, "--listen")
     metrics = _metrics(options)
     found, folder, place = _open(options)
     items = found.choose(options.subset)
@@ -144,6 +151,11 @@ def _score(options: argparse.Namespace) -> int:
     if rows:
         Evaluation(rows).write_csv(place.scores(options.subset))
     say(tables(found, scores) + (f"\nscores of each item: {place.scores(options.subset)}" if rows else ""))
+    if options.listen:
+        from diffsr.commands.benchmark_page import write_benchmark_page
+
+        n_shown = write_benchmark_page(options.listen, found, items, folder, place, scores)
+        say(f"{options.listen}: {n_shown} items to listen to")
     n_missing = missing_of(scores)
     if n_missing:
         note(f"{n_missing} estimates are missing or cannot be scored; run the system again to complete them")

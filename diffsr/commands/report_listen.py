@@ -116,9 +116,18 @@ def _metrics(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _check(options: argparse.Namespace, output: Path) -> None:
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--output {output}: expected a name that ends in .html.")
+    check_page(output, "--output")
     if options.count < 0:
         raise ConfigError(f"--count is {options.count}; expected 1 or more, or 0 for all items.")
     if options.crop_s is not None and not 0 < options.crop_s < float("inf"):
         raise ConfigError(f"--crop_s is {options.crop_s:g}; expected seconds above 0.")
+
+
+def check_page(path: str | Path | None, option: str) -> None:
+    """Refuse a name that is no page's, before anything is done for it.
+
+    Raises:
+        ConfigError: It does not end in .html.
+    """
+    if path is not None and Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{option} {path}: expected a name that ends in .html.")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from diffsr.evaluation.pairing import Pair, pair_files
 from diffsr.evaluation.row import Row
 from diffsr.io.audio import read_audio
 
+T = TypeVar("T")
 RECORDING, CLEAN = "recording", "clean"
 INPUT_ROLE, SYSTEM_ROLE, CLEAN_ROLE = "input", "system", "clean"
 
@@ -131,23 +132,26 @@ def read_item(item: str, pairs: Mapping[str, Pair], metrics: Sequence[str], has_
             notes.append(f"{system} could not be scored: {error}")
     tracks = [] if first.input is None else [_track(first.input, RECORDING, INPUT_ROLE)]
     for system, pair in pairs.items():
-        tracks += _tracks_of(system, pair, rows.get(system))
+        tracks += system_tracks(system, pair.est, rows.get(system))
     if has_clean:
-        for talker, path in _numbered(first.ref):
-            tracks.append(_track(path, _named(CLEAN, talker), CLEAN_ROLE, talker=talker))
+        for talker, path in numbered(first.ref):
+            tracks.append(_track(path, named(CLEAN, talker), CLEAN_ROLE, talker=talker))
     return ListeningItem(item, tuple(tracks), rows, tuple(dict.fromkeys(notes)))
 
 
-def _tracks_of(system: str, pair: Pair, row: Row | None) -> Iterator[Track]:
-    """Of a system; several talkers in the order of the references, where scores have told it."""
-    facts = _facts(pair.est[0])
-    order = (
-        row.assignment if row is not None and len(row.assignment) == len(pair.est) else range(len(pair.est))
-    )
-    for place, (talker, path) in enumerate(_numbered([pair.est[index] for index in order])):
+def system_tracks(system: str, est: Sequence[Path], row: Row | None) -> Iterator[Track]:
+    """What a system made of an item; several talkers in the order of the references, where scores tell it.
+
+    Raises:
+        AudioError: A file cannot be read.
+    """
+    facts = _facts(est[0])
+    is_told = row is not None and len(row.assignment) == len(est)
+    order = row.assignment if row is not None and is_told else range(len(est))
+    for place, (talker, path) in enumerate(numbered([est[index] for index in order])):
         yield _track(
             path,
-            _named(system, talker),
+            named(system, talker),
             SYSTEM_ROLE,
             system,
             talker,
@@ -162,12 +166,13 @@ def _track(path: Path, name: str, role: str, system: str = "", talker: int = 0, 
     return Track(name, role, system, talker, path, wave, info.rate_hz, **more)
 
 
-def _numbered(files: Sequence[Path]) -> list[tuple[int, Path]]:
+def numbered(of_talkers: Sequence[T]) -> list[tuple[int, T]]:
     """Talkers from 1 on; 0 where there is one."""
-    return [(place + 1 if len(files) > 1 else 0, path) for place, path in enumerate(files)]
+    return [(place + 1 if len(of_talkers) > 1 else 0, one) for place, one in enumerate(of_talkers)]
 
 
-def _named(name: str, talker: int) -> str:
+def named(name: str, talker: int) -> str:
+    """Of a track, for people."""
     return f"{name}, talker {talker}" if talker else name
 
 

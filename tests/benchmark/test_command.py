@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,30 @@ def test_run_and_score(shell, tmp_path):
     assert "enhance, test: 1 talker" in out
     assert "scores of each item: runs/benchmark/enhance_test/scores.csv" in out
     assert (tmp_path / "runs/benchmark/enhance_test/scores.csv").is_file()
+
+
+def test_a_page_to_listen_to_has_the_items_that_all_systems_have(shell, tmp_path):
+    for track, system, more in (
+        ("separate", "unprocessed", ""),
+        ("separate", "wpe", " --subset 2"),
+        ("enhance", "unprocessed", ""),
+    ):
+        shell(f"run --track {track} --data DIR --system {system}{more}")
+    code, out, err = shell("score --track separate --data DIR --listen page/listen.html")
+    assert code == 2  # two items of the one that was not run on all
+    assert "page/listen.html: 2 items to listen to" in out, err
+    text = (tmp_path / "page/listen.html").read_text(encoding="utf-8")
+    held = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.DOTALL)[1])
+    assert held["systems"] == ["unprocessed", "wpe"]
+    for item in held["items"]:
+        names = ["recording", "unprocessed, talker 1", "unprocessed, talker 2"]
+        names += ["wpe, talker 1", "wpe, talker 2"]
+        assert [track["name"] for track in item["tracks"]] == [*names, "clean, talker 1", "clean, talker 2"]
+        assert set(item["tracks"][3]["scores"]) == {"si_sdr_db", "pesq_wb", "estoi"}
+        assert abs(item["tracks"][1]["gains"]["si_sdr_db"]) < 1e-3
+    code, out, err = shell("score --track enhance --data DIR --listen a.pdf")
+    assert (code, out) == (2, "")
+    assert "--listen a.pdf: expected a name that ends in .html" in err
 
 
 def test_an_unfinished_run_says_how_many_are_missing(shell, tmp_path):
