@@ -28,6 +28,7 @@ from diffsr.report.listening_items import (
 )
 
 T = TypeVar("T")
+UNPROCESSED = "unprocessed"
 MOST_ITEMS = 20
 """Of a page, which holds the sound of all of them."""
 
@@ -46,7 +47,8 @@ def write_benchmark_page(
         AudioError: A file of the data or an estimate cannot be read.
         DataError: No item has estimates of all systems, or the page cannot be written.
     """
-    rows = {system.label: {row.id: _plain(row) for row in system.rows} for system in scores}
+    others = [system for system in scores if system.label != UNPROCESSED]  # it is the recording
+    rows = {system.label: {row.id: _plain(row) for row in system.rows} for system in others or scores}
     shown = [item for item in items if all(item.id in scored for scored in rows.values())][:MOST_ITEMS]
     if not shown:
         raise DataError("No item has estimates of all systems, so there is no page. Run them first.")
