@@ -21,6 +21,7 @@ from diffsr.restoration import Restoration, UnfinishedError
 from diffsr.restoration.batch import batches
 from diffsr.restoration.recording import choose_channels
 from diffsr.restoration.side_files import AudioFiles, SideFiles
+from diffsr.restoration.talkers import Talkers
 from diffsr.samplers.annealed import OnStep
 
 OnProgress = Callable[[int, int, str, int, int], None]
@@ -44,6 +45,7 @@ class FileReport:
         duration_s: Length of the recording.
         calls: Calls of the prior.
         n_files: Audio files of the restoration: one, or of S talkers S + 1.
+        doubt: Of talkers who may not be told apart, why.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class FileReport:
     duration_s: float = 0.0
     calls: int = 0
     n_files: int = 1
+    doubt: str = ""
 
 
 def restore_path(
@@ -247,8 +250,22 @@ def _written(
         sides.remove_earlier(files, result.talkers is not None, physics)
     except (DiffsrError, OSError) as error:
         return _failed(recording, output, error)
-    n_files = len(files.files)
-    return FileReport(recording.path, saved, "restored", "", 0.0, info.duration_s, result.n_calls, n_files)
+    return FileReport(
+        recording.path,
+        saved,
+        "restored",
+        duration_s=info.duration_s,
+        calls=result.n_calls,
+        n_files=len(files.files),
+        doubt=_doubt(result.talkers),
+    )
+
+
+def _doubt(talkers: Talkers | None) -> str:
+    """What the score of a separation warns of."""
+    if talkers is None or talkers.told_apart is not False:
+        return ""
+    return f"best score {talkers.best_score:.2f}, sure above {talkers.sure_above:g}"
 
 
 def _failed(recording: Recording, output: Path, error: DiffsrError | OSError) -> FileReport:

@@ -138,6 +138,13 @@ class Recipe:
                 f"expected those of the likelihood, {own.n_fft} and {own.hop_samples}."
             )
 
+    @property
+    def sure_above(self) -> float | None:
+        """See `Ranker.sure_above`."""
+        is_known = self.n_sources == 2 and isinstance(self.degradation, Mixing)
+        is_known = is_known and isinstance(self.likelihood, WhiteNoise)
+        return self.ranker.sure_above if is_known else None
+
     def modules(self) -> list[nn.Module]:
         """Its models of the recording, which live on a device."""
         little = [] if self.little_noise is None else [self.little_noise.likelihood]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,6 +61,7 @@ def finish_talkers(
     talkers, result, restarts = Talkers.of(
         restarts, scores.tolist(), posed.wave[0], posed.rate_hz, tracks, is_joined
     )
+    talkers = replace(talkers, sure_above=recipe.sure_above)
     physics = None
     if is_heard:
         chosen = {name: value[:, [talkers.chosen]] for name, value in solved.described.items()}

@@ -31,6 +31,7 @@ class Talkers:
             None for a single one.
         levels_db: Active RMS of each talker in dB re full scale; None for silence.
         gains_db: The same over that of the recording.
+        sure_above: The score above which talkers are known to be told apart; None where none is known.
     """
 
     residual: Any
@@ -41,6 +42,19 @@ class Talkers:
     confidence: float | None
     levels_db: Sequence[float | None]
     gains_db: Sequence[float | None]
+    sure_above: float | None = None
+
+    @property
+    def best_score(self) -> float | None:
+        """Of all restarts; None where there is none."""
+        return max((score for score in self.scores if score is not None), default=None)
+
+    @property
+    def told_apart(self) -> bool | None:
+        """Whether the talkers are told apart for sure, by the best score; None where no score says so."""
+        if self.sure_above is None or self.best_score is None:
+            return None
+        return self.best_score > self.sure_above
 
     @classmethod
     def of(
@@ -78,14 +92,14 @@ class Talkers:
         levels = db(active_rms(result, rate_hz))
         recorded = db(active_rms(without_offset(wave[None], rate_hz)[0], rate_hz))
         found = cls(
-            wave - result.sum(0),
-            [_number(score) for score in scores],
-            None if near is None else [_number(value) for value in near],
-            chosen,
-            is_joined,
-            _number(_confidence(ordered, scores, chosen)),
-            [_number(float(level)) for level in levels],
-            [_number(float(level - recorded)) for level in levels],
+            residual=wave - result.sum(0),
+            scores=[_number(score) for score in scores],
+            nearness_db=None if near is None else [_number(value) for value in near],
+            chosen=chosen,
+            joined=is_joined,
+            confidence=_number(_confidence(ordered, scores, chosen)),
+            levels_db=[_number(float(level)) for level in levels],
+            gains_db=[_number(float(level - recorded)) for level in levels],
         )
         return found, result, ordered
 
@@ -98,6 +112,7 @@ class Talkers:
         return {
             "talkers": len(self.levels_db),
             "confidence": self.confidence,
+            "told_apart": self.told_apart,
             "chosen_restart": self.chosen + 1,
             "joined": self.joined,
             "scores": list(self.scores),

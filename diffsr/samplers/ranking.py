@@ -24,6 +24,9 @@ LIMIT_DB = 60.0
 class Ranker(ABC):
     """A score for each restart; the restart of an item with the largest is its result."""
 
+    sure_above: float | None = None
+    """The score above which two talkers without noise and room are told apart for sure; None: not known."""
+
     @abstractmethod
     def __call__(self, problem: Problem, x: Sources) -> Tensor:
         """Sources `[rows, S, T]` of a problem -> scores `[rows]`, NaN where there is none."""

@@ -137,6 +137,8 @@ class OneVoice(Ranker):
         CheckpointError: The encoder cannot be loaded.
     """
 
+    sure_above = 0.25  # docs/separation.md, "The score tells"
+
     def __init__(
         self, encoder: str | Path = "speaker-16k", segment_s: float = 1.5, hop_s: float = 0.25
     ) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.side_files import AudioFiles
 from diffsr.restoration.solving import solve
 from diffsr.restoration.talkers import Talkers
-from diffsr.samplers import AnnealedSampler, Proximal, Renoise
+from diffsr.samplers import Agreement, AnnealedSampler, OneVoice, Proximal, Renoise
 from diffsr.samplers.ranking import confidence
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +172,38 @@ def test_of_joined_restarts_the_nearest_to_the_result_is_the_best():
     assert torch.equal(ordered[1], restarts[1])
     chosen = Talkers.of(restarts, scores, true.sum(0), 16000, true)[0]  # made of one of them
     assert (chosen.chosen, chosen.nearness_db) == (0, None)
+
+
+def test_the_best_score_tells_whether_talkers_are_told_apart():
+    true = low_and_high()
+    scores = [0.1, math.nan, 0.3]
+    found = Talkers.of(true.repeat(3, 1, 1), scores, true.sum(0), 16000)[0]
+    assert (found.best_score, found.told_apart) == (0.3, None)  # no limit is known
+    assert replace(found, sure_above=0.25).told_apart is True
+    assert replace(found, sure_above=0.3).told_apart is False
+    assert replace(found, scores=[None], sure_above=0.25).told_apart is None
+    assert found.summary()["told_apart"] is None
+
+
+@pytest.mark.parametrize(
+    ("task", "talkers", "expected"), [("separate", 2, 0.25), ("separate", 3, None), ("joint", 2, None)]
+)
+def test_the_limit_of_the_score_is_known_of_two_talkers_without_noise_and_room(task, talkers, expected):
+    assert make_recipe(task, talkers=talkers).sure_above == expected
+
+
+def test_doubtful_separations_are_named(tiny_prior_folder, mixtures, tmp_path, capsys, monkeypatch):
+    command = ["restore", str(mixtures), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]
+    command += ["--task=separate"]
+    for limit, words in ((9.0, "talkers may still be mixed: a.wav (best score "), (-9.0, None)):
+        monkeypatch.setattr(Agreement, "sure_above", limit)
+        monkeypatch.setattr(OneVoice, "sure_above", limit)
+        capsys.readouterr()
+        assert main([*command, "--overwrite"]) == 0
+        error = capsys.readouterr().err
+        told = json.loads((tmp_path / "out" / "a.json").read_text(encoding="utf-8"))
+        assert told["told_apart"] is (words is None)
+        assert words in error if words else "still be mixed" not in error
 
 
 def test_restarts_are_joined_in_the_order_of_the_best(tiny_prior, mixture):
