@@ -29,6 +29,8 @@ OnProgress = Callable[[int, int, str, int, int], None]
 to `(finished files + finished steps / steps) / files`; with 0 finished steps when the named file ends.
 Files that share a batch have one name, `a.wav and 3 more`, and the steps of all of them."""
 
+MOST_NAMED = 5
+"""Recordings in a line."""
 _ENDS_THE_RUN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -324,3 +326,13 @@ class _Progress:
             first, n_others = self.recordings[0], len(self.recordings) - 1
             name = f"{first.id}{first.path.suffix}" + (f" and {n_others} more" if n_others else "")
             self.on_progress(n_finished, self.n_files, name, done, self.n_steps)
+
+
+def doubts(reports: Sequence[FileReport]) -> str:
+    """One line that names the recordings whose talkers may not be told apart; nothing where there are none."""
+    doubtful = [f"{report.path.name} ({report.doubt})" for report in reports if report.doubt]
+    if not doubtful:
+        return ""
+    more = f" and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
+    named = ", ".join(doubtful[:MOST_NAMED])
+    return f"talkers may still be mixed: {named}{more}; OUT.json has the scores (told_apart)"

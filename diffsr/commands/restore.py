@@ -31,7 +31,6 @@ TASKS = (
     "band)"
 )
 
-MOST_NAMED = 5
 PRECISION = "auto (bfloat16 where the processor is made for it: faster), float32, bfloat16"
 
 
@@ -119,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
 
 def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
     """Say what became of the recordings; returns the exit code."""
-    from diffsr.files import account
+    from diffsr.files import account, doubts
 
     counts = Counter(report.status for report in reports)
     if counts["restored"]:
@@ -133,11 +132,8 @@ def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
             "(restore again with --overwrite)"
         )
         note(reports[0].message if len(reports) == 1 else several)
-    doubtful = [f"{report.path.name} ({report.doubt})" for report in reports if report.doubt]
-    if doubtful:
-        more = f" and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
-        named = ", ".join(doubtful[:MOST_NAMED])
-        note(f"talkers may still be mixed: {named}{more}; OUT.json has the scores (told_apart)")
+    if doubtful := doubts(reports):
+        note(doubtful)
     failed = [report for report in reports if report.status == "failed"]
     for report in failed:
         sys.stderr.write(f"diffsr: error: {report.message}\n")

@@ -12,7 +12,7 @@ from diffsr.api import Restorer
 from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
-from diffsr.files import FileReport, account, refuse_what_is_read, restore_together
+from diffsr.files import FileReport, account, doubts, refuse_what_is_read, restore_together
 from diffsr.io.memory import PeakMemory
 from diffsr.io.recordings import Recording, check_folder, check_format, recordings_outside
 from diffsr.likelihoods import Likelihood
@@ -195,6 +195,8 @@ class RestorationModule(LightningModule):
         skipped = f", {counts['skipped']} skipped, there already" if counts["skipped"] else ""
         memory_mib = max(gathered([self._memory.mib()], self.trainer))
         self.print(f"{account(reports, memory_mib, self.trainer.world_size)} into {self.output}{skipped}")
+        if doubtful := doubts(reports):
+            self.print(doubtful)
         failed = [report.message for report in reports if report.status == "failed"]
         if failed:
             raise AudioError("\n".join([f"{len(failed)} of {len(reports)} files failed:", *failed]))
