@@ -329,7 +329,7 @@ class _Progress:
 
 
 def doubts(reports: Sequence[FileReport]) -> str:
-    """One line that names the recordings whose talkers may not be told apart; nothing where there are none."""
+    """A line that names the recordings whose talkers may not be told apart; nothing where there are none."""
     doubtful = [f"{report.path.name} ({report.doubt})" for report in reports if report.doubt]
     if not doubtful:
         return ""
