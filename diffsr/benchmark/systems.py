@@ -183,13 +183,14 @@ def _own_recipe(task: str, preset: str, overrides: Sequence[str]) -> Recipe | No
     """The recipe of a preset that is a file; None for one that has a name.
 
     Raises:
-        ConfigError: The file cannot be used or is for one talker where there are several, or there are
-            overrides and no file.
+        ConfigError: The file cannot be used, is for another task or for one talker where there are
+            several, or there are overrides and no file.
     """
     from diffsr.recipe_file import is_recipe_file, load_recipe
-    from diffsr.restoration.choice import for_talkers
+    from diffsr.restoration.choice import check_experiment, for_talkers
 
     if is_recipe_file(preset):
+        check_experiment(task, preset)
         return for_talkers(load_recipe(preset, overrides), task, preset)
     if overrides:
         raise ConfigError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from tqdm import tqdm
 
-from diffsr.commands.report_listen import check_page
+from diffsr.commands.report_listen import check_page, check_writable
 from diffsr.commands.terminal import note, say
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ def _score(options: argparse.Namespace) -> int:
     from diffsr.benchmark.table import tables
     from diffsr.evaluation.results import Evaluation
 
-    check_page(options.listen, "--listen")
+    if options.listen:
+        check_page(options.listen, "--listen")
+        check_writable(Path(options.listen))
     metrics = _metrics(options)
     found, folder, place = _open(options)
     items = found.choose(options.subset)

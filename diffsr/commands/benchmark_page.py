@@ -71,7 +71,8 @@ def _item(
         tracks += system_tracks(label, place.system(label).estimates(item), row)
     for talker, wave in numbered(list(rendered.reference)):
         tracks.append(Track(named(CLEAN, talker), CLEAN_ROLE, "", talker, file, wave[None], rate_hz))
-    return ListeningItem(item.id, tuple(tracks), rows, next(iter(rows.values())).notes)
+    notes = dict.fromkeys(f"{label}: {note}" for label, row in rows.items() for note in row.notes)
+    return ListeningItem(item.id, tuple(tracks), rows, tuple(notes))
 
 
 def _plain(row: Row) -> Row:

@@ -34,7 +34,8 @@ def report(path: Path) -> None:
         DiffsrError: The sampler diverged.
     """
     sampler, for_talkers = load_sampler(path), talkers_of(path) > 1
-    say(f"{path}: {_describe(sampler)}\n")
+    judge = "two talkers, as the experiment is for several" if for_talkers else "one talker in noise"
+    say(f"{path}: {_describe(sampler)}; judged by {judge}\n")
     say(COLUMNS)
     exact = []
     own_start = "its own" if for_talkers else "recording"

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from diffsr.commands.terminal import Progress, note, say
 from diffsr.errors import AudioError, ConfigError, DataError
+from diffsr.io.atomic import replacing
 
 if TYPE_CHECKING:
     from diffsr.report.listening_items import Found, ListeningItem
 
 METRICS = ("si_sdr_db", "pesq_wb", "estoi")
+RECORDING, CLEAN = "recording", "clean"  # diffsr.report.listening_items, whose import takes seconds
 
 
 def add_listen(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,6 +36,7 @@ def add_listen(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="NAMES",
         help=f"comma-separated scores (default: {','.join(METRICS)} where there are references, else none)",
     )
+    add("--talkers", metavar="NAMES", help="sub-folders of the talkers, as for diffsr evaluate")
     add("--count", type=int, default=20, help="the first so many items by name; 0 for all (default: 20)")
     add("--crop_s", type=float, help="only so many seconds of each, for a smaller file (default: all)")
     add("--title", default="Listening", help="heading of the page")
@@ -44,17 +47,15 @@ def run_listen(options: argparse.Namespace) -> int:
     """Write the page; exit code 2 when items could not be read."""
     systems, output = _systems(options.restored), Path(options.output)
     _check(options, output)
-    from diffsr.evaluation.metrics import select_metrics
     from diffsr.report.listening import write_page
     from diffsr.report.listening_items import find_items
 
-    metrics = _metrics(options)
-    if metrics:
-        needy = [metric.name for metric in select_metrics(metrics) if metric.needs_reference]
-        if needy and not options.clean:
-            raise ConfigError(f"{', '.join(needy)} cannot do without references. Give them with --clean.")
-    places = (Path(place) if place else None for place in (options.input, options.clean))
-    found = find_items(systems, *places)
+    metrics, talkers = _named(options.metrics), _named(options.talkers)
+    if metrics is None:
+        metrics = METRICS if options.clean else ()
+    inputs, clean = (Path(place) if place else None for place in (options.input, options.clean))
+    found = find_items(systems, inputs, clean, talkers)
+    _check_metrics(metrics, found.n_talkers, clean)
     wanted = list(found.items)[: options.count or None]
     items, failed = _read(found, wanted, metrics, bool(options.clean))
     write_page(output, items, list(systems), options.title, options.crop_s)
@@ -100,23 +101,30 @@ def _systems(given: list[str]) -> dict[str, Path]:
         name, equals, place = text.partition("=")
         path = Path(text) if not equals or Path(text).exists() else Path(place)
         name = name if path != Path(text) else path.resolve().name
-        if not name or name in systems:
-            raise ConfigError(
-                f"{text}: the system needs a name of its own, found {name!r} twice or none. Give it as "
-                f"NAME={path}."
-            )
+        if not name or name in (*systems, RECORDING, CLEAN):
+            taken = f"{name!r} is the name of another track" if name else "found no name"
+            raise ConfigError(f"{text}: {taken}. Give the system a name of its own: NAME={path}")
         systems[name] = path
     return systems
 
 
-def _metrics(options: argparse.Namespace) -> tuple[str, ...]:
-    if options.metrics is not None:
-        return tuple(name.strip() for name in options.metrics.split(",") if name.strip())
-    return METRICS if options.clean else ()
+def _named(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _check_metrics(metrics: tuple[str, ...], n_talkers: int, clean: Path | None) -> None:
+    """Refuse scores that are unknown, or cannot be had."""
+    from diffsr.evaluation.metrics import select_metrics
+
+    chosen = select_metrics(metrics, n_talkers) if metrics else ()
+    needy = [metric.name for metric in chosen if metric.needs_reference]
+    if needy and clean is None:
+        raise ConfigError(f"{', '.join(needy)} cannot do without references. Give them with --clean.")
 
 
 def _check(options: argparse.Namespace, output: Path) -> None:
     check_page(output, "--output")
+    check_writable(output)
     if options.count < 0:
         raise ConfigError(f"--count is {options.count}; expected 1 or more, or 0 for all items.")
     if options.crop_s is not None and not 0 < options.crop_s < float("inf"):
@@ -131,3 +139,21 @@ def check_page(path: str | Path | None, option: str) -> None:
     """
     if path is not None and Path(path).suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{option} {path}: expected a name that ends in .html.")
+
+
+def check_writable(path: Path) -> None:
+    """Find out that a page cannot be written before anything is done for it; its folder is made.
+
+    Raises:
+        DataError: It cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        with replacing(path.with_name(f"{path.name}.probe")) as temporary:
+            temporary.touch()
+        path.with_name(f"{path.name}.probe").unlink()
+    except OSError as error:
+        raise DataError(
+            f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
+        ) from error

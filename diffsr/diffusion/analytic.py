@@ -84,7 +84,8 @@ class PriorOfEach(nn.Module):
     def __init__(self, priors: Sequence[Denoiser]) -> None:
         super().__init__()
         self.priors = list(priors)
-        self.rate_hz, self.sigma_data = priors[0].rate_hz, priors[0].sigma_data
+        self.rate_hz = priors[0].rate_hz
+        self.sigma_data = (sum(prior.sigma_data**2 for prior in priors) / len(priors)) ** 0.5
 
     def denoise(self, z: Sources, sigma: Tensor) -> Sources:
         """`z [rows, S, T]` at `sigma [rows, S]`, each talker by their own."""

@@ -123,7 +123,9 @@ def _check_kinds(places: Mapping[str, Path]) -> None:
         if not os.path.exists(path):
             raise DataError(f"{path} does not exist, expected a recording or a folder. Correct the path.")
     if len({path.is_dir() for path in places.values()}) > 1:
-        kinds = ", ".join(f"{path} is a {'folder' if path.is_dir() else 'file'}" for path in places.values())
+        kinds = ", ".join(
+            f"{path} is a {'folder' if path.is_dir() else 'file'}" for path in dict.fromkeys(places.values())
+        )
         raise DataError(f"{kinds}: expected only files or only folders. Give the same kind for all.")
 
 

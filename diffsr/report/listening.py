@@ -10,6 +10,7 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,14 +54,9 @@ def write_page(
     # `<` would end the script that holds the data
     data = json.dumps(page_data(items, systems, title, crop_s), allow_nan=False).replace("<", "\\u003c")
     parts = {name: (PARTS / f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
-    page = parts["html"]
-    for mark, text in (
-        ("__TITLE__", html.escape(title)),
-        ("__STYLE__", parts["css"]),
-        ("__SCRIPT__", parts["js"]),
-        ("__DATA__", data),  # last, as it may hold any text
-    ):
-        page = page.replace(mark, text, 1)
+    held = {"TITLE": html.escape(_plain(title)), "STYLE": parts["css"], "SCRIPT": parts["js"], "DATA": data}
+    # all at once, as what is put in may look like a mark
+    page = re.sub("__(TITLE|STYLE|SCRIPT|DATA)__", lambda mark: held[mark[1]], parts["html"])
     try:
         with replacing(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -75,22 +71,28 @@ def page_data(
     items: Sequence[ListeningItem], systems: Sequence[str], title: str, crop_s: float | None = None
 ) -> dict[str, Any]:
     """What the script of the page reads, ready for JSON: no NaN, audio as FLAC in base64."""
+    made = [_item(item, crop_s) for item in items]
     metrics = [
         metric
         for name, metric in ALL_METRICS.items()
         if any(name in row.output for item in items for row in item.rows.values())
     ]
+    compared = [item for item in items if all(system in item.rows for system in systems)]
     today = datetime.now(UTC)
-    made = f"{today.day} {today:%B %Y}"
-    names = "\n".join([title, *systems, *(item.id for item in items)])
+    names = [_plain(system) for system in systems]
+    about = f"{_counted(len(items), 'item')}, {', '.join(names)}. diffsr {__version__}, "
+    # of all that is heard, so that ratings of other sounds are not taken for those of these
+    key = hashlib.sha256(json.dumps([title, names, made]).encode()).hexdigest()[:12]
     return {
-        "title": title,
-        "about": f"{_counted(len(items), 'item')}, {', '.join(systems)}. diffsr {__version__}, {made}.",
-        "key": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:12],
-        "systems": list(systems),
+        "title": _plain(title),
+        "about": f"{about}{today.day} {today:%B %Y}.",
+        "key": key,
+        "systems": names,
         "metrics": [{"name": m.name, "label": m.label, "digits": m.digits} for m in metrics],
-        "summary": _summary(items, systems),
-        "items": [_item(item, crop_s) for item in items],
+        "summary": _summary(compared, systems),
+        "compared": _counted(len(compared), "item")
+        + ("" if len(compared) == len(items) else f" of {len(items)}, those that all systems are scored on"),
+        "items": made,
     }
 
 
@@ -99,9 +101,7 @@ def _summary(items: Sequence[ListeningItem], systems: Sequence[str]) -> list[dic
 
     A line has a name and for each metric the mean, and in `more` improvement, interval and share made worse.
     """
-    found = {
-        system: Evaluation([item.rows[system] for item in items if system in item.rows]) for system in systems
-    }
+    found = {_plain(system): Evaluation([item.rows[system] for item in items]) for system in systems}
     lines = [{"name": name, "scores": _means_of(evaluation)} for name, evaluation in found.items()]
     scored = next((evaluation for evaluation in found.values() if evaluation.has_input), None)
     before = [] if scored is None else [{"name": RECORDING, "scores": _means_of(scored, "input")}]
@@ -112,41 +112,51 @@ def _means_of(found: Evaluation, side: str = "output") -> dict[str, dict[str, st
     """Mean of each metric in words, and what its improvement was."""
     means = {}
     for metric in found.metrics:
-        gain, digits = found.summary(metric.name, "improvement"), metric.digits
-        more = []
-        if side == "output" and gain.n_compared:
+        own, gain, digits = (
+            found.summary(metric.name, side),
+            found.summary(metric.name, "improvement"),
+            metric.digits,
+        )
+        more = [f"of {own.n}"] if own.n_nan else []
+        if side == "output" and gain.n_compared and metric.better != "neither":
             low, high = (number(value, digits, signed=True) for value in (gain.low, gain.high))
-            more = [number(gain.mean, digits, signed=True)]
+            more += [number(gain.mean, digits, signed=True)]
             more += [f"95 %: {low} to {high}"] if math.isfinite(gain.low) else []
             more += [f"{gain.n_worse} of {gain.n_compared} worse"]
-        mean = number(found.summary(metric.name, side).mean, digits)
-        means[metric.name] = {"mean": mean, "more": "; ".join(more)}
+        means[metric.name] = {"mean": number(own.mean, digits), "more": "; ".join(more)}
     return means
 
 
 def _item(item: ListeningItem, crop_s: float | None) -> dict[str, Any]:
     scores = {
-        system: {
+        _plain(system): {
             "output": _finite(row.output),
             "gain": _finite({name: row.improvement(name) for name in row.input}),
         }
         for system, row in item.rows.items()
     }
+    louder = max(1.0, *(float(track.wave.abs().max()) for track in item.tracks))  # than full scale
+    notes = [_plain(note) for note in item.notes]
+    if louder > 1.0:
+        notes.append(
+            f"all tracks are played {20 * math.log10(louder):.1f} dB softer, as one is beyond full scale"
+        )
     return {
         "id": _plain(item.id),
-        "notes": [_plain(note) for note in item.notes],
+        "notes": notes,
+        "in_order": item.in_order,
         "scores": scores,
-        "tracks": [_track(track, crop_s) for track in item.tracks],
+        "tracks": [_track(track, track.wave / louder, crop_s) for track in item.tracks],
     }
 
 
-def _track(track: Track, crop_s: float | None) -> dict[str, Any]:
-    wave = track.wave if crop_s is None else track.wave[:, : max(1, round(crop_s * track.rate_hz))]
+def _track(track: Track, wave: Tensor, crop_s: float | None) -> dict[str, Any]:
+    wave = wave if crop_s is None else wave[:, : max(1, round(crop_s * track.rate_hz))]
     rms = float(active_rms(wave.mean(0), track.rate_hz))
     return {
         "name": _plain(track.name),
         "role": track.role,
-        "system": track.system,
+        "system": _plain(track.system),
         "talker": track.talker,
         "file": _plain(track.file.name),
         "rate_hz": track.rate_hz,

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from diffsr.errors import DataError, DiffsrError
 from diffsr.evaluation.evaluate import score_files
 from diffsr.evaluation.pairing import Pair, pair_files
+from diffsr.evaluation.permutation import best_assignment
 from diffsr.evaluation.row import Row
 from diffsr.io.audio import read_audio
+from diffsr.report.listening_facts import facts_beside
 
 T = TypeVar("T")
 RECORDING, CLEAN = "recording", "clean"
@@ -62,12 +61,14 @@ class ListeningItem:
         tracks: Recording, systems, clean.
         rows: Scores by system; one that could not be scored is missing.
         notes: What a listener has to know.
+        in_order: Whether talkers of one number are the same in all tracks, so that they can be compared.
     """
 
     id: str
     tracks: tuple[Track, ...]
     rows: Mapping[str, Row]
     notes: tuple[str, ...]
+    in_order: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,25 +83,35 @@ class Found:
     items: dict[str, dict[str, Pair]]
     left_out: list[str]
 
+    @property
+    def n_talkers(self) -> int:
+        """The least that a system has."""
+        return min(len(pair.est) for pair in next(iter(self.items.values())).values())
 
-def find_items(systems: Mapping[str, Path], inputs: Path | None = None, clean: Path | None = None) -> Found:
+
+def find_items(
+    systems: Mapping[str, Path],
+    inputs: Path | None = None,
+    clean: Path | None = None,
+    talkers: Sequence[str] | None = None,
+) -> Found:
     """Match the files of all systems by their names, as `diffsr evaluate` does.
 
     Raises:
         DataError: Paths are missing or of different kinds, or there is no item that all have.
     """
     if len({folder.is_dir() for folder in systems.values()}) > 1:
-        raise DataError("Some systems are files and some folders, expected only files or only folders.")
-    pairings = {
-        name: pair_files(folder, folder if clean is None else clean, inputs)
-        for name, folder in systems.items()
-    }
-    by_id = {name: {pair.id: pair for pair in pairing.pairs} for name, pairing in pairings.items()}
+        kinds = ", ".join(f"{path} is a {'folder' if path.is_dir() else 'file'}" for path in systems.values())
+        raise DataError(f"{kinds}: expected only files or only folders. Give the same kind for all.")
+    by_id, known = {}, set()
+    for name, folder in systems.items():
+        pairing = pair_files(folder, folder if clean is None else clean, inputs, talkers)
+        by_id[name] = {pair.id: pair for pair in pairing.pairs}
+        known |= {*by_id[name], *sum(pairing.unmatched.values(), [])}
     if all(folder.is_file() for folder in systems.values()):  # single files may have any names
-        name = next(iter(next(iter(by_id.values()))))
-        return Found({name: {system: next(iter(found.values())) for system, found in by_id.items()}}, [])
+        item = next(iter(next(iter(by_id.values()))))
+        return Found({item: {name: next(iter(found.values())) for name, found in by_id.items()}}, [])
     common = set.intersection(*(set(found) for found in by_id.values()))
-    known = set().union(*by_id.values(), *(sum(p.unmatched.values(), []) for p in pairings.values()))
     if not common:
         some = "; ".join(f"{systems[name]} has {next(iter(found))}" for name, found in by_id.items())
         raise DataError(f"No item is in all folders: {some} and so on. Give folders of the same recordings.")
@@ -130,25 +141,43 @@ def read_item(item: str, pairs: Mapping[str, Pair], metrics: Sequence[str], has_
                 notes += [f"{system}: {note}" for note in rows[system].notes]
         except DiffsrError as error:
             notes.append(f"{system} could not be scored: {error}")
-    tracks = [] if first.input is None else [_track(first.input, RECORDING, INPUT_ROLE)]
+    recording = [] if first.input is None else [_track(first.input, RECORDING, INPUT_ROLE)]
+    clean = [
+        _track(path, named(CLEAN, talker), CLEAN_ROLE, talker=talker)
+        for talker, path in numbered(first.ref if has_clean else ())
+    ]
+    made: list[Track] = []
+    in_order, model = True, clean
     for system, pair in pairs.items():
-        tracks += system_tracks(system, pair.est, rows.get(system))
-    if has_clean:
-        for talker, path in numbered(first.ref):
-            tracks.append(_track(path, named(CLEAN, talker), CLEAN_ROLE, talker=talker))
-    return ListeningItem(item, tuple(tracks), rows, tuple(dict.fromkeys(notes)))
+        order = _order(pair.est, model)
+        tracks = list(system_tracks(system, pair.est, rows.get(system), order))
+        in_order &= order is not None
+        model = model or tracks  # whom the talkers of the systems that follow are compared with
+        made += tracks
+    if not in_order:
+        notes.append("talkers of one number need not be the same in all systems")
+    tracks = [*recording, *made, *clean]
+    return ListeningItem(item, tuple(tracks), rows, tuple(dict.fromkeys(notes)), in_order)
 
 
-def system_tracks(system: str, est: Sequence[Path], row: Row | None) -> Iterator[Track]:
-    """What a system made of an item; several talkers in the order of the references, where scores tell it.
+def system_tracks(
+    system: str, est: Sequence[Path], row: Row | None, order: Sequence[int] | None = None
+) -> Iterator[Track]:
+    """What a system made of an item.
+
+    Args:
+        system: Its name.
+        est: A file for each talker.
+        row: Scores, whose assignment orders the talkers before all else.
+        order: The file of each talker, counted from 0; None leaves them in their order.
 
     Raises:
         AudioError: A file cannot be read.
     """
-    facts = _facts(est[0])
-    is_told = row is not None and len(row.assignment) == len(est)
-    order = row.assignment if row is not None and is_told else range(len(est))
-    for place, (talker, path) in enumerate(numbered([est[index] for index in order])):
+    if row is not None and len(row.assignment) == len(est):
+        order = row.assignment
+    files = [est[index] for index in order or range(len(est))]
+    for place, (talker, path) in enumerate(numbered(files)):
         yield _track(
             path,
             named(system, talker),
@@ -157,13 +186,8 @@ def system_tracks(system: str, est: Sequence[Path], row: Row | None) -> Iterator
             talker,
             scores=_scores_of(row, place) if row is not None else {},
             gains=_gains_of(row, place) if row is not None else {},
-            facts=facts if place == 0 else (),
+            facts=facts_beside(est[0]) if place == 0 else (),
         )
-
-
-def _track(path: Path, name: str, role: str, system: str = "", talker: int = 0, **more: Any) -> Track:  # noqa: ANN401
-    wave, info = read_audio(path)
-    return Track(name, role, system, talker, path, wave, info.rate_hz, **more)
 
 
 def numbered(of_talkers: Sequence[T]) -> list[tuple[int, T]]:
@@ -174,6 +198,26 @@ def numbered(of_talkers: Sequence[T]) -> list[tuple[int, T]]:
 def named(name: str, talker: int) -> str:
     """Of a track, for people."""
     return f"{name}, talker {talker}" if talker else name
+
+
+def _track(path: Path, name: str, role: str, system: str = "", talker: int = 0, **more: Any) -> Track:  # noqa: ANN401
+    wave, info = read_audio(path)
+    return Track(name, role, system, talker, path, wave, info.rate_hz, **more)
+
+
+def _order(est: Sequence[Path], model: Sequence[Track]) -> Sequence[int] | None:
+    """The file of each talker of a model that they suit best; None where that cannot be told.
+
+    Without a model the order is that of the files, which others are compared with.
+    """
+    if not model or len(est) == len(model) == 1:
+        return range(len(est))
+    found = [read_audio(path) for path in est]
+    if len(est) != len(model) or any(info.rate_hz != model[0].rate_hz for _, info in found):
+        return None
+    n_samples = min([wave.shape[-1] for wave, _ in found] + [track.wave.shape[-1] for track in model])
+    waves = torch.stack([wave[0, :n_samples] for wave, _ in found])
+    return best_assignment(waves, torch.stack([track.wave[0, :n_samples] for track in model]))
 
 
 def _scores_of(row: Row, place: int) -> dict[str, float]:
@@ -194,35 +238,3 @@ def _gains_of(row: Row, place: int) -> dict[str, float]:
         {name: values[place] for name, values in row.input_by_talker.items()},
     )
     return {name: by_talker.improvement(name) for name in by_talker.input}
-
-
-def _facts(est: Path) -> tuple[str, ...]:
-    """What `--physics` and several talkers have left beside a restoration: `a.json`, or `a.wav.json`."""
-    owner = re.sub(r"\.talker\d+$", "", est.stem)
-    for name in (f"{owner}.json", f"{owner}{est.suffix}.json"):
-        with suppress(OSError, ValueError, RecursionError):
-            told = json.loads((est.parent / name).read_text(encoding="utf-8"))
-            if isinstance(told, dict) and "network_calls" in told:
-                return tuple(_words(told))
-    return ()
-
-
-def _words(told: Mapping[str, Any]) -> Iterator[str]:
-    channels = told.get("channels")
-    channel = channels[0] if isinstance(channels, list) and channels and isinstance(channels[0], dict) else {}
-    room, noise = (part if isinstance(part := channel.get(name), dict) else {} for name in ("room", "noise"))
-    known = (scores for scores in told.get("scores") or [] if _is_number(scores))
-    for value, text in (
-        (room.get("rt60_s"), "T60 {:.2f} s"),
-        (room.get("drr_db"), "direct to reverberant {:+.1f} dB"),
-        (noise.get("level_db"), "noise {:.0f} dB"),
-        (channel.get("cutoff_hz"), "cut-off {:.0f} Hz"),
-        (max(known, default=None), "best restart scores {:.2f}"),
-        (told.get("confidence"), "confidence {:.2f}"),
-    ):
-        if _is_number(value):
-            yield text.format(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)

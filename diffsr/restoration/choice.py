@@ -45,7 +45,7 @@ def check_choice(
                     f"{name} is {value} and the preset is the experiment {preset}, which says everything "
                     f"about the damage itself. Leave {name} out, or write it into the experiment."
                 )
-        _check_experiment(task, preset)
+        check_experiment(task, preset)
         recipes.check_talkers(task, talkers, of_experiment=True)
         return
     recipes.check_choice(task, str(preset), cutoff_hz, talkers)
@@ -65,7 +65,7 @@ def check_choice(
         )
 
 
-def _check_experiment(task: str, preset: str | Path) -> None:
+def check_experiment(task: str, preset: str | Path) -> None:
     """Refuse an experiment for another task than the one that was asked for, unless that is the default.
 
     Raises:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffsr.benchmark.systems import OwnTask
 from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
@@ -280,3 +281,8 @@ def test_an_experiment_of_an_own_module_is_for_any_task(tmp_path):
     with pytest.raises(ConfigError, match="default.yaml is for enhance"):
         check_choice("dereverb", DEFAULT)
     check_choice("enhance", EXPERIMENTS / "dereverb" / "default.yaml")  # the task that one need not name
+
+
+def test_the_benchmark_refuses_an_experiment_for_another_task():
+    with pytest.raises(ConfigError, match="the task is dereverb and the experiment .* is for enhance"):
+        OwnTask("dereverb", "speech-16k-fast", str(DEFAULT), "cpu", 0)

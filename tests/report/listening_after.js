@@ -23,8 +23,25 @@ assert.deepStrictEqual(rows.map((row) => row.name), ["reference", "A", "B", "C",
 assert.deepStrictEqual(rows.map((row) => row.isRated), [false, true, true, true, true]);
 assert.deepStrictEqual(rows.slice(1).map((row) => row.track.name).sort(), ["bad", "clean", "good", "recording"]);
 state.blind = false;
-kept.ratings = { "a good": 80, "deep/b good": 60, "a clean": 100, "z good": 1 };
+const [first, second] = data.items;
+kept.ratings = { [keyOf(first, first.tracks[1])]: 80, [keyOf(second, second.tracks[1])]: 60,
+  [keyOf(first, first.tracks[3])]: 100, "of another page": 1 };
 assert.deepStrictEqual(meanRatings().map((row) => [row.name, row.n, row.mean]), [["good", 2, 70], ["clean (hidden reference)", 1, 100]]);
 state.sorted = { by: "bad", falls: false };
 const gains = shownItems().map((number) => data.items[number].scores.bad.gain.si_sdr_db);
 assert(gains[0] <= gains[1]);
+
+// Equal loudness: equal levels, nothing beyond full scale, silence left alone.
+const loud = [{ level_db: -10, peak: 0.9 }, { level_db: -30, peak: 0.5 }, { level_db: null, peak: 0 }];
+const volumes = equalVolumes(loud);
+const levels = [0, 1].map((k) => loud[k].level_db + 20 * Math.log10(volumes[k]));
+assert(Math.abs(levels[0] - levels[1]) < 1e-9);
+assert(loud.every((track, k) => volumes[k] * track.peak <= 1 + 1e-9));
+assert.deepStrictEqual(equalVolumes([{ level_db: -20, peak: 0.3 }, { level_db: -20, peak: 0.2 }]), [1, 1]);
+
+// Talkers that are not in one order cannot be rated blindly, and no system is named there.
+const held = data.items[0].in_order;
+data.items[0].in_order = false;
+state.blind = true;
+assert.deepStrictEqual(rowsOf(0).map((row) => row.name), ["recording", "clean"]);
+data.items[0].in_order = held;

@@ -14,9 +14,9 @@ function node() {
 const kept_ = {};
 globalThis.localStorage = { getItem: (key) => kept_[key] ?? null, setItem(key, text) { kept_[key] = text; } };
 globalThis.document = { getElementById: (id) => (made[id] ||= node()), createElement: node,
-  querySelectorAll: () => [], addEventListener() {}, activeElement: node() };
+  querySelectorAll: () => [], querySelector: () => null, addEventListener() {}, activeElement: node() };
 globalThis.requestAnimationFrame = () => undefined;
 globalThis.OfflineAudioContext = class { decodeAudioData(bytes) {
   const wave = new Float32Array(1024).map((_, t) => Math.sin(2 * Math.PI * 64 * t / 512));
-  return Promise.resolve({ length: 1024, duration: 1, numberOfChannels: 1, getChannelData: () => wave }); } };
+  return Promise.resolve({ length: 1024, duration: 1, sampleRate: 1024, numberOfChannels: 1, getChannelData: () => wave }); } };
 made.data = node();

@@ -90,16 +90,16 @@ def test_a_page_has_the_audio_and_the_scores_that_evaluate_finds(folders, capsys
 
 
 def test_the_page_stands_alone_and_no_name_breaks_it(folders):
-    odd = "</script><b>&amp;"
+    odd = "</script><b>&amp; __DATA__ \udcff"
     shutil.copy(folders / "good" / "a.wav", folders / "good" / "x.wav")
     shutil.copy(folders / "clean" / "a.wav", folders / "clean" / "x.wav")
     found = page(
         folders, f"{odd}={folders / 'good'}", f"--title={odd}", f"--clean={folders / 'clean'}", "--count=1"
     )
-    assert found["systems"] == [odd]
+    assert found["systems"] == [found["title"]] == [odd.replace("\udcff", "\\udcff")]
     assert len(found["items"]) == 1
     text = (folders / "page" / "listen.html").read_text(encoding="utf-8")
-    assert "<title>&lt;/script&gt;&lt;b&gt;&amp;amp;</title>" in text
+    assert "<title>&lt;/script&gt;&lt;b&gt;&amp;amp; __DATA__ \\udcff</title>" in text
     assert text.count("</script>") == 2
     assert not re.search(r"(src|href)=|url\(|https?://|@import", text)
     assert "default-src 'none'" in text
@@ -129,6 +129,63 @@ def test_talkers_stand_in_the_order_of_their_references(tmp_path, make_speech):
     [alone] = page(tmp_path, tmp_path / "out")["items"]
     assert [track["name"] for track in alone["tracks"]] == ["out, talker 1", "out, talker 2"]
     assert alone["scores"] == {}
+    assert alone["in_order"]
+
+
+def write_talkers(folder: Path, waves: list[np.ndarray], names: str = "{folder}/a.talker{k}.wav") -> None:
+    for k, wave in enumerate(waves, start=1):
+        path = Path(names.format(folder=folder, k=k))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, wave, RATE_HZ)
+
+
+def test_talkers_are_in_order_without_scores_too(tmp_path, make_speech):
+    speech = [(0.2 + 0.1 * k) * make_speech(0.8, seed=k)[0] for k in range(3)]
+    write_talkers(tmp_path / "one", speech[:2])
+    write_talkers(tmp_path / "two", speech[1::-1])
+    write_talkers(tmp_path / "three", [speech[2], *speech[:2]])
+    write_talkers(tmp_path / "clean", speech[1::-1], "{folder}/s{k}_anechoic/a.wav")
+    given = [f"--clean={tmp_path / 'clean'}", "--talkers=talker1:s1_anechoic,talker2:s2_anechoic"]
+    [item] = page(tmp_path, tmp_path / "one", tmp_path / "two", *given, "--metrics=")["items"]
+    files = [track["file"] for track in item["tracks"] if track["role"] == "system"]
+    assert files == ["a.talker2.wav", "a.talker1.wav", "a.talker1.wav", "a.talker2.wav"]
+    [item] = page(tmp_path, tmp_path / "one", tmp_path / "two")["items"]  # in the order of the first
+    files = [track["file"] for track in item["tracks"]]
+    assert files == ["a.talker1.wav", "a.talker2.wav", "a.talker2.wav", "a.talker1.wav"]
+    assert item["in_order"]
+    [item] = page(tmp_path, tmp_path / "one", tmp_path / "three")["items"]
+    assert not item["in_order"]
+    assert item["notes"] == ["talkers of one number need not be the same in all systems"]
+    [item] = page(tmp_path, tmp_path / "one", *given, "--metrics=si_sdr_db,si_sdr_64ms_db")["items"]
+    assert set(item["tracks"][0]["scores"]) == {"si_sdr_db", "si_sdr_64ms_db"}
+
+
+def test_what_is_beyond_full_scale_is_played_softer_not_clipped(folders):
+    wave, _ = soundfile.read(folders / "clean" / "a.wav")
+    loud = 1.6 * wave / np.abs(wave).max()
+    for folder, content in (("clean", loud), ("good", loud), ("noisy", loud.clip(-1, 1))):
+        soundfile.write(folders / folder / "a.wav", content, RATE_HZ, "FLOAT")
+    options = [f"--input={folders / 'noisy'}", f"--clean={folders / 'clean'}", f"--metrics={METRICS}"]
+    first = page(folders, folders / "good", *options)["items"][0]
+    assert first["notes"][-1].startswith("all tracks are played 4.1 dB softer")
+    for track, expected in zip(first["tracks"], (loud.clip(-1, 1), loud, loud), strict=True):
+        np.testing.assert_allclose(wave_of(track)[0], expected / 1.6, atol=2**-14)
+
+
+def test_means_are_of_the_items_that_all_systems_are_scored_on(folders):
+    wave, _ = soundfile.read(folders / "bad" / "a.wav")
+    soundfile.write(folders / "bad" / "a.wav", wave[::2], RATE_HZ // 2)
+    options = [f"--input={folders / 'noisy'}", f"--clean={folders / 'clean'}", "--metrics=si_sdr_db,delay_ms"]
+    found = page(folders, folders / "good", folders / "bad", *options)
+    assert found["compared"] == "1 item of 2, those that all systems are scored on"
+    scored = found["items"][1]["scores"]
+    for line in found["summary"][1:]:
+        expected = scored[line["name"]]["output"]["si_sdr_db"]
+        assert line["scores"]["si_sdr_db"]["mean"] == f"{expected:.2f}"
+        assert line["scores"]["delay_ms"]["more"] == ""  # neither direction is better
+    other = page(folders, folders / "good", *options)
+    assert other["compared"] == "2 items"
+    assert other["key"] != found["key"]  # ratings of other sounds are others
 
 
 def test_what_a_restoration_found_out_stands_beside_it(folders):
@@ -144,7 +201,8 @@ def test_what_a_restoration_found_out_stands_beside_it(folders):
         ],
     }
     (folders / "good" / "a.json").write_text(json.dumps(told))
-    (folders / "good" / "deep" / "b.json").write_text("[1]")
+    strange = {"network_calls": 1, "scores": 5, "channels": {}, "confidence": "high"}
+    (folders / "good" / "deep" / "b.json").write_text(json.dumps(strange))
     first, second = page(folders, folders / "good")["items"]
     assert first["tracks"][0]["facts"] == ["T60 0.46 s", "direct to reverberant +3.0 dB", "noise -41 dB"]
     assert second["tracks"][0]["facts"] == []
@@ -197,11 +255,15 @@ def test_single_files_and_a_cut(folders):
         (["good", "--output=page.pdf"], "expected a name that ends in .html"),
         (["good", "--count=-1"], "--count is -1; expected 1 or more"),
         (["good", "--crop_s=0"], "--crop_s is 0; expected seconds above 0"),
-        (["good", "./good"], "the system needs a name of its own, found 'good'"),
+        (["good", "./good"], "./good: 'good' is the name of another track"),
+        (["clean=good"], "'clean' is the name of another track"),
+        (["good", "--output=bad"], "expected a name that ends in .html"),
+        (["good", "--output=good.html"], "good.html: it is a folder"),
+        (["good", "--output=clean/a.wav/x.html"], "Cannot write clean/a.wav/x.html: "),
         (["good", "--metrics=estoi"], "estoi cannot do without references. Give them with --clean"),
         (["good", "--metrics=loudness"], "Unknown metric 'loudness'"),
         (["nowhere"], "nowhere does not exist"),
-        (["good", "clean/a.wav"], "Some systems are files and some folders"),
+        (["good", "clean/a.wav"], "good is a folder, clean/a.wav is a file: expected only files"),
         (["good", "--clean=other"], "No item is complete"),
         (["good", "other"], "No item is in all folders: good has a; other has z and so on"),
     ],
@@ -209,6 +271,7 @@ def test_single_files_and_a_cut(folders):
 def test_what_cannot_be_shown(folders, arguments, words, capsys, monkeypatch):
     monkeypatch.chdir(folders)
     (folders / "other").mkdir()
+    (folders / "good.html").mkdir()
     shutil.copy(folders / "good" / "a.wav", folders / "other" / "z.wav")
     assert main(["report", "listen", *arguments]) == 2
     error = capsys.readouterr().err

@@ -89,13 +89,18 @@ def test_the_start_of_the_talkers_oracle_is_a_draw_of_its_posterior(ratio, share
     assert float(first.var()) == pytest.approx(
         own * other / (own + other) + float(oracle.mean.var()), rel=0.03
     )
+    assert oracle.prior.sigma_data == pytest.approx(0.05)
+    small = "silence" if ratio == 1.0 else "an even split"
+    assert compare(0.5 * first, oracle).verdict.startswith(f"biased: mean too close to {small}")
     noisy = oracle.start(1.0, RowNoise(0, ["a"], 16), 16)
     assert float((noisy - draws).std()) == pytest.approx(1.0, rel=0.02)
 
 
 def test_a_talkers_verdict_names_the_even_split(capsys):
     assert main(["doctor", "--sampler", str(ROOT / "experiments/separate/undiff.yaml")]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("alike", "louder"))]
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith(("alike", "louder"))]
+    assert "judged by two talkers" in out
     assert lines[0].endswith("exact within 5%")
     assert lines[2].endswith("mean too close to an even split, spread too wide")
     assert float(lines[2].split()[3]) / float(lines[2].split()[2]) == pytest.approx(0.746 / 0.9, rel=0.02)

@@ -75,15 +75,16 @@ function shuffled(list, seed) {
 
 /** What is shown of an item: in a blind test an open reference, then all in an order that tells nothing. */
 function rowsOf(number) {
-  const tracks = data.items[number].tracks;
+  const { tracks, in_order: isInOrder } = data.items[number];
   const open = tracks.map((track, place) => ({ track, place, name: track.name, isRated: false }));
   if (!state.blind) return open;
+  if (!isInOrder) return open.filter((row) => row.track.role !== "system");  // nothing to compare with
   const groups = [...new Set(tracks.map((track) => track.talker))];
   const rows = [];
   for (const talker of groups) {
     const group = open.filter((row) => row.track.talker === talker);
     const voice = groups.length > 1 && talker ? ` ${talker}` : "";
-    if (groups.length > 1 && !talker) {  // the recording, which is that of all talkers
+    if (groups.length > 1 && group.every((row) => row.track.role === "input")) {  // that of all talkers
       rows.push(...group);
       continue;
     }
@@ -97,7 +98,7 @@ function rowsOf(number) {
 // --- sound --------------------------------------------------------------------------------------
 // All tracks of an item play at once, one of them audible, so that a change of tracks loses no moment.
 
-const player = { context: null, item: null, buffers: [], sources: [], gains: [], offset: 0, startedAt: 0, on: false };
+const player = { context: null, item: null, buffers: [], sources: [], gains: [], offset: 0, startedAt: 0, on: false, loops: false };
 
 /** At its own rate, of which the picture is, within what all browsers take. */
 const decodedHz = (track) => Math.max(8000, Math.min(96000, track.rate_hz));
@@ -105,12 +106,23 @@ const decodedHz = (track) => Math.max(8000, Math.min(96000, track.rate_hz));
 async function buffersOf(number) {
   const item = data.items[number];
   if (!item.buffers) {
-    item.buffers = await Promise.all(item.tracks.map((track) => {
+    item.decoded = await Promise.all(item.tracks.map((track) => {
       const bytes = Uint8Array.from(atob(track.audio), (letter) => letter.charCodeAt(0));
       return new OfflineAudioContext(1, 1, decodedHz(track)).decodeAudioData(bytes.buffer);
     }));
+    const whole = Math.max(...item.decoded.map((buffer) => buffer.duration));
+    item.buffers = item.decoded.map((buffer) => padded(buffer, whole));
   }
   return item.buffers;
+}
+
+/** With silence after it, so that tracks of different lengths go round together. */
+function padded(buffer, duration) {
+  const { numberOfChannels, sampleRate } = buffer, length = Math.round(duration * sampleRate);
+  if (buffer.length >= length) return buffer;
+  const made = new AudioBuffer({ numberOfChannels, sampleRate, length });
+  for (let channel = 0; channel < numberOfChannels; channel++) made.copyToChannel(buffer.getChannelData(channel), channel);
+  return made;
 }
 
 const longest = () => Math.max(0, ...player.buffers.map((buffer) => buffer.duration));
@@ -118,16 +130,20 @@ const longest = () => Math.max(0, ...player.buffers.map((buffer) => buffer.durat
 function moment() {
   if (!player.on) return player.offset;
   const at = player.offset + player.context.currentTime - player.startedAt;
-  return byId("loop").checked ? at % longest() : Math.min(at, longest());
+  return player.loops ? at % longest() : Math.min(at, longest());
 }
 
 function volumeOf(place) {
   if (state.rows[state.track].place !== place) return 0;
-  if (!byId("equal").checked) return 1;
-  const tracks = data.items[state.item].tracks;
-  const wanted = 10 ** ((tracks[0].level_db - tracks[place].level_db) / 20);
-  return tracks[place].level_db === null || tracks[0].level_db === null
-    ? 1 : Math.min(wanted, 1 / Math.max(tracks[place].peak, 1e-3));
+  return byId("equal").checked ? equalVolumes(data.items[state.item].tracks)[place] : 1;
+}
+
+/** Factors that make tracks as loud as the first; all are softer where one would be beyond full scale. */
+function equalVolumes(tracks) {
+  const loudness = tracks.find((track) => track.level_db !== null)?.level_db;
+  const wanted = tracks.map((track) => (track.level_db === null ? 1 : 10 ** ((loudness - track.level_db) / 20)));
+  const highest = Math.max(1, ...tracks.map((track, place) => wanted[place] * track.peak));
+  return wanted.map((factor) => factor / highest);
 }
 
 function mix() {
@@ -147,11 +163,12 @@ function start() {
   player.context ||= new AudioContext();
   player.context.resume();
   if (player.offset >= longest() - 0.02) player.offset = 0;
+  player.loops = byId("loop").checked;
   player.gains = player.buffers.map((buffer, place) => {
     const gain = player.context.createGain(), source = player.context.createBufferSource();
     gain.gain.value = volumeOf(place);
     source.buffer = buffer;
-    source.loop = byId("loop").checked;
+    source.loop = player.loops;
     source.connect(gain).connect(player.context.destination);
     source.start(0, Math.min(player.offset, buffer.duration));
     player.sources.push(source);
@@ -176,7 +193,7 @@ function seek(to) {
 
 function tick() {
   const at = moment(), whole = longest();
-  if (player.on && !byId("loop").checked && at >= whole) {
+  if (player.on && !player.loops && at >= whole) {
     halt();
     player.offset = 0;
   }
@@ -274,7 +291,7 @@ function showSummary() {
   if (state.blind || (!data.summary.length && !rated.length)) return;
   if (data.summary.length) {
     const cell = (found) => (found ? [found.mean, element("small", {}, found.more)] : ["–"]);
-    box.append(tableOf([`mean of ${data.items.length} items`, ...data.metrics.map((metric) => metric.label)],
+    box.append(tableOf([`mean of ${data.compared}`, ...data.metrics.map((metric) => metric.label)],
       data.summary.map((line) => [[line.name], ...data.metrics.map((metric) => cell(line.scores[metric.name]))])));
   }
   if (rated.length) {
@@ -323,7 +340,8 @@ function shownItems(wanted = byId("filter").value.toLowerCase()) {
 function showTracks() {
   const item = data.items[state.item];
   byId("name").textContent = item.id;
-  byId("notes").replaceChildren(...item.notes.map((text) => element("li", {}, text)));
+  const blindNote = item.in_order ? [] : ["cannot be compared blindly: talkers are not the same in all systems"];
+  byId("notes").replaceChildren(...(state.blind ? blindNote : item.notes).map((text) => element("li", {}, text)));
   byId("tracks").replaceChildren(...state.rows.map((row, number) => rowElement(item, row, number)));
   if (!state.blind) drawAll(state.item);
 }
@@ -331,7 +349,7 @@ function showTracks() {
 function rowElement(item, row, number) {
   const { track } = row;
   const head = element("div", { class: "head", onclick: () => listen(number) },
-    element("kbd", {}, `${number + 1}`), element("span", { class: "name", title: state.blind ? "" : track.file }, row.name));
+    element("kbd", {}, number < 9 ? `${number + 1}` : "–"), element("span", { class: "name", title: state.blind ? "" : track.file }, row.name));
   const made = element("div", { class: "track", "aria-current": `${number === state.track}` }, head);
   if (state.blind) {
     if (row.isRated) made.append(ratingElement(item, track));
@@ -358,23 +376,27 @@ function rowElement(item, row, number) {
   return made;
 }
 
+const keyOf = (item, track) => JSON.stringify([item.id, track.role, track.system, track.talker]);
+
 function ratingElement(item, track) {
-  const key = `${item.id} ${track.name}`;
+  const key = keyOf(item, track);
   const value = element("output", {}, `${kept.ratings[key] ?? "–"}`);
   const slider = element("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": "rating",
-    oninput: (event) => {
-      kept.ratings[key] = Number(event.target.value);
-      value.textContent = event.target.value;
-      storage("set", JSON.stringify(kept));
-    } });
+    oninput: (event) => rate(event.target), onpointerup: (event) => rate(event.target) });
+  const rate = (from) => {  // also where it is left in the middle, which is no input
+    kept.ratings[key] = Number(from.value);
+    value.textContent = from.value;
+    storage("set", JSON.stringify(kept));
+  };
   slider.value = kept.ratings[key] ?? 50;
   return element("label", { class: "rating" }, "bad", slider, "excellent", value);
 }
 
 async function drawAll(number) {
   const item = data.items[number];
-  const buffers = await buffersOf(number).catch(() => []);  // `choose` tells why
-  if (!buffers.length) return;
+  await buffersOf(number).catch(() => []);  // `choose` tells why
+  if (!item.decoded) return;
+  const buffers = item.decoded;
   item.pictures ||= buffers.map(spectrogram);
   if (state.item !== number || state.blind) return;
   const topDb = Math.max(...item.pictures.map(loudest), RANGE_DB - 120);
@@ -394,6 +416,7 @@ async function choose(number) {
   player.buffers = [];
   player.offset = 0;
   showList();
+  document.querySelector("#list tr[aria-current=true]")?.scrollIntoView({ block: "nearest" });
   showTracks();
   try {
     const buffers = await buffersOf(number);
@@ -431,9 +454,9 @@ function step(by) {
 
 function allRatings() {
   return data.items.flatMap((item) => item.tracks
-    .filter((track) => `${item.id} ${track.name}` in kept.ratings)
+    .filter((track) => keyOf(item, track) in kept.ratings)
     .map((track) => ({ item: item.id, track: track.name, role: track.role, system: track.system, talker: track.talker,
-      rating: kept.ratings[`${item.id} ${track.name}`] })));
+      rating: kept.ratings[keyOf(item, track)] })));
 }
 
 function meanRatings() {
@@ -470,9 +493,11 @@ byId("export").addEventListener("click", exportRatings);
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input[type=search], select") || event.ctrlKey || event.metaKey || event.altKey) return;
   const slides = event.target.matches("input[type=range]");
+  if (event.key === " " && event.target.matches("input[type=checkbox], button")) return;  // it is for these
   const does = { " ": toggle, b: () => setBlind(!state.blind), ...(slides ? {} : {
     ArrowLeft: () => seek(moment() - 1), ArrowRight: () => seek(moment() + 1),
     ArrowUp: () => step(-1), ArrowDown: () => step(1) }) };
+  if (event.repeat && [" ", "b"].includes(event.key)) return;
   if (/^[1-9]$/.test(event.key)) listen(Number(event.key) - 1);
   else if (event.key in does) does[event.key]();
   else return;
