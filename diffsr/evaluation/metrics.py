@@ -194,8 +194,8 @@ def select_metrics(names: Sequence[str] = DEFAULT_METRICS, n_talkers: int = 1) -
         raise ConfigError(f"{found}; expected some of {', '.join(known)}.")
     if n_talkers == 1 and (of_several := [name for name in names if name in TALKER_METRICS]):
         raise ConfigError(
-            f"{', '.join(of_several)} tell{'s' * (len(of_several) == 1)} how several talkers were separated, and there is one. Leave them "
-            "out, or give the talkers folders s1, s2 ..."
+            f"{', '.join(of_several)} tell{'s' * (len(of_several) == 1)} how several talkers were separated, "
+            "and there is one. Leave them out, or give the talkers folders s1, s2 ..."
         )
     chosen = tuple(known[name] for name in dict.fromkeys(names))
     for metric in chosen:
