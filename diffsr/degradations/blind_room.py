@@ -231,6 +231,14 @@ class BlindRoom(Degradation):
             parameters.log_level.copy_(level_of(frame_energy[:, None, nearest], self.hop))
         self.project()
 
+    def take_over(self, rt60_s: Tensor, level_db: Tensor) -> None:
+        """Take over times and levels as `describe` has them, `[rows, S, bands]`; decays must not be tied."""
+        parameters = self._current()
+        with torch.no_grad():
+            parameters.log_decay.copy_((self._decay(1.0) / rt60_s).log())
+            parameters.log_level.copy_((level_db + FLOOR_DB) * _NEPERS)
+        self.project()
+
     def project(self) -> None:
         """Reverberation times within 0.1 s and the longest, levels within 0 and 40 dB."""
         parameters = self._current()

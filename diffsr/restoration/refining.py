@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,12 +18,27 @@ from diffsr.restoration.solved import Solved, joined
 from diffsr.restoration.solving import solve
 from diffsr.samplers import EachTalker, SecondPass, SecondSearch
 from diffsr.samplers.annealed import OnStep
+from diffsr.signal.room_acoustics import rt60_s
 from diffsr.typing import Denoiser
+
+
+class Refined(NamedTuple):
+    """What restorations of each talker by himself give.
+
+    Attributes:
+        tracks: The talkers `[K, S, T]`.
+        n_calls: Calls of the prior for each recording.
+        rt60_s: T60 of each recording, the mean over its tracks `[K]`; NaN where none was found.
+    """
+
+    tracks: Tensor
+    n_calls: list[int]
+    rt60_s: Tensor
 
 
 def told_apart(
     made: Tensor, solved: Solved, posterior: Posterior, each: EachTalker, on_step: OnStep | None = None
-) -> tuple[Tensor, list[int]]:
+) -> Refined:
     """What is made of the restarts of recordings, each talker restored once more by himself.
 
     Args:
@@ -33,22 +49,23 @@ def told_apart(
         on_step: Called with (finished, total) after each step.
 
     Returns:
-        The talkers `[K, S, T]`, and the calls of the prior for each recording.
+        What is made of all; the T60 is that of the restarts' tracks, where they are restored.
     """
     n_restarts, ids, prior, seed = solved.x.shape[1], posterior.ids, posterior.prior, posterior.seed
     if each.n_restart_samples == 0 or n_restarts == 1 or posterior.recipe.joiner is None:
         return refined(made, ids, prior, each, seed, on_step)
     n_more = n_parts_of_restarts(each, n_restarts)
-    once, n_calls = refined(made, ids, prior, each, seed, part_of(on_step, 0, 1 + n_more))
+    once, n_calls, _ = refined(made, ids, prior, each, seed, part_of(on_step, 0, 1 + n_more))
     names = [f"{name}/{restart}" for name in ids for restart in range(n_restarts)]
     steps = part_of(on_step, 1, 1 + n_more, n_more)
-    tracks, more = refined(solved.x.flatten(0, 1), names, prior, each.of_restarts(), seed, steps)
+    tracks, more, times_s = refined(solved.x.flatten(0, 1), names, prior, each.of_restarts(), seed, steps)
     scores = torch.where(solved.scores == -math.inf, -math.inf, math.nan)  # what they were says nothing now
     restarts = replace(solved, x=tracks.unflatten(0, (len(made), n_restarts)), scores=scores)
     again = joined(restarts, posterior.recipe, posterior.rate_hz)
     ordered = [two[list(best_assignment(two, one))] for one, two in zip(once, again, strict=True)]
     sums = [calls + sum(more[k * n_restarts : (k + 1) * n_restarts]) for k, calls in enumerate(n_calls)]
-    return (once + torch.stack(ordered)) / 2, sums
+    times_s = times_s.unflatten(0, (len(made), n_restarts)).nanmean(-1)
+    return Refined((once + torch.stack(ordered)) / 2, sums, times_s)
 
 
 def n_parts_of_restarts(each: EachTalker, n_restarts: int) -> int:
@@ -63,7 +80,7 @@ def refined(
     each: EachTalker,
     seed: int,
     on_step: OnStep | None = None,
-) -> tuple[Tensor, list[int]]:
+) -> Refined:
     """Restore the tracks of recordings by themselves.
 
     Silent tracks stay as they are, and so do those in which the sampler diverges.
@@ -77,7 +94,7 @@ def refined(
         on_step: Called with (finished, total) after each step.
 
     Returns:
-        The talkers `[K, S, T]` at the level of their tracks, and the calls of the prior for each recording.
+        The talkers at the level of their tracks.
     """
     n_talkers = tracks.shape[1]
     result = tracks.flatten(0, 1).clone()
@@ -88,12 +105,15 @@ def refined(
     names = [f"{ids[place // n_talkers]}/{place % n_talkers}" for place in heard]
     solved = solve(Posterior(result[heard] * scale, names, prior, recipe, seed, each.n_samples), on_step)
     found = _made_of(solved, recipe, prior.rate_hz)[:, 0] / scale
-    n_calls = [0] * len(tracks)
+    n_calls, times_s = [0] * len(tracks), torch.full((len(result),), math.nan)
     for place, track in enumerate(heard):
         n_calls[track // n_talkers] += solved.n_calls[place]
         if place not in solved.failed:
             result[track] = found[place]
-    return result.unflatten(0, tracks.shape[:2]), n_calls
+            if (response := solved.described.get("room_response")) is not None:
+                times_s[track] = rt60_s(response[place, :, 0, 0], prior.rate_hz).nanmean().cpu()
+    shape = tracks.shape[:2]
+    return Refined(result.unflatten(0, shape), n_calls, times_s.unflatten(0, shape).nanmean(-1))
 
 
 def passed_twice(

@@ -8,12 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from diffsr.degradations import BlindRoom
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.progress import part_of
 from diffsr.restoration.recording import Posed
 from diffsr.restoration.refining import n_parts_of_restarts, searched_twice, told_apart
 from diffsr.restoration.result import Restoration
+from diffsr.restoration.room_between import halfway
 from diffsr.restoration.solved import Solved, best, joined
 from diffsr.restoration.solving import solve
 from diffsr.restoration.talkers import Talkers
@@ -39,8 +41,11 @@ def solve_talkers(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved,
         made = joined(solved, recipe, posterior.rate_hz) if is_joined else best(solved)
     if each is not None:
         steps = part_of(on_step, SEARCH_PARTS, n_parts, n_more)
-        made, n_calls = told_apart(made, solved, posterior, each, steps)
+        made, n_calls, times_s = told_apart(made, solved, posterior, each, steps)
+        room = next((part for part in recipe.degradation.modules() if isinstance(part, BlindRoom)), None)
         solved = solved.with_calls(n_calls)
+        if room is not None:
+            solved = replace(solved, described=halfway(solved.described, times_s, room))
     return solved, made
 
 

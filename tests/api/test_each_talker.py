@@ -9,13 +9,16 @@ import torch
 
 from diffsr import Restorer
 from diffsr.benchmark.oracle import Known, informed
+from diffsr.degradations import BlindRoom
 from diffsr.errors import AudioError, ConfigError
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import TASKS, Recipe, make_recipe
 from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.refining import refined, told_apart
+from diffsr.restoration.room_between import halfway
 from diffsr.restoration.solved import Solved
 from diffsr.samplers import AnnealedSampler, Consensus, EachTalker, Projection
+from diffsr.signal.room_acoustics import rt60_s
 
 RATE_HZ = 16000
 N_STEPS = 3
@@ -62,8 +65,8 @@ def test_a_track_is_restored_whatever_its_level_and_silence_stays(tiny_prior, mi
     prior = Restorer(tiny_prior).prior
     loud = torch.stack([mixture.flatten(), torch.zeros(mixture.shape[-1])])
     tracks = torch.stack([loud, loud.flip(0) / 1000, 0 * loud])  # of three recordings
-    found, n_calls = refined(tracks, ["a", "b", "c"], prior, each_talker(), 0)
-    faint, _ = refined(tracks[:1] / 1000, ["a"], prior, each_talker(), 0)
+    found, n_calls, _ = refined(tracks, ["a", "b", "c"], prior, each_talker(), 0)
+    faint, *_ = refined(tracks[:1] / 1000, ["a"], prior, each_talker(), 0)
     assert torch.allclose(found[:1], 1000 * faint, atol=1e-4 * float(found.abs().max()))
     assert not found[0, 1].any()
     assert not found[1, 0].any()
@@ -74,7 +77,7 @@ def test_a_track_is_restored_whatever_its_level_and_silence_stays(tiny_prior, mi
 
 def test_a_track_in_which_the_sampler_diverges_stays_as_it_was(tiny_prior, mixture):
     tracks = torch.stack([mixture.flatten(), mixture.flatten().flip(0)])[None]
-    found, _ = refined(tracks, ["mix/0"], Restorer(tiny_prior).prior, each_talker(Lost(1e-3)), 0)
+    found, *_ = refined(tracks, ["mix/0"], Restorer(tiny_prior).prior, each_talker(Lost(1e-3)), 0)
     assert torch.equal(found, tracks)
 
 
@@ -139,12 +142,12 @@ def test_a_second_opinion_is_that_of_the_restarts_restored_and_joined(tiny_prior
     prior, plain = Restorer(tiny_prior).prior, each_talker()
     solved = restarts_of(tracks, [0.3, 0.1, -math.inf])
     asked = recipe(each_talker(n_restart_samples=1), Consensus())
-    found, n_calls = told_apart(
+    found, n_calls, _ = told_apart(
         made, solved, Posterior(made.sum(1), ["mix"], prior, asked), asked.each_talker
     )
 
-    first, _ = refined(made, ["mix"], prior, plain, 0)
-    again, _ = refined(tracks[:2], ["mix/0", "mix/1"], prior, plain, 0)
+    first, *_ = refined(made, ["mix"], prior, plain, 0)
+    again, *_ = refined(tracks[:2], ["mix/0", "mix/1"], prior, plain, 0)
     joined = Consensus()(again, torch.full((2,), math.nan), RATE_HZ)
     assert float((joined[0] - first[0, 0]).square().mean()) > float((joined[1] - first[0, 0]).square().mean())
     torch.testing.assert_close(found[0], (first[0] + joined.flip(0)) / 2, atol=1e-5, rtol=1e-3)
@@ -158,7 +161,7 @@ def test_nobody_to_ask_for_a_second_opinion(tiny_prior, mixture, n_restarts):
     solved = restarts_of(made.expand(n_restarts, -1, -1), n_restarts * [0.1])
     asked = recipe(each_talker(n_restart_samples=1), Consensus() if n_restarts == 1 else None)
     prior = Restorer(tiny_prior).prior
-    found, n_calls = told_apart(
+    found, n_calls, _ = told_apart(
         made, solved, Posterior(made.sum(1), ["mix"], prior, asked), asked.each_talker
     )
     assert torch.equal(found, refined(made, ["mix"], prior, each_talker(), 0)[0])
@@ -182,3 +185,42 @@ def test_a_number_of_samples_that_makes_no_sense_is_refused():
         EachTalker(AnnealedSampler(n_steps=2), WhiteNoise(1e-3), n_restart_samples=-1)
     with pytest.raises(ConfigError, match="EachTalker has n_samples = 0; expected 1 or more"):
         EachTalker(AnnealedSampler(n_steps=2), WhiteNoise(1e-3), n_samples=0)
+
+
+# The room that was found twice ---------------------------------------------------------------------
+
+
+def found_room(times_s: list[float]) -> dict[str, torch.Tensor]:
+    """Physics of two recordings with one restart and two talkers each."""
+    room = BlindRoom(RATE_HZ)
+    room.reset(torch.zeros(2, 1, 1), 2)
+    room.take_over(torch.tensor(times_s)[:, None, None].expand(2, 2, 25), torch.full((2, 2, 25), 15.0))
+    return {name: value[:, None] for name, value in room.describe().items()} | {"gain_db": torch.ones(2, 1)}
+
+
+def test_what_a_room_describes_can_be_taken_over():
+    described = found_room([0.4, 0.8])
+    torch.testing.assert_close(described["rt60_s"][:, 0, 0, 3], torch.tensor([0.4, 0.8]))
+    torch.testing.assert_close(described["room_level_db"], torch.full((2, 1, 2, 25), 15.0))
+
+
+def test_the_room_lies_halfway_between_that_of_the_search_and_that_of_each_talker():
+    before = found_room([0.4, 0.8])
+    after = halfway(before, torch.tensor([0.9, math.nan]), BlindRoom(RATE_HZ))
+    assert after.keys() == before.keys()
+    found = rt60_s(after["room_response"][:, 0, :, 0], RATE_HZ)
+    own = rt60_s(before["room_response"][:, 0, :, 0], RATE_HZ)
+    assert float(found[0].mean()) == pytest.approx(math.sqrt(0.9 * float(own[0].mean())), rel=0.03)
+    torch.testing.assert_close(after["room_response"][1], before["room_response"][1])  # nothing else is known
+    assert torch.equal(after["room_level_db"], before["room_level_db"])
+    assert halfway({"gain_db": torch.ones(1, 1)}, torch.ones(1), BlindRoom(RATE_HZ)).keys() == {"gain_db"}
+
+
+def test_joint_tells_of_the_room_of_search_and_restorations(tiny_prior, mixture, monkeypatch):
+    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 3})
+    told = Restorer(tiny_prior, task="joint").restore(mixture, RATE_HZ, "mix").physics
+    monkeypatch.setattr("diffsr.restoration.several_talkers.halfway", lambda described, *_: described)
+    before = Restorer(tiny_prior, task="joint").restore(mixture, RATE_HZ, "mix").physics
+    assert told.values.keys() == before.values.keys()
+    assert told.values["room_response"].shape == before.values["room_response"].shape
+    assert not torch.equal(told.values["rt60_s"], before.values["rt60_s"])
