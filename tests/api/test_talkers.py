@@ -549,5 +549,5 @@ def test_the_benchmark_says_how_many_talkers_there_are(tiny_prior_folder, mixtur
         assert done.n_calls == 4 * (2 + N_LAST["separate"])
     with pytest.raises(ConfigError, match="talkers is 1"):
         system.restore(mixture, 16000, 1, "item")
-    with pytest.raises(ConfigError, match="for one talker"):
+    with pytest.raises(ConfigError, match="is for enhance"):
         OwnTask("separate", tiny_prior_folder, "experiments/enhance/default.yaml", "cpu", 0)
