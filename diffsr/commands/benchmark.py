@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from tqdm import tqdm
 
-from diffsr.commands.report_listen import check_page, check_writable
+from diffsr.commands.report_listen import check_page
 from diffsr.commands.terminal import note, say
+from diffsr.io.atomic import check_writable
 
 if TYPE_CHECKING:
     from diffsr.benchmark.items import ItemList
@@ -140,7 +141,7 @@ def _score(options: argparse.Namespace) -> int:
 
     if options.listen:
         check_page(options.listen, "--listen")
-        check_writable(Path(options.listen))
+        check_writable(options.listen)
     metrics = _metrics(options)
     found, folder, place = _open(options)
     items = found.choose(options.subset)

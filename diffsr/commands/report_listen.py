@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffsr.commands.terminal import Progress, note, say
 from diffsr.errors import AudioError, ConfigError, DataError
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import check_writable
 
 if TYPE_CHECKING:
     from diffsr.report.listening_items import Found, ListeningItem
@@ -139,21 +139,3 @@ def check_page(path: str | Path | None, option: str) -> None:
     """
     if path is not None and Path(path).suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{option} {path}: expected a name that ends in .html.")
-
-
-def check_writable(path: Path) -> None:
-    """Find out that a page cannot be written before anything is done for it; its folder is made.
-
-    Raises:
-        DataError: It cannot.
-    """
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        with replacing(path.with_name(f"{path.name}.probe")) as temporary:
-            temporary.touch()
-        path.with_name(f"{path.name}.probe").unlink()
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
-        ) from error

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from diffsr.errors import DataError
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -31,3 +33,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def unwritable(path: str | Path, error: OSError) -> DataError:
+    """What to tell of a file that the system does not write."""
+    return DataError(
+        f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
+    )
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out that a file cannot be written before much is done for it; its folder is made.
+
+    Raises:
+        DataError: It cannot.
+    """
+    path = Path(path)
+    probe = path.with_name(f"{path.name}.probe")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        with replacing(probe) as temporary:
+            temporary.touch()
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -19,11 +19,10 @@ from typing import Any
 from torch import Tensor
 
 from diffsr import __version__
-from diffsr.errors import DataError
 from diffsr.evaluation.metrics import ALL_METRICS
 from diffsr.evaluation.results import Evaluation
 from diffsr.evaluation.tables import number
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import replacing, unwritable
 from diffsr.io.audio import encoded
 from diffsr.report.listening_items import RECORDING, ListeningItem, Track
 from diffsr.signal.levels import active_rms
@@ -61,9 +60,7 @@ def write_page(
         with replacing(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another place, or free disk space there."
-        ) from error
+        raise unwritable(path, error) from error
     return path
 
 
