@@ -22,6 +22,7 @@ from diffsr.samplers import (
     Agreement,
     AnnealedSampler,
     EachTalker,
+    EarlyReflections,
     LittleNoise,
     SecondPass,
     SecondSearch,
@@ -44,6 +45,7 @@ PARTS = (
     "each_talker",
     "second_pass",
     "second_search",
+    "early_reflections",
 )
 N_SAMPLES = "n_samples"
 TALKERS = "talkers"
@@ -83,7 +85,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path).expanduser()
     parts = recipe_parts(path, overrides)
     degradation, ranker, joiner, voices, *others = (parts.get(name) for name in PARTS[2:])
-    little_noise, each_talker, second_pass, second_search = others
+    little_noise, each_talker, second_pass, second_search, early = others
     built: dict[str, Any] = {
         "sampler": _build(AnnealedSampler, parts["sampler"], path),
         "likelihood": _build(Likelihood, parts["likelihood"], path),
@@ -97,6 +99,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         "each_talker": _build(EachTalker, each_talker, path) if each_talker else None,
         "second_pass": _build(SecondPass, second_pass, path) if second_pass else None,
         "second_search": _build(SecondSearch, second_search, path) if second_search else None,
+        "early_reflections": _build(EarlyReflections, early, path) if early else None,
     }
     try:
         return Recipe(**built)

@@ -24,6 +24,7 @@ from diffsr.samplers import (
     BalancedRenoise,
     Consensus,
     EachTalker,
+    EarlyReflections,
     Euler,
     ExchangeTracks,
     FromNoise,
@@ -74,7 +75,7 @@ HISS_SIGMAS = (4e-3, 1.5e-3)
 RESTARTS, RESTART_LEVELS = 4, 60
 """Of several talkers, and the noise levels of one beyond which calls are better spent on more restarts."""
 
-FOR_ONE_TALKER = ("little_noise", "second_pass")
+FOR_ONE_TALKER = ("little_noise", "second_pass", "early_reflections")
 FOR_TALKERS = ("voices", "each_talker", "second_search")
 """Parts of a recipe that do nothing for another number of talkers."""
 
@@ -101,6 +102,8 @@ class Recipe:
             samples give; None restores once.
         second_search: How several talkers are searched for once more, from the joined restarts; None searches
             once.
+        early_reflections: How those of the room of one talker are found and taken away before the recording
+            is restored; None leaves them.
 
     Raises:
         ConfigError: A part that does nothing for so many talkers, or a noise model for little noise with
@@ -119,6 +122,7 @@ class Recipe:
     each_talker: EachTalker | None = None
     second_pass: SecondPass | None = None
     second_search: SecondSearch | None = None
+    early_reflections: EarlyReflections | None = None
 
     def __post_init__(self) -> None:
         """Check that every part does something, and that what is found of all recordings has one shape."""
@@ -275,6 +279,7 @@ def _in_a_room(
         n_samples,
         joiner=LogSpectralMean(),
         second_pass=SecondPass(again) if n_samples > 1 else None,
+        early_reflections=EarlyReflections(),
     )
 
 
@@ -331,7 +336,9 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
     recipe = Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
     one = denoise_dereverb(n_calls, rate_hz)
-    each = EachTalker(one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner, 1)
+    each = EachTalker(
+        one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner, 1, one.early_reflections
+    )
     return replace(recipe, each_talker=each)
 
 

@@ -118,7 +118,8 @@ def _voices(rendered: Rendered) -> Tensor:
 def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to_hz: int) -> Recipe:
     """A recipe with the known noise as its noise model and the known room in place of its own.
 
-    No talker is restored once more where noise or room are told, as that has models of its own of them.
+    No talker is restored once more where noise or room are told, as that has models of its own of them, and
+    early reflections stay, with which both were recorded.
 
     Args:
         recipe: Left as it is.
@@ -135,7 +136,7 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
         noise, recording = (resample(wave, from_hz, to_hz) for wave in (known.noise, observation))
         told = KnownNoise(noise, recording, n_fft=stft.n_fft, hop_samples=stft.hop_samples)
         noisy = _with_noise(recipe.likelihood, told)
-        recipe = replace(recipe, likelihood=noisy, little_noise=None, each_talker=None, second_pass=None)
+        recipe = replace(_told_once(recipe), likelihood=noisy)
     if known.voices is not None:
         if recipe.n_sources < 2:
             raise ConfigError("--oracle identity: the system restores one talker. Leave it out.")
@@ -147,15 +148,18 @@ def informed(recipe: Recipe, known: Known, observation: Tensor, from_hz: int, to
     if known.responses is not None:
         room = Room(resample(known.responses, from_hz, to_hz)[None], to_hz)
         recipe = replace(
-            recipe,
+            _told_once(recipe),
             degradation=_with_room(recipe.degradation, room),
             likelihood=_without_reverberation(recipe.likelihood),
             sampler=_without(recipe.sampler, _OF_THE_ROOM),
-            each_talker=None,
-            second_pass=None,
             second_search=None,
         )
     return recipe
+
+
+def _told_once(recipe: Recipe) -> Recipe:
+    """Without parts that have a model of their own, or change the recording that the truth is told of."""
+    return replace(recipe, little_noise=None, each_talker=None, second_pass=None, early_reflections=None)
 
 
 def _told(second: SecondSearch | None, voices: Tensor) -> SecondSearch | None:

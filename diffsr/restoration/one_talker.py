@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from diffsr.restoration.physics import Physics
@@ -12,7 +14,10 @@ from diffsr.restoration.refining import passed_twice
 from diffsr.restoration.result import Restoration
 from diffsr.restoration.solved import Solved, joined
 from diffsr.restoration.solving import solve
+from diffsr.samplers import EarlyReflections
 from diffsr.samplers.annealed import OnStep
+
+ROOM_RESPONSE = "room_response"
 
 
 def solve_talker(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved, Tensor | None]:
@@ -46,6 +51,7 @@ def finish_talker(
     places = posed.rows.tolist()
     channels = [posed.channels[place] for place in places]
     stft = recipe.likelihood.stft
+    found = whole_room(solved.described, posed.early, recipe.early_reflections)
     return Restoration(
         result,
         out_hz,
@@ -53,8 +59,17 @@ def finish_talker(
         seconds,
         recipe.degradation.raises_peaks,
         samples if posterior.n_samples > 1 else None,
-        Physics.of(channels, places, posed.prior_hz, stft, solved.described, posed.scale) if places else None,
+        Physics.of(channels, places, posed.prior_hz, stft, found, posed.scale) if places else None,
     )
+
+
+def whole_room(
+    described: Mapping[str, Tensor], early: Tensor | None, early_reflections: EarlyReflections | None
+) -> Mapping[str, Tensor]:
+    """Physics whose responses have the early reflections that were taken away before they were found."""
+    if early is None or early_reflections is None or ROOM_RESPONSE not in described:
+        return described
+    return {**described, ROOM_RESPONSE: early_reflections.with_them(described[ROOM_RESPONSE], early.cpu())}
 
 
 def mean_of(samples: Tensor) -> Tensor:

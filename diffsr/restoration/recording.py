@@ -13,7 +13,7 @@ from diffsr.degradations import Degradation
 from diffsr.diffusion import Prior
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.recipes import Recipe
-from diffsr.samplers.initialise import speech_level
+from diffsr.samplers.early_reflections import levelled
 from diffsr.signal.damage import without_offset
 from diffsr.signal.levels import active_rms
 from diffsr.signal.resampling import resample
@@ -38,11 +38,14 @@ class Posed:
         prior_hz: That of the prior.
         n_samples: Its length at its own rate.
         wave: The chosen channels as they were recorded `[C, T]`.
-        y: The chosen channels at the rate of the prior `[C, T]`; silent ones are zero.
+        y: The chosen channels at the rate of the prior `[C, T]`, without the early reflections that were
+            found; silent ones are zero.
         channels: Their numbers in the recording, or `mean`.
         rows: Those of them that are to be restored, K of C.
         scale: What they are multiplied by to be at the level that the prior expects, `[K, 1]`.
         seconds: Wall time of getting ready.
+        early: Cepstrum of the early reflections that `y` is without, of each of the K `[K, Q]`; None where
+            none were looked for.
     """
 
     id: str
@@ -55,6 +58,7 @@ class Posed:
     rows: Tensor
     scale: Tensor
     seconds: float = 0.0
+    early: Tensor | None = None
 
     @classmethod
     def of(
@@ -83,14 +87,15 @@ class Posed:
         # A constant would count as loud speech in the level, and as noise.
         heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)
         y = resample(heard, rate_hz, prior_hz).to(device)
-        level = speech_level(recipe.sampler.initialiser.reference(y, prior_hz), prior_hz)
+        y, level, early = levelled(y, prior_hz, recipe.sampler.initialiser, recipe.early_reflections)
         y = torch.where(level[:, None] > 0, y, 0.0)
         rows = (level > 0).nonzero()[:, 0]  # none, where the little that was there lies above the band
         scale = recipe.n_sources**0.5 * prior.sigma_data / level[rows, None]
         if len(rows):
             rows, scale = _damaged(degradation, rows, y[rows] * scale, scale)
         seconds = time.perf_counter() - started
-        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, chosen, rows, scale, seconds)
+        early = None if early is None else early[rows]
+        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, chosen, rows, scale, seconds, early)
 
     @property
     def waves(self) -> Tensor:

@@ -98,12 +98,12 @@ def refined(
     """
     n_talkers = tracks.shape[1]
     result = tracks.flatten(0, 1).clone()
-    level = each.levels(result, prior.rate_hz)
+    wave, level, _ = each.levelled(result, prior.rate_hz)
     heard = (level > 0).nonzero()[:, 0].tolist()
     scale = prior.sigma_data / level[heard, None]
     recipe = Recipe(each.sampler, each.likelihood, each.degradation, each.n_samples, joiner=each.joiner)
     names = [f"{ids[place // n_talkers]}/{place % n_talkers}" for place in heard]
-    solved = solve(Posterior(result[heard] * scale, names, prior, recipe, seed, each.n_samples), on_step)
+    solved = solve(Posterior(wave[heard] * scale, names, prior, recipe, seed, each.n_samples), on_step)
     found = _made_of(solved, recipe, prior.rate_hz)[:, 0] / scale
     n_calls, times_s = [0] * len(tracks), torch.full((len(result),), math.nan)
     for place, track in enumerate(heard):
@@ -136,6 +136,8 @@ def passed_twice(
     first = _made_of(solved, recipe, posterior.rate_hz)
     other = replace(recipe, sampler=second.sampler, little_noise=None)
     between = second.recording(posterior.waves, first[:, 0])
+    if (early := recipe.early_reflections) is not None:  # those of the recording that were not heard in it
+        between = early.removed(between, early.heard(first[:, 0], posterior.rate_hz))
     again = solve(replace(posterior.again(), waves=between, recipe=other), on_step)
     made = _made_of(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
     lost = sorted(again.failed)

@@ -6,6 +6,7 @@ from diffsr.samplers.balanced import BalancedRenoise
 from diffsr.samplers.constraint import EvenShare, Remainder
 from diffsr.samplers.dps import DPS
 from diffsr.samplers.each_talker import EachTalker
+from diffsr.samplers.early_reflections import EarlyReflections
 from diffsr.samplers.estimation import UpdateNoise
 from diffsr.samplers.filter_estimation import UpdateLowPass
 from diffsr.samplers.gain_estimation import UpdateGain
@@ -46,6 +47,7 @@ __all__ = [
     "DPS",
     "Dirac",
     "EachTalker",
+    "EarlyReflections",
     "EvenShare",
     "FromNoisedMixture",
     "HybridGradient",

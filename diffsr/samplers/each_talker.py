@@ -8,7 +8,7 @@ from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import Likelihood
 from diffsr.samplers.annealed import AnnealedSampler
-from diffsr.samplers.initialise import speech_level
+from diffsr.samplers.early_reflections import EarlyReflections, Levelled, levelled
 from diffsr.samplers.joining import Joiner
 from diffsr.typing import Sources
 
@@ -33,6 +33,7 @@ class EachTalker:
         joiner: Makes the result of them; None takes their mean.
         n_restart_samples: Posterior samples of each track of each restart, where restarts are joined; 0 asks
             for no second opinion.
+        early_reflections: How those of the talker's room are taken away; None leaves them.
 
     Raises:
         ConfigError: Less than one sample of a track, or less than none of those of restarts.
@@ -46,6 +47,7 @@ class EachTalker:
         n_samples: int = 1,
         joiner: Joiner | None = None,
         n_restart_samples: int = 0,
+        early_reflections: EarlyReflections | None = None,
     ) -> None:
         for name, number, least in (("n_samples", n_samples, 1), ("n_restart_samples", n_restart_samples, 0)):
             if number < least:
@@ -53,6 +55,7 @@ class EachTalker:
         self.sampler, self.likelihood = sampler, likelihood
         self.degradation = degradation or Mixing()
         self.n_samples, self.joiner, self.n_restart_samples = n_samples, joiner, n_restart_samples
+        self.early_reflections = early_reflections
 
     def of_restarts(self) -> EachTalker:
         """How tracks of restarts are restored, for a second opinion."""
@@ -60,6 +63,6 @@ class EachTalker:
         twin.n_samples, twin.n_restart_samples = self.n_restart_samples, 0
         return twin
 
-    def levels(self, tracks: Sources, rate_hz: int) -> Sources:
-        """Of the speech in tracks `[S, T]` as the loop takes it, `[S]`; 0 of silent ones."""
-        return speech_level(self.sampler.initialiser.reference(tracks, rate_hz), rate_hz)
+    def levelled(self, tracks: Sources, rate_hz: int) -> Levelled:
+        """Tracks `[S, T]` as the loop takes them, but for their scale."""
+        return levelled(tracks, rate_hz, self.sampler.initialiser, self.early_reflections)

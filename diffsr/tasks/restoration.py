@@ -21,6 +21,7 @@ from diffsr.samplers import (
     Agreement,
     AnnealedSampler,
     EachTalker,
+    EarlyReflections,
     LittleNoise,
     SecondPass,
     SecondSearch,
@@ -95,6 +96,7 @@ class RestorationModule(LightningModule):
         each_talker: EachTalker | None = None,
         second_pass: SecondPass | None = None,
         second_search: SecondSearch | None = None,
+        early_reflections: EarlyReflections | None = None,
         precision: str = "auto",
     ) -> None:
         super().__init__()
@@ -114,6 +116,7 @@ class RestorationModule(LightningModule):
                 each_talker=each_talker,
                 second_pass=second_pass,
                 second_search=second_search,
+                early_reflections=early_reflections,
             ),
             seed=seed,
             device="cpu",

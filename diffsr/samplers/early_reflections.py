@@ -1,0 +1,86 @@
+"""Early reflections: no prediction from the past takes them away, and the prior takes them for speech."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import ConfigError
+from diffsr.samplers.initialise import Initialiser, speech_level
+from diffsr.signal.filtering import fft_convolve
+from diffsr.signal.reflections import filtered, long_term_cepstrum, peaks
+
+
+class EarlyReflections:
+    """Finds the early reflections of one talker's room by the long-term cepstrum, and takes them away.
+
+    A recording loses them before it is restored, once they were heard in what a short prediction leaves of
+    it, and halfway to a second pass, once they were heard in the first restoration (docs/rooms.md). The prior
+    then goes over what the filter gets wrong.
+
+    Args:
+        first_ms: After the direct path; earlier ones are not told from formants.
+        last_ms: Later ones the prediction takes away.
+        threshold: How far a peak of the cepstrum stands out, in standard deviations of its surroundings; see
+            `signal.reflections.peaks`.
+
+    Raises:
+        ConfigError: No time between first and last, or a threshold that is not above 0.
+    """
+
+    def __init__(self, first_ms: float = 2.0, last_ms: float = 28.0, threshold: float = 4.0) -> None:
+        if not 0 <= first_ms < last_ms:
+            raise ConfigError(
+                f"EarlyReflections has first_ms = {first_ms:g} and last_ms = {last_ms:g}; expected times "
+                "from 0 on, the first below the last."
+            )
+        if not threshold > 0:
+            raise ConfigError(f"EarlyReflections has threshold = {threshold:g}; expected a number above 0.")
+        self.first_ms, self.last_ms, self.threshold = first_ms, last_ms, threshold
+
+    def heard(self, x: Tensor, rate_hz: int) -> Tensor:
+        """Cepstrum of the early reflections in signals of one talker, `[K, T] -> [K, Q]`; 0 is none."""
+        times_s = (self.first_ms / 1000, self.last_ms / 1000)
+        return peaks(long_term_cepstrum(x, rate_hz), rate_hz, *times_s, self.threshold)
+
+    def removed(self, x: Tensor, cepstrum: Tensor) -> Tensor:
+        """The signals without them, `[K, T], [K, Q] -> [K, T]`."""
+        return filtered(x, cepstrum, inverse=True)
+
+    def with_them(self, response: Tensor, cepstrum: Tensor) -> Tensor:
+        """Responses of the rest of the room `[K, ..., L]` as those of all of it."""
+        pulse = torch.zeros(len(cepstrum), response.shape[-1], device=cepstrum.device)
+        pulse[:, 0] = 1.0
+        early = filtered(pulse, cepstrum).to(response)
+        return fft_convolve(response, early.reshape(len(early), *[1] * (response.ndim - 2), -1))
+
+
+class Levelled(NamedTuple):
+    """Signals as a loop takes them, but for their scale.
+
+    Attributes:
+        wave: Without early reflections, where those are looked for, `[K, T]`.
+        level: Of the speech in it `[K]`; 0 of silent ones.
+        early: Cepstrum of the early reflections `[K, Q]`; None where none are looked for.
+    """
+
+    wave: Tensor
+    level: Tensor
+    early: Tensor | None
+
+
+def levelled(
+    y: Tensor, rate_hz: int, initialiser: Initialiser, early_reflections: EarlyReflections | None
+) -> Levelled:
+    """Take early reflections out of signals `[K, T]`, and measure the level of their speech.
+
+    Both are told from what the initialiser measures levels on, such as a signal without late reverberation.
+    """
+    reference = initialiser.reference(y, rate_hz)
+    if early_reflections is None:
+        return Levelled(y, speech_level(reference, rate_hz), None)
+    early = early_reflections.heard(reference, rate_hz)
+    level = speech_level(early_reflections.removed(reference, early), rate_hz)
+    return Levelled(early_reflections.removed(y, early), level, early)

@@ -1,0 +1,152 @@
+"""Early reflections: taken away before a recording is restored, and part of the room that is reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import diffsr
+from diffsr import Restorer
+from diffsr.degradations import LatePrediction
+from diffsr.errors import ConfigError
+from diffsr.io.audio import read_audio
+from diffsr.likelihoods import LateReverberation, WhiteNoise
+from diffsr.recipes import TASKS, Recipe, make_recipe
+from diffsr.samplers import (
+    AnnealedSampler,
+    EachTalker,
+    EarlyReflections,
+    FromWPE,
+    MeasureDecay,
+    Proximal,
+    SecondPass,
+    UpdatePrediction,
+)
+from diffsr.signal.filtering import convolve
+
+RATE_HZ = 16000
+LAG = round(0.006 * RATE_HZ)
+SPEECH = Path(diffsr.__file__).parent / "assets" / "starter" / "audio" / "de-f2-1.ogg"
+
+
+class Overhears(Proximal):
+    """Remembers what it was asked to explain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.y = torch.empty(0)
+
+    def correct(self, z, x0, sigma, problem):
+        self.y = problem.y.clone()
+        return super().correct(z, x0, sigma, problem)
+
+
+def loop(guidance=None, n_steps: int = 2) -> AnnealedSampler:
+    return AnnealedSampler(
+        guidance,
+        estimators=[UpdatePrediction(), MeasureDecay()],
+        n_steps=n_steps,
+        initialiser=FromWPE(10, 3, 3),
+    )
+
+
+def in_a_room(guidance=None, early=None, second=None) -> Recipe:
+    return Recipe(
+        loop(guidance),
+        LateReverberation(WhiteNoise(1e-3, 512, 128)),
+        LatePrediction(taps=4, response_taps=0),
+        early_reflections=early,
+        second_pass=second,
+    )
+
+
+@pytest.fixture(scope="module")
+def dry() -> torch.Tensor:
+    return read_audio(SPEECH, 0.0, 3.0)[0][:1]
+
+
+@pytest.fixture(scope="module")
+def wet(dry) -> torch.Tensor:
+    response = torch.zeros(LAG + 1)
+    response[0], response[LAG] = 1.0, 0.6
+    return convolve(dry[0], response[None], dry.shape[-1])
+
+
+def alike(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Cosine of two signals."""
+    return float((a.flatten() @ b.flatten()) / (a.norm() * b.norm()))
+
+
+def test_what_is_restored_is_the_recording_without_them(tiny_prior, dry, wet):
+    with_them, without = Overhears(), Overhears()
+    Restorer(tiny_prior, recipe=in_a_room(with_them)).restore(wet, RATE_HZ)
+    Restorer(tiny_prior, recipe=in_a_room(without, EarlyReflections())).restore(wet, RATE_HZ)
+    assert alike(with_them.y, wet) > 0.9999
+    assert alike(without.y, dry) > alike(wet, dry) + 0.05
+
+
+def test_they_are_part_of_the_response_that_is_reported(tiny_prior, wet):
+    found = [
+        Restorer(tiny_prior, recipe=in_a_room(early=early)).restore(wet, RATE_HZ).physics.room_response[0]
+        for early in (None, EarlyReflections())
+    ]
+    assert float(found[1][0]) == pytest.approx(1.0, abs=1e-3)
+    added = found[1][LAG - 2 : LAG + 3].max() - found[0][LAG - 2 : LAG + 3].max()
+    assert 0.3 < float(added) < 0.8
+
+
+def test_a_second_pass_looks_for_those_of_the_first_restoration(tiny_prior, wet):
+    class Notes(EarlyReflections):
+        heard_in: list[torch.Tensor] = []
+
+        def heard(self, x, rate_hz):
+            self.heard_in.append(x.clone())
+            return super().heard(x, rate_hz)
+
+    again = SecondPass(AnnealedSampler(estimators=[], n_steps=2, sigma_max=0.1))
+    recipe = in_a_room(early=Notes(), second=again)
+    first = Restorer(tiny_prior, recipe=replace(recipe, second_pass=None)).restore(wet, RATE_HZ).wave
+    Notes.heard_in.clear()
+    Restorer(tiny_prior, recipe=recipe).restore(wet, RATE_HZ)
+    assert len(Notes.heard_in) == 2
+    assert alike(Notes.heard_in[1], first) > 0.9999
+
+
+def test_channels_are_alone_and_silent_ones_stay_silent(tiny_prior, dry, wet):
+    both = torch.cat([wet, torch.zeros_like(wet), dry])
+    recipe = in_a_room(early=EarlyReflections())
+    done = Restorer(tiny_prior, recipe=recipe).restore(both, RATE_HZ)
+    alone = Restorer(tiny_prior, recipe=recipe).restore(wet, RATE_HZ)
+    torch.testing.assert_close(done.wave[:1], alone.wave, atol=1e-5, rtol=0)
+    assert not bool(done.wave[1].any())
+
+
+def test_what_is_too_short_to_hear_them_is_restored_all_the_same(tiny_prior, wet):
+    short = wet[:, 16000:18000]
+    recipe = in_a_room(early=EarlyReflections())
+    found, other = (
+        Restorer(tiny_prior, recipe=one).restore(short, RATE_HZ).wave
+        for one in (recipe, replace(recipe, early_reflections=None))
+    )
+    assert torch.equal(found, other)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"first_ms": -1.0}, {"first_ms": 28.0}, {"last_ms": float("nan")}, {"threshold": 0.0}],
+)
+def test_limits_that_leave_nothing_are_refused(options):
+    with pytest.raises(ConfigError, match="EarlyReflections has"):
+        EarlyReflections(**options)
+
+
+def test_rooms_of_one_talker_have_them_and_talkers_after_they_are_apart():
+    assert all((make_recipe(task).early_reflections is not None) == (task != "enhance") for task in TASKS)
+    each = make_recipe("joint").each_talker
+    assert isinstance(each, EachTalker)
+    assert each.early_reflections is not None
+    with pytest.raises(ConfigError, match="early_reflections does nothing for 2 talkers"):
+        replace(make_recipe("joint"), early_reflections=EarlyReflections())
