@@ -227,7 +227,7 @@ def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
     noise = WhiteNoise(ROOM_NOISE, *_room_stft(rate_hz))
-    return _in_a_room(n_calls, rate_hz, 1.75, noise, [])
+    return _in_a_room(n_calls, rate_hz, 1.75, noise, [], EarlyReflections())
 
 
 def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> Recipe:
@@ -241,7 +241,8 @@ def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> R
 def denoise_dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise and an unknown room, both estimated at once: see docs/rooms.md."""
     steps = [UpdateNoise(sigma_start=0.1, n_updates=2)]
-    return _in_a_room(n_calls, rate_hz, 1.5, _drifting(rate_hz), steps)
+    early = EarlyReflections(threshold=3.0)  # noise hides many, and what is found wrongly matters less in it
+    return _in_a_room(n_calls, rate_hz, 1.5, _drifting(rate_hz), steps, early)
 
 
 def _room_stft(rate_hz: int) -> tuple[int, int]:
@@ -257,7 +258,12 @@ def _drifting(rate_hz: int) -> DriftingNoise:
 
 
 def _in_a_room(
-    n_calls: int, rate_hz: int, weight: float, noise: Likelihood, noise_steps: Sequence[Estimator]
+    n_calls: int,
+    rate_hz: int,
+    weight: float,
+    noise: Likelihood,
+    noise_steps: Sequence[Estimator],
+    early_reflections: EarlyReflections,
 ) -> Recipe:
     """Late reverberation that is predicted, and the rest of it as noise that follows the talker."""
     n_steps, n_samples = split(n_calls)
@@ -279,7 +285,7 @@ def _in_a_room(
         n_samples,
         joiner=LogSpectralMean(),
         second_pass=SecondPass(again) if n_samples > 1 else None,
-        early_reflections=EarlyReflections(),
+        early_reflections=early_reflections,
     )
 
 

@@ -65,6 +65,8 @@ class RestorationModule(LightningModule):
             restoration; None restores once.
         second_search: How several talkers are searched for once more, from the joined restarts; None searches
             once.
+        early_reflections: How those of the room of one talker are found and taken away before the recording
+            is restored; None leaves them.
         precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
 
     Raises:
