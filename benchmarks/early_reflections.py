@@ -25,10 +25,12 @@ from diffsr.diffusion import Prior
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.evaluation.metrics import si_sdr_db
 from diffsr.samplers import EarlyReflections
+from diffsr.samplers.early_reflections import without
 from diffsr.signal.filtering import fft_convolve
 from diffsr.signal.levels import active_rms
 from diffsr.signal.reflections import long_term_cepstrum
 from diffsr.signal.room_acoustics import direct_path_sample
+from diffsr.signal.stft import STFT
 
 ENDS_MS = (2, 4, 8, 16, 24, 32, 50)
 SPANS_MS = ((2, 10), (10, 30), (30, 1000))
@@ -62,7 +64,8 @@ def cepstrum_of_response(response: Tensor, n: int) -> Tensor:
 
 
 def show_cepstra(rooms: list[tuple[Tensor, Tensor]]) -> None:
-    speech = torch.cat([long_term_cepstrum(x[None], RATE_HZ) for x, _ in rooms])
+    stft, n_lags = STFT(4096, 512), 1 + QUEFRENCIES_MS[-1] * RATE_HZ // 1000
+    speech = torch.stack([long_term_cepstrum(stft(x[None])[0].abs().square(), n_lags) for x, _ in rooms])
     room = torch.stack([cepstrum_of_response(h, speech.shape[-1]) for _, h in rooms])
     spans = list(zip(QUEFRENCIES_MS, QUEFRENCIES_MS[1:], strict=False))
     print("| RMS of the cepstrum (1e-3) | " + " | ".join(f"{a} to {b} ms" for a, b in spans) + " |")
@@ -86,7 +89,7 @@ def show_found(rooms: list[tuple[Tensor, Tensor]]) -> None:
             heard = finder.heard(y, RATE_HZ)
             true = cepstrum_of_response(h, heard.shape[-1])[None] * float(end_ms > 1)
             true[:, 0] = 0.0
-            waves = (y, finder.removed(y, heard), finder.removed(y, true))
+            waves = (y, without(y, heard), without(y, true))
             found.append([min(float(si_sdr_db(wave[0], x)), 60.0) for wave in waves])
         means = " | ".join(f"{mean:.1f}" for mean in torch.tensor(found).mean(0))
         print(f"| {name} | {means} |", flush=True)

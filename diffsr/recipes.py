@@ -106,7 +106,8 @@ class Recipe:
             is restored; None leaves them.
 
     Raises:
-        ConfigError: A part that does nothing for so many talkers, or a noise model for little noise with
+        ConfigError: A part that does nothing for so many talkers, early reflections beside a known response
+            or damage whose other samples are kept, or a noise model for little noise with
             another STFT than that of the recipe.
     """
 
@@ -133,6 +134,13 @@ class Recipe:
                     f"{name} does nothing for {self.n_sources} talker{'s' * (self.n_sources > 1)}. Leave it "
                     "out, or correct the number of talkers (model.init_args.talkers of an experiment)."
                 )
+        if self.early_reflections is not None and (
+            self.degradation.keeps_samples or any(isinstance(one, Room) for one in self.degradation.modules())
+        ):
+            raise ConfigError(
+                f"early_reflections changes what {type(self.degradation).__name__} explains as it is. Leave "
+                "one of them out."
+            )
         if self.little_noise is None:
             return
         own, other = self.likelihood.stft, self.little_noise.likelihood.stft
@@ -342,9 +350,7 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
     recipe = Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
     one = denoise_dereverb(n_calls, rate_hz)
-    each = EachTalker(
-        one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner, 1, one.early_reflections
-    )
+    each = EachTalker(one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner, 1)
     return replace(recipe, each_talker=each)
 
 

@@ -14,10 +14,12 @@ from diffsr.restoration.refining import passed_twice
 from diffsr.restoration.result import Restoration
 from diffsr.restoration.solved import Solved, joined
 from diffsr.restoration.solving import solve
-from diffsr.samplers import EarlyReflections
 from diffsr.samplers.annealed import OnStep
+from diffsr.samplers.early_reflections import with_them
+from diffsr.signal.reflections import power_gain
+from diffsr.signal.stft import STFT
 
-ROOM_RESPONSE = "room_response"
+ROOM_RESPONSE, NOISE_POWER = "room_response", "noise_power"
 
 
 def solve_talker(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved, Tensor | None]:
@@ -51,7 +53,7 @@ def finish_talker(
     places = posed.rows.tolist()
     channels = [posed.channels[place] for place in places]
     stft = recipe.likelihood.stft
-    found = whole_room(solved.described, posed.early, recipe.early_reflections)
+    found = of_the_recording(solved.described, posed.early, stft)
     return Restoration(
         result,
         out_hz,
@@ -63,13 +65,25 @@ def finish_talker(
     )
 
 
-def whole_room(
-    described: Mapping[str, Tensor], early: Tensor | None, early_reflections: EarlyReflections | None
+def of_the_recording(
+    described: Mapping[str, Tensor], early: Tensor | None, stft: STFT
 ) -> Mapping[str, Tensor]:
-    """Physics whose responses have the early reflections that were taken away before they were found."""
-    if early is None or early_reflections is None or ROOM_RESPONSE not in described:
+    """Physics of what early reflections were taken away from, as that of the recording that has them.
+
+    Args:
+        described: Name -> `[K, R, ...]`.
+        early: Cepstrum of the early reflections `[K, Q]`; None where none were looked for.
+        stft: That of the noise power.
+    """
+    if early is None:
         return described
-    return {**described, ROOM_RESPONSE: early_reflections.with_them(described[ROOM_RESPONSE], early.cpu())}
+    found, cepstrum = dict(described), early.cpu()
+    if ROOM_RESPONSE in found:
+        found[ROOM_RESPONSE] = with_them(found[ROOM_RESPONSE], cepstrum)
+    power = found.get(NOISE_POWER)
+    if power is not None and power.shape[-2] == stft.n_bins:  # else a level that was given
+        found[NOISE_POWER] = power * power_gain(cepstrum, stft.to(cepstrum.device))[:, None, :, None]
+    return found
 
 
 def mean_of(samples: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from diffsr.degradations import Degradation
 from diffsr.diffusion import Prior
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.recipes import Recipe
-from diffsr.samplers.early_reflections import levelled
+from diffsr.samplers.early_reflections import prepared
 from diffsr.signal.damage import without_offset
 from diffsr.signal.levels import active_rms
 from diffsr.signal.resampling import resample
@@ -87,7 +87,7 @@ class Posed:
         # A constant would count as loud speech in the level, and as noise.
         heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)
         y = resample(heard, rate_hz, prior_hz).to(device)
-        y, level, early = levelled(y, prior_hz, recipe.sampler.initialiser, recipe.early_reflections)
+        y, level, early = prepared(y, prior_hz, recipe.sampler.initialiser, recipe.early_reflections)
         y = torch.where(level[:, None] > 0, y, 0.0)
         rows = (level > 0).nonzero()[:, 0]  # none, where the little that was there lies above the band
         scale = recipe.n_sources**0.5 * prior.sigma_data / level[rows, None]

@@ -18,6 +18,7 @@ from diffsr.restoration.solved import Solved, joined
 from diffsr.restoration.solving import solve
 from diffsr.samplers import EachTalker, SecondPass, SecondSearch
 from diffsr.samplers.annealed import OnStep
+from diffsr.samplers.early_reflections import without
 from diffsr.signal.room_acoustics import rt60_s
 from diffsr.typing import Denoiser
 
@@ -98,7 +99,7 @@ def refined(
     """
     n_talkers = tracks.shape[1]
     result = tracks.flatten(0, 1).clone()
-    wave, level, _ = each.levelled(result, prior.rate_hz)
+    wave, level, _ = each.prepared(result, prior.rate_hz)
     heard = (level > 0).nonzero()[:, 0].tolist()
     scale = prior.sigma_data / level[heard, None]
     recipe = Recipe(each.sampler, each.likelihood, each.degradation, each.n_samples, joiner=each.joiner)
@@ -137,7 +138,7 @@ def passed_twice(
     other = replace(recipe, sampler=second.sampler, little_noise=None)
     between = second.recording(posterior.waves, first[:, 0])
     if (early := recipe.early_reflections) is not None:  # those of the recording that were not heard in it
-        between = early.removed(between, early.heard(first[:, 0], posterior.rate_hz))
+        between = without(between, early.heard(first[:, 0], posterior.rate_hz))
     again = solve(replace(posterior.again(), waves=between, recipe=other), on_step)
     made = _made_of(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
     lost = sorted(again.failed)

@@ -8,7 +8,7 @@ from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import Likelihood
 from diffsr.samplers.annealed import AnnealedSampler
-from diffsr.samplers.early_reflections import EarlyReflections, Levelled, levelled
+from diffsr.samplers.early_reflections import EarlyReflections, Prepared, prepared
 from diffsr.samplers.joining import Joiner
 from diffsr.typing import Sources
 
@@ -63,6 +63,6 @@ class EachTalker:
         twin.n_samples, twin.n_restart_samples = self.n_restart_samples, 0
         return twin
 
-    def levelled(self, tracks: Sources, rate_hz: int) -> Levelled:
+    def prepared(self, tracks: Sources, rate_hz: int) -> Prepared:
         """Tracks `[S, T]` as the loop takes them, but for their scale."""
-        return levelled(tracks, rate_hz, self.sampler.initialiser, self.early_reflections)
+        return prepared(tracks, rate_hz, self.sampler.initialiser, self.early_reflections)

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffsr.errors import ConfigError
 from diffsr.samplers.initialise import Initialiser, speech_level
 from diffsr.signal.filtering import fft_convolve
-from diffsr.signal.reflections import filtered, long_term_cepstrum, peaks
+from diffsr.signal.reflections import LATEST_S, early_peaks, filtered
 
 
 class EarlyReflections:
@@ -18,23 +18,23 @@ class EarlyReflections:
 
     A recording loses them before it is restored, once they were heard in what a short prediction leaves of
     it, and halfway to a second pass, once they were heard in the first restoration (docs/rooms.md). The prior
-    then goes over what the filter gets wrong.
+    then goes over what the filter gets wrong. Those of the first pass are reported.
 
     Args:
         first_ms: After the direct path; earlier ones are not told from formants.
-        last_ms: Later ones the prediction takes away.
+        last_ms: Later ones the prediction takes away; at most 60.
         threshold: How far a peak of the cepstrum stands out, in standard deviations of its surroundings; see
-            `signal.reflections.peaks`.
+            `signal.reflections.stands_out`.
 
     Raises:
         ConfigError: No time between first and last, or a threshold that is not above 0.
     """
 
     def __init__(self, first_ms: float = 2.0, last_ms: float = 28.0, threshold: float = 4.0) -> None:
-        if not 0 <= first_ms < last_ms:
+        if not 0 < first_ms < last_ms <= 1000 * LATEST_S:
             raise ConfigError(
                 f"EarlyReflections has first_ms = {first_ms:g} and last_ms = {last_ms:g}; expected times "
-                "from 0 on, the first below the last."
+                f"above 0, the first below the last, which is at most {1000 * LATEST_S:g}."
             )
         if not threshold > 0:
             raise ConfigError(f"EarlyReflections has threshold = {threshold:g}; expected a number above 0.")
@@ -42,22 +42,23 @@ class EarlyReflections:
 
     def heard(self, x: Tensor, rate_hz: int) -> Tensor:
         """Cepstrum of the early reflections in signals of one talker, `[K, T] -> [K, Q]`; 0 is none."""
-        times_s = (self.first_ms / 1000, self.last_ms / 1000)
-        return peaks(long_term_cepstrum(x, rate_hz), rate_hz, *times_s, self.threshold)
-
-    def removed(self, x: Tensor, cepstrum: Tensor) -> Tensor:
-        """The signals without them, `[K, T], [K, Q] -> [K, T]`."""
-        return filtered(x, cepstrum, inverse=True)
-
-    def with_them(self, response: Tensor, cepstrum: Tensor) -> Tensor:
-        """Responses of the rest of the room `[K, ..., L]` as those of all of it."""
-        pulse = torch.zeros(len(cepstrum), response.shape[-1], device=cepstrum.device)
-        pulse[:, 0] = 1.0
-        early = filtered(pulse, cepstrum).to(response)
-        return fft_convolve(response, early.reshape(len(early), *[1] * (response.ndim - 2), -1))
+        return early_peaks(x, rate_hz, self.first_ms / 1000, self.last_ms / 1000, self.threshold)
 
 
-class Levelled(NamedTuple):
+def without(x: Tensor, cepstrum: Tensor) -> Tensor:
+    """Signals without early reflections, `[K, T], [K, Q] -> [K, T]`."""
+    return filtered(x, cepstrum, inverse=True)
+
+
+def with_them(response: Tensor, cepstrum: Tensor) -> Tensor:
+    """Responses of the rest of a room `[K, ..., L]` as those of all of it."""
+    pulse = torch.zeros(len(cepstrum), response.shape[-1], device=cepstrum.device)
+    pulse[:, 0] = 1.0
+    early = filtered(pulse, cepstrum).to(response)
+    return fft_convolve(response, early.reshape(len(early), *[1] * (response.ndim - 2), -1))
+
+
+class Prepared(NamedTuple):
     """Signals as a loop takes them, but for their scale.
 
     Attributes:
@@ -71,16 +72,15 @@ class Levelled(NamedTuple):
     early: Tensor | None
 
 
-def levelled(
+def prepared(
     y: Tensor, rate_hz: int, initialiser: Initialiser, early_reflections: EarlyReflections | None
-) -> Levelled:
+) -> Prepared:
     """Take early reflections out of signals `[K, T]`, and measure the level of their speech.
 
     Both are told from what the initialiser measures levels on, such as a signal without late reverberation.
     """
     reference = initialiser.reference(y, rate_hz)
     if early_reflections is None:
-        return Levelled(y, speech_level(reference, rate_hz), None)
+        return Prepared(y, speech_level(reference, rate_hz), None)
     early = early_reflections.heard(reference, rate_hz)
-    level = speech_level(early_reflections.removed(reference, early), rate_hz)
-    return Levelled(early_reflections.removed(y, early), level, early)
+    return Prepared(without(y, early), speech_level(without(reference, early), rate_hz), early)

@@ -10,11 +10,14 @@ import torch
 
 import diffsr
 from diffsr import Restorer
-from diffsr.degradations import LatePrediction
+from diffsr.degradations import Clipping, LatePrediction, Room
+from diffsr.diffusion import WindowedPrior
 from diffsr.errors import ConfigError
 from diffsr.io.audio import read_audio
 from diffsr.likelihoods import LateReverberation, WhiteNoise
 from diffsr.recipes import TASKS, Recipe, make_recipe
+from diffsr.restoration.one_talker import of_the_recording
+from diffsr.restoration.refining import refined
 from diffsr.samplers import (
     AnnealedSampler,
     EachTalker,
@@ -26,6 +29,7 @@ from diffsr.samplers import (
     UpdatePrediction,
 )
 from diffsr.signal.filtering import convolve
+from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000
 LAG = round(0.006 * RATE_HZ)
@@ -136,17 +140,56 @@ def test_what_is_too_short_to_hear_them_is_restored_all_the_same(tiny_prior, wet
 
 @pytest.mark.parametrize(
     "options",
-    [{"first_ms": -1.0}, {"first_ms": 28.0}, {"last_ms": float("nan")}, {"threshold": 0.0}],
+    [{"first_ms": 0.0}, {"first_ms": 28.0}, {"last_ms": float("nan")}, {"last_ms": 61.0}, {"threshold": 0.0}],
 )
 def test_limits_that_leave_nothing_are_refused(options):
     with pytest.raises(ConfigError, match="EarlyReflections has"):
         EarlyReflections(**options)
 
 
-def test_rooms_of_one_talker_have_them_and_talkers_after_they_are_apart():
+def test_each_track_of_talkers_loses_its_own(tiny_prior, dry, wet):
+    guidance = Overhears()
+    each = EachTalker(
+        AnnealedSampler(guidance, estimators=[], n_steps=2),
+        WhiteNoise(1e-3, 512, 128),
+        early_reflections=EarlyReflections(),
+    )
+    tracks = torch.stack([wet[0], torch.zeros_like(wet[0])])[None]
+    result = refined(tracks, ["mixture"], WindowedPrior(tiny_prior, 4.0, 0.5), each, 0).tracks
+    assert alike(guidance.y, dry) > alike(wet, dry) + 0.05
+    assert not bool(result[0, 1].any())
+
+
+def test_a_silent_channel_before_a_reverberant_one_leaves_it_its_room(tiny_prior, wet):
+    recipe = in_a_room(early=EarlyReflections())
+    behind = torch.cat([torch.zeros_like(wet), wet])
+    found = Restorer(tiny_prior, recipe=recipe).restore(behind, RATE_HZ).physics.room_response
+    alone = Restorer(tiny_prior, recipe=recipe).restore(wet, RATE_HZ).physics.room_response
+    assert found.shape == alone.shape
+    assert float(found[0, LAG - 2 : LAG + 3].max()) == pytest.approx(
+        float(alone[0, LAG - 2 : LAG + 3].max()), abs=0.05
+    )
+
+
+def test_noise_that_was_found_is_that_of_the_recording():
+    early, stft = torch.zeros(1, 449), STFT(512, 128)
+    early[0, LAG] = 0.3
+    described = {"noise_power": torch.ones(1, 2, 257, 5), "t": torch.ones(1)}
+    power = of_the_recording(described, early, stft)["noise_power"]
+    assert power.shape == (1, 2, 257, 5)
+    assert float(power.mean()) > 1.1
+    assert of_the_recording(described, None, stft) is described
+    given = {"noise_power": torch.ones(1, 2, 1, 1)}
+    assert torch.equal(of_the_recording(given, early, stft)["noise_power"], given["noise_power"])
+
+
+def test_rooms_of_one_talker_have_them():
     assert all((make_recipe(task).early_reflections is not None) == (task != "enhance") for task in TASKS)
-    each = make_recipe("joint").each_talker
-    assert isinstance(each, EachTalker)
-    assert each.early_reflections is not None
     with pytest.raises(ConfigError, match="early_reflections does nothing for 2 talkers"):
         replace(make_recipe("joint"), early_reflections=EarlyReflections())
+
+
+@pytest.mark.parametrize("degradation", [Clipping(), Room(torch.ones(1, 1))])
+def test_beside_a_known_room_or_kept_samples_they_are_refused(degradation):
+    with pytest.raises(ConfigError, match=f"what {type(degradation).__name__} explains as it is"):
+        Recipe(degradation=degradation, early_reflections=EarlyReflections())

@@ -12,8 +12,9 @@ import diffsr
 from diffsr.evaluation.metrics import si_sdr_db
 from diffsr.io.audio import read_audio
 from diffsr.signal.filtering import convolve
-from diffsr.signal.reflections import filtered, long_term_cepstrum, peaks
+from diffsr.signal.reflections import early_peaks, filtered, power_gain, stands_out
 from diffsr.signal.resampling import resample
+from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000
 LIMITS = (0.002, 0.028, 4.0)
@@ -65,7 +66,7 @@ def test_a_filter_and_its_inverse_leave_a_signal_as_it_was():
 def test_reflections_of_speech_are_found_at_their_times_and_taken_away(name):
     dry = speech(name)
     wet = reflected(dry, {5.0: 0.6, 11.5: -0.4, 19.0: 0.3})
-    found = peaks(long_term_cepstrum(wet, RATE_HZ), RATE_HZ, *LIMITS)
+    found = early_peaks(wet, RATE_HZ, *LIMITS)
     highest = (found[0].abs().topk(2).indices / RATE_HZ * 1000).sort().values
     torch.testing.assert_close(highest, torch.tensor([5.0, 11.5]), atol=0.1, rtol=0)
     assert found[0, round(0.005 * RATE_HZ)] > 0 > found[0, round(0.0115 * RATE_HZ)]
@@ -75,49 +76,86 @@ def test_reflections_of_speech_are_found_at_their_times_and_taken_away(name):
 @pytest.mark.parametrize("name", TALKERS)
 def test_speech_without_reflections_stays_as_it_is_but_for_little(name):
     dry = speech(name)
-    found = peaks(long_term_cepstrum(dry, RATE_HZ), RATE_HZ, *LIMITS)
+    found = early_peaks(dry, RATE_HZ, *LIMITS)
     assert si_sdr_db(filtered(dry, found, inverse=True), dry) > 15.0
 
 
 def test_at_another_rate_the_same_reflection_is_found():
     wet = reflected(speech(TALKERS[0], 8000), {6.0: 0.6}, 8000)
-    found = peaks(long_term_cepstrum(wet, 8000), 8000, *LIMITS)
+    found = early_peaks(wet, 8000, *LIMITS)
     assert int(found[0].argmax()) == 48
 
 
-def test_only_what_stands_out_between_the_limits_counts_and_by_how_much_is_continuous():
-    cepstrum = torch.randn(1, 1000, generator=torch.Generator().manual_seed(0))
-    lag, unit = 200, 0.01
-    sizes = torch.linspace(0, 12, 200)
-    rows = (unit * cepstrum).repeat(len(sizes), 1)
-    rows[:, lag] = unit * sizes
-    found = peaks(rows, RATE_HZ, *LIMITS)
-    assert not bool(found[:, : round(0.002 * RATE_HZ)].any())
-    assert not bool(found[:, round(0.028 * RATE_HZ) :].any())
-    assert float(found[0, lag]) == 0.0
-    assert float(found[-1, lag]) == pytest.approx(12 * unit, rel=0.1)
-    assert float(found[:, lag].diff().max()) < 0.5 * unit  # steps of .06
+def test_how_much_of_a_peak_counts_is_continuous():
+    around = 0.01 * torch.randn(301, generator=torch.Generator().manual_seed(0))
+    sizes, found = torch.linspace(0, 0.12, 200), []
+    for size in sizes:
+        cepstrum = around.clone()
+        cepstrum[150] = size
+        found.append(float(stands_out(cepstrum, 12, 4.0)[150]))
+    counted = torch.tensor(found)
+    assert counted[0] == 0.0
+    assert float(counted[-1]) == pytest.approx(0.12, rel=0.1)
+    assert float(counted.diff().min()) > -1e-6
+    assert float(counted.diff().max()) < 10 * float(sizes.diff()[0])
+
+
+def test_outside_of_the_limits_nothing_counts():
+    wet = reflected(speech(TALKERS[0]), {1.0: 0.6, 35.0: 0.6, 10.0: 0.6})
+    found = early_peaks(wet, RATE_HZ, *LIMITS)
+    assert found.shape == (1, 449)
+    assert not bool(found[:, :32].any())
+    assert int(found[0].argmax()) == 160
 
 
 def test_rows_are_alone_and_the_level_does_not_matter():
-    x = torch.cat([reflected(speech(name)[:, :32_000], {7.0: 0.5}) for name in TALKERS])
-    together = long_term_cepstrum(x, RATE_HZ)
+    x = torch.cat([reflected(speech(name)[:, :48_000], {7.0: 0.5}) for name in TALKERS])
+    together = early_peaks(x, RATE_HZ, *LIMITS)
     for row in range(len(x)):
-        assert torch.equal(together[row], long_term_cepstrum(x[row : row + 1], RATE_HZ)[0])
-    louder = long_term_cepstrum(1000.0 * x, RATE_HZ)
-    torch.testing.assert_close(louder[:, 1:], together[:, 1:], atol=1e-5, rtol=0)
+        assert torch.equal(together[row], early_peaks(x[row : row + 1], RATE_HZ, *LIMITS)[0])
+    louder = early_peaks(1000.0 * x, RATE_HZ, *LIMITS)
+    torch.testing.assert_close(louder, together, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("recorded_hz", [8000, 11_025])
+def test_a_band_without_sound_hides_no_reflection_and_makes_none(recorded_hz):
+    dry = speech(TALKERS[0], recorded_hz)
+    wet = resample(reflected(dry, {6.0: 0.6}, recorded_hz), recorded_hz, RATE_HZ)
+    found = early_peaks(wet, RATE_HZ, *LIMITS)
+    assert abs(int(found[0].argmax()) - 96) <= 1
+    dry = resample(dry, recorded_hz, RATE_HZ)
+    found = early_peaks(dry, RATE_HZ, *LIMITS)
+    assert si_sdr_db(filtered(dry, found, inverse=True), dry) > 15.0
+
+
+def test_half_a_second_of_a_steady_voice_is_no_room():
+    dry = speech("en-029-alex-1.ogg")[:, 8000:16_000]
+    found = early_peaks(dry, RATE_HZ, *LIMITS)
+    assert si_sdr_db(filtered(dry, found, inverse=True), dry) > 20.0
+
+
+@pytest.mark.parametrize("n_fft", [128, 512, 1024])
+def test_the_gain_of_power_is_that_of_noise_through_the_filter(n_fft):
+    noise = torch.randn(1, 400_000, generator=torch.Generator().manual_seed(0))
+    cepstrum = one_reflection(96, 0.6, 449)
+    stft = STFT(n_fft, n_fft // 4)
+    power = [stft(wave).abs().square().mean(-1)[0] for wave in (filtered(noise, cepstrum), noise)]
+    found = power_gain(cepstrum, stft)[0]
+    assert found.shape == (n_fft // 2 + 1,)
+    assert float((power[0] / power[1] / found).log().abs().mean()) < 0.02
+    assert float(found.mean()) == pytest.approx(1 + 0.6**2, rel=0.03)
 
 
 @pytest.mark.parametrize("n_samples", [1, 100, 4095, 4096, 6000])
 def test_silence_and_what_is_short_come_back_bit_by_bit(n_samples):
     silent = torch.zeros(2, n_samples)
-    assert not bool(peaks(long_term_cepstrum(silent, RATE_HZ), RATE_HZ, *LIMITS).any())
+    assert not bool(early_peaks(silent, RATE_HZ, *LIMITS).any())
     short = torch.randn(1, min(n_samples, 4095), generator=torch.Generator().manual_seed(0))
-    found = peaks(long_term_cepstrum(short, RATE_HZ), RATE_HZ, *LIMITS)
+    found = early_peaks(short, RATE_HZ, *LIMITS)
     assert torch.equal(filtered(short, found, inverse=True), short)
 
 
 def test_no_rows_are_no_rows():
     nothing = torch.zeros(0, 16_000)
-    found = peaks(long_term_cepstrum(nothing, RATE_HZ), RATE_HZ, *LIMITS)
+    found = early_peaks(nothing, RATE_HZ, *LIMITS)
     assert filtered(nothing, found).shape == (0, 16_000)
