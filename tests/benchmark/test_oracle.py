@@ -168,6 +168,15 @@ def test_talkers_are_not_restored_once_more_by_models_of_what_is_known(opened):
         )
 
 
+@pytest.mark.parametrize("names", [("noise",), ("room",), ("noise", "room")])
+def test_one_talker_is_restored_once_from_the_recording_that_the_truth_is_told_of(opened, names):
+    rendered = rendered_of(opened)
+    observation = rendered.observation
+    told = informed(make_recipe("denoise_dereverb"), known_of(rendered, names), observation, RATE_HZ, RATE_HZ)
+    assert told.second_pass is None
+    assert told.early_reflections is None
+
+
 def recipe(degradation) -> Recipe:
     sampler = AnnealedSampler(estimators=[UpdateNoise(), UpdateRoom()], n_steps=3)
     return Recipe(sampler, NMFNoise(n_fft=256, hop_samples=64), degradation)
