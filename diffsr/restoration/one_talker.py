@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from diffsr.restoration.physics import Physics
@@ -14,12 +12,8 @@ from diffsr.restoration.refining import passed_twice
 from diffsr.restoration.result import Restoration
 from diffsr.restoration.solved import Solved, joined
 from diffsr.restoration.solving import solve
+from diffsr.restoration.whole_room import of_the_recording
 from diffsr.samplers.annealed import OnStep
-from diffsr.samplers.early_reflections import with_them
-from diffsr.signal.reflections import power_gain
-from diffsr.signal.stft import STFT
-
-ROOM_RESPONSE, NOISE_POWER = "room_response", "noise_power"
 
 
 def solve_talker(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved, Tensor | None]:
@@ -63,27 +57,6 @@ def finish_talker(
         samples if posterior.n_samples > 1 else None,
         Physics.of(channels, places, posed.prior_hz, stft, found, posed.scale) if places else None,
     )
-
-
-def of_the_recording(
-    described: Mapping[str, Tensor], early: Tensor | None, stft: STFT
-) -> Mapping[str, Tensor]:
-    """Physics of what early reflections were taken away from, as that of the recording that has them.
-
-    Args:
-        described: Name -> `[K, R, ...]`.
-        early: Cepstrum of the early reflections `[K, Q]`; None where none were looked for.
-        stft: That of the noise power.
-    """
-    if early is None:
-        return described
-    found, cepstrum = dict(described), early.cpu()
-    if ROOM_RESPONSE in found:
-        found[ROOM_RESPONSE] = with_them(found[ROOM_RESPONSE], cepstrum)
-    power = found.get(NOISE_POWER)
-    if power is not None and power.shape[-2] == stft.n_bins:  # else a level that was given
-        found[NOISE_POWER] = power * power_gain(cepstrum, stft.to(cepstrum.device))[:, None, :, None]
-    return found
 
 
 def mean_of(samples: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from diffsr.signal.stft import STFT
 POWER_OF_LEVEL = {"noise_power": 2, "clipping_threshold": 1}
 """Quantities that grow with the level of the recording, and with which power of it."""
 _BY_THEMSELVES = ("noise_power", "room_response")
-_OF_ROOM = ("rt60_s", "rt60_at_limit", "room_level_db", "band_hz")
+_OF_ROOM = ("rt60_s", "rt60_at_limit", "room_level_db", "band_hz", "early_reflections_db")
 _LEAST = 1e-20
 
 

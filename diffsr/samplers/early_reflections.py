@@ -10,7 +10,7 @@ from torch import Tensor
 from diffsr.errors import ConfigError
 from diffsr.samplers.initialise import Initialiser, speech_level
 from diffsr.signal.filtering import fft_convolve
-from diffsr.signal.reflections import LATEST_S, early_peaks, filtered
+from diffsr.signal.reflections import LATEST_S, RINGS, early_peaks, filtered
 
 
 class EarlyReflections:
@@ -52,10 +52,20 @@ def without(x: Tensor, cepstrum: Tensor) -> Tensor:
 
 def with_them(response: Tensor, cepstrum: Tensor) -> Tensor:
     """Responses of the rest of a room `[K, ..., L]` as those of all of it."""
-    pulse = torch.zeros(len(cepstrum), response.shape[-1], device=cepstrum.device)
-    pulse[:, 0] = 1.0
-    early = filtered(pulse, cepstrum).to(response)
+    early = _responses(cepstrum, response.shape[-1]).to(response)
     return fft_convolve(response, early.reshape(len(early), *[1] * (response.ndim - 2), -1))
+
+
+def energy_db(cepstrum: Tensor) -> Tensor:
+    """Energy of early reflections relative to the direct path, `[K, Q] -> [K]`; minus infinity of none."""
+    return 10 * _responses(cepstrum, RINGS * cepstrum.shape[-1])[:, 1:].square().sum(-1).log10()
+
+
+def _responses(cepstrum: Tensor, n_samples: int) -> Tensor:
+    """Direct path and early reflections, `[K, Q] -> [K, n_samples]`."""
+    pulse = torch.zeros(len(cepstrum), n_samples, device=cepstrum.device)
+    pulse[:, 0] = 1.0
+    return filtered(pulse, cepstrum)
 
 
 class Prepared(NamedTuple):

@@ -16,8 +16,8 @@ from diffsr.errors import ConfigError
 from diffsr.io.audio import read_audio
 from diffsr.likelihoods import LateReverberation, WhiteNoise
 from diffsr.recipes import TASKS, Recipe, make_recipe
-from diffsr.restoration.one_talker import of_the_recording
 from diffsr.restoration.refining import refined
+from diffsr.restoration.whole_room import of_the_recording
 from diffsr.samplers import (
     AnnealedSampler,
     EachTalker,
@@ -100,6 +100,17 @@ def test_they_are_part_of_the_response_that_is_reported(tiny_prior, wet):
     assert float(found[1][0]) == pytest.approx(1.0, abs=1e-3)
     added = found[1][LAG - 2 : LAG + 3].max() - found[0][LAG - 2 : LAG + 3].max()
     assert 0.3 < float(added) < 0.8
+
+
+def test_their_energy_is_told_and_none_is_null(tiny_prior, dry, wet):
+    def told(wave, early):
+        done = Restorer(tiny_prior, recipe=in_a_room(early=early)).restore(wave, RATE_HZ)
+        return done.physics.summary()[0]["room"]
+
+    expected = 10 * torch.tensor(0.6**2).log10()
+    assert told(wet, EarlyReflections())["early_reflections_db"] == pytest.approx(float(expected), abs=2.0)
+    assert told(dry[:, 16_000:20_000], EarlyReflections())["early_reflections_db"] is None
+    assert "early_reflections_db" not in told(wet, None)
 
 
 def test_a_second_pass_looks_for_those_of_the_first_restoration(tiny_prior, wet):
