@@ -66,6 +66,8 @@ MOST_SAMPLES = 6
 """Beyond which they are level, and calls go into more levels."""
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
+ROOM_DELAY = 3
+"""Of a prediction, in frames of 8 ms: with 2, windows share half of their speech with what predicts them."""
 ENCODER_HZ = 16000
 """Rate of the speaker encoder and the voice tracker that ship."""
 MIXTURE_NOISE = 1e-4
@@ -289,7 +291,7 @@ def _in_a_room(
     return Recipe(
         sampler,
         LateReverberation(noise, rate_hz=rate_hz),
-        LatePrediction(rate_hz=rate_hz),
+        LatePrediction(delay=ROOM_DELAY, rate_hz=rate_hz),
         n_samples,
         joiner=LogSpectralMean(),
         second_pass=SecondPass(again) if n_samples > 1 else None,
@@ -350,7 +352,8 @@ def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     degradation = LatePrediction(rate_hz=rate_hz, response_taps=0)
     recipe = Recipe(sampler, likelihood, degradation, n_restarts, n_talkers, *_judged(rate_hz))
     one = denoise_dereverb(n_calls, rate_hz)
-    each = EachTalker(one.sampler, one.likelihood, one.degradation, one.n_samples, one.joiner, 1)
+    room = LatePrediction(rate_hz=rate_hz)
+    each = EachTalker(one.sampler, one.likelihood, room, one.n_samples, one.joiner, 1)
     return replace(recipe, each_talker=each)
 
 
