@@ -66,8 +66,6 @@ MOST_SAMPLES = 6
 """Beyond which they are level, and calls go into more levels."""
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
-ROOM_DELAY = 3
-"""Of a prediction, in frames of 8 ms: with 2, windows share half of their speech with what predicts them."""
 ENCODER_HZ = 16000
 """Rate of the speaker encoder and the voice tracker that ship."""
 MIXTURE_NOISE = 1e-4
@@ -237,7 +235,7 @@ def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
     noise = WhiteNoise(ROOM_NOISE, *_room_stft(rate_hz))
-    return _in_a_room(n_calls, rate_hz, 1.75, noise, [], EarlyReflections())
+    return _in_a_room(n_calls, rate_hz, 1.75, noise, [], EarlyReflections(), 2)
 
 
 def informed_dereverb(response: Tensor, n_steps: int, rate_hz: int = 16000) -> Recipe:
@@ -252,7 +250,7 @@ def denoise_dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in noise and an unknown room, both estimated at once: see docs/rooms.md."""
     steps = [UpdateNoise(sigma_start=0.1, n_updates=2)]
     early = EarlyReflections(threshold=3.0)  # noise hides many, and what is found wrongly matters less in it
-    return _in_a_room(n_calls, rate_hz, 1.5, _drifting(rate_hz), steps, early)
+    return _in_a_room(n_calls, rate_hz, 1.5, _drifting(rate_hz), steps, early, 3)
 
 
 def _room_stft(rate_hz: int) -> tuple[int, int]:
@@ -274,6 +272,7 @@ def _in_a_room(
     noise: Likelihood,
     noise_steps: Sequence[Estimator],
     early_reflections: EarlyReflections,
+    delay: int,
 ) -> Recipe:
     """Late reverberation that is predicted, and the rest of it as noise that follows the talker."""
     n_steps, n_samples = split(n_calls)
@@ -291,7 +290,7 @@ def _in_a_room(
     return Recipe(
         sampler,
         LateReverberation(noise, rate_hz=rate_hz),
-        LatePrediction(delay=ROOM_DELAY, rate_hz=rate_hz),
+        LatePrediction(delay=delay, rate_hz=rate_hz),
         n_samples,
         joiner=LogSpectralMean(),
         second_pass=SecondPass(again) if n_samples > 1 else None,
