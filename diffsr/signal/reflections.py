@@ -47,8 +47,8 @@ def early_peaks(x: Tensor, rate_hz: int, first_s: float, last_s: float, threshol
     Args:
         x: Speech of one talker.
         rate_hz: Sample rate.
-        first_s: Elsewhere than from here
-        last_s: to here the result is 0; its length Q is that of this, at most `LATEST_S`.
+        first_s: Below this quefrency the result is 0.
+        last_s: The last one, which the result ends with; up to `LATEST_S` a window leaves peaks their height.
         threshold: Of the deviations.
     """
     n_lags, hop_samples = round(last_s * rate_hz) + 1, round(HOP_S * rate_hz)
