@@ -26,7 +26,7 @@ from diffsr.samplers import (
     LittleNoise,
     SecondPass,
     SecondSearch,
-    TellVoices,
+    Telling,
 )
 from diffsr.samplers.guidance import Guidance
 from diffsr.samplers.joining import Joiner
@@ -94,7 +94,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         "n_sources": _count(parts, TALKERS, path, MAX_TALKERS),
         "ranker": _build(Ranker, ranker, path) if ranker else Agreement(),
         "joiner": _build(Joiner, joiner, path) if joiner else None,
-        "voices": _build(TellVoices, voices, path) if voices else None,
+        "voices": _build(Telling, voices, path) if voices else None,
         "little_noise": _build(LittleNoise, little_noise, path) if little_noise else None,
         "each_talker": _build(EachTalker, each_talker, path) if each_talker else None,
         "second_pass": _build(SecondPass, second_pass, path) if second_pass else None,

@@ -38,6 +38,7 @@ from diffsr.samplers import (
     Renoise,
     SecondPass,
     SecondSearch,
+    Telling,
     TellVoices,
     TracksInOrder,
     UpdateLateReverberation,
@@ -118,7 +119,7 @@ class Recipe:
     n_sources: int = 1
     ranker: Ranker = field(default_factory=Agreement)
     joiner: Joiner | None = None
-    voices: TellVoices | None = None
+    voices: Telling | None = None
     little_noise: LittleNoise | None = None
     each_talker: EachTalker | None = None
     second_pass: SecondPass | None = None
@@ -372,7 +373,7 @@ def _voice(rate_hz: int) -> list[Estimator]:
     return [UpdateVoice()] if rate_hz == ENCODER_HZ else []
 
 
-def _judged(rate_hz: int) -> tuple[Ranker, Joiner, TellVoices | None]:
+def _judged(rate_hz: int) -> tuple[Ranker, Joiner, Telling | None]:
     """How restarts are judged, joined and told: by voices at the rate of the encoder, else by agreement."""
     if rate_hz == ENCODER_HZ:
         return OneVoice(), VoicesInOrder(TracksInOrder()), TellVoices()

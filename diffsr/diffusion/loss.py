@@ -10,7 +10,12 @@ from diffsr.diffusion.prior import Prior
 
 
 def denoising_loss(
-    prior: Prior, wave: Tensor, sigma: Tensor, rng: torch.Generator, speaker: Tensor | None = None
+    prior: Prior,
+    wave: Tensor,
+    sigma: Tensor,
+    rng: torch.Generator,
+    speaker: Tensor | None = None,
+    adaptation: Tensor | None = None,
 ) -> Tensor:
     """Weighted squared error of denoising, per item (EDM, arXiv 2206.00364, Eq. 8 with weight 1 / c_out^2).
 
@@ -21,15 +26,16 @@ def denoising_loss(
         prior: The prior in training.
         wave: Clean speech `[B, T]`.
         sigma: Noise level of each item `[B]`.
-        rng: Generator on the device of `wave`.
+        rng: Its numbers are drawn on the device where it lives.
         speaker: Embeddings of the talkers `[B, E]`; a row of zeros for nobody in particular.
+        adaptation: Of each item, see `Prior.denoise`.
 
     Returns:
         Loss `[B]`; 1 is what the best constant scaling of `z` reaches on white signals.
     """
-    noise = torch.randn(wave.shape, generator=rng, device=wave.device)
+    noise = torch.randn(wave.shape, generator=rng, device=rng.device).to(wave.device)
     z = wave + sigma[:, None] * noise
     scale = precondition(sigma, prior.sigma_data)
-    output = prior.network(scale.c_in[:, None] * z, scale.c_noise, speaker)
+    output = prior.output(scale.c_in[:, None] * z, scale.c_noise, speaker, adaptation)
     target = (wave - scale.c_skip[:, None] * z) / scale.c_out[:, None]
     return (output - target).square().mean(-1)

@@ -63,7 +63,18 @@ class Prior(nn.Module):
         """Width of the embedding of a talker that `denoise` takes; 0 where it takes none."""
         return self.network.speaker_width
 
-    def denoise(self, z: Tensor, sigma: Tensor, speaker: Tensor | None = None) -> Tensor:
+    @property
+    def adaptation_shape(self) -> tuple[int, ...] | None:
+        """Shape of what adapts it to a signal; None where it cannot be adapted."""
+        return self.network.adaptation_shape
+
+    def denoise(
+        self,
+        z: Tensor,
+        sigma: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
         """Posterior mean of clean speech (EDM, arXiv 2206.00364, Eq. 7).
 
         Args:
@@ -71,18 +82,33 @@ class Prior(nn.Module):
             sigma: Noise level `[...]`, one for each signal.
             speaker: Embedding of each talker `[..., E]`, as `diffsr.speakers.SpeakerEncoder` gives it; zeros,
                 like None, mean nobody in particular.
+            adaptation: Of each signal `[..., *adaptation_shape]`, see `diffsr.diffusion.adaptation`.
 
         Returns:
             Estimate `[..., T]`.
 
         Raises:
-            ValueError: A talker for a prior that was built without.
+            ValueError: A talker for a prior that was built without, or an adaptation for one that takes none.
         """
         scale = precondition(sigma.reshape(-1, 1), self.sigma_data)
         flat = z.reshape(-1, z.shape[-1])
         told = None if speaker is None else speaker.reshape(-1, speaker.shape[-1])
-        output = self.network(scale.c_in * flat, scale.c_noise[:, 0], told)
+        output = self.output(scale.c_in * flat, scale.c_noise[:, 0], told, adaptation)
         return (scale.c_skip * flat + scale.c_out * output).reshape(z.shape)
+
+    def output(
+        self,
+        wave: Tensor,
+        c_noise: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
+        """Of the raw network, see `Backbone`; one that cannot be adapted is asked without."""
+        if adaptation is None:
+            return self.network(wave, c_noise, speaker)
+        if self.adaptation_shape is None:
+            raise ValueError(f"{type(self.network).__name__} cannot be adapted, expected adaptation=None.")
+        return self.network(wave, c_noise, speaker, adaptation.reshape(-1, *self.adaptation_shape))
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """Variance `E|X - X0|^2` of speech around the estimate `x0 [..., T]` in STFT bins, `[..., F, N]`.

@@ -51,28 +51,45 @@ class WindowedPrior(nn.Module):
         """Width of the embedding of a talker that `denoise` takes; 0 where it takes none."""
         return self.prior.speaker_width if isinstance(self.prior, Prior) else 0
 
-    def denoise(self, z: Tensor, sigma: Tensor, speaker: Tensor | None = None) -> Tensor:
-        """`[..., T]`, `[...]` and `[..., E]` -> `[..., T]`, as `Prior.denoise`."""
+    @property
+    def adaptation_shape(self) -> tuple[int, ...] | None:
+        """Shape of what adapts it to a signal; None where it cannot be adapted."""
+        return self.prior.adaptation_shape if isinstance(self.prior, Prior) else None
+
+    def denoise(
+        self,
+        z: Tensor,
+        sigma: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
+        """`[..., T]`, `[...]` and what a signal is known by -> `[..., T]`, as `Prior.denoise`."""
         n_samples = z.shape[-1]
         starts = window_starts(n_samples, self.window, self.overlap)
         pieces = z[..., None, :]
         if len(starts) > 1:
             pieces = torch.stack([z[..., start : start + self.window] for start in starts], dim=-2)
         levels = sigma[..., None].expand(pieces.shape[:-1]).reshape(-1)
-        if speaker is not None:
-            speaker = speaker[..., None, :].expand(*pieces.shape[:-1], -1).reshape(len(levels), -1)
-        flat = self._in_parts(pieces.reshape(len(levels), -1), levels, speaker)
+        known: dict[str, Tensor] = {}
+        for name, given in (("speaker", speaker), ("adaptation", adaptation)):
+            if given is not None:  # of the signal, and so of each of its windows
+                of_signal = given.flatten(sigma.ndim)[..., None, :]
+                known[name] = of_signal.expand(*pieces.shape[:-1], -1).reshape(len(levels), -1)
+        flat = self._in_parts(pieces.reshape(len(levels), -1), levels, known)
         found = flat.reshape(pieces.shape)
         return found[..., 0, :] if len(starts) == 1 else crossfade(found, starts, n_samples)
 
-    def _in_parts(self, windows: Tensor, levels: Tensor, speaker: Tensor | None) -> Tensor:
-        """`[B, T]`, `[B]` and `[B, E]` -> `[B, T]`, a few windows at a time."""
-        given = [windows, levels] if speaker is None else [windows, levels, speaker]
-        parts = zip(*(one.split(self.windows_per_call) for one in given), strict=True)
-        if self.rounded is None or windows.requires_grad:
-            return torch.cat([self.prior.denoise(*part) for part in parts])
-        with torch.autocast(windows.device.type, torch.bfloat16):
-            return torch.cat([self.rounded.denoise(*part) for part in parts])
+    def _in_parts(self, windows: Tensor, levels: Tensor, known: dict[str, Tensor]) -> Tensor:
+        """`[B, T]`, `[B]` and what is known of each `[B, ...]` -> `[B, T]`, a few windows at a time."""
+        is_exact = self.rounded is None or windows.requires_grad
+        prior = self.prior if self.rounded is None or windows.requires_grad else self.rounded
+        found = []
+        with torch.autocast(windows.device.type, torch.bfloat16, enabled=not is_exact):
+            for start in range(0, len(windows), self.windows_per_call):
+                some = slice(start, start + self.windows_per_call)
+                told = {name: value[some] for name, value in known.items()}
+                found.append(prior.denoise(windows[some], levels[some], **told))
+        return torch.cat(found)
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """As the prior's."""

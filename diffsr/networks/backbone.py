@@ -13,14 +13,27 @@ class Backbone(nn.Module):
     Attributes:
         config: The arguments of its constructor, as plain values: enough to build it again.
         speaker_width: Width of the embedding of a talker that it can be told; 0 where it takes none.
+        adaptation_shape: Shape of what it takes to be adapted to a signal, see `diffsr.diffusion.adaptation`;
+            None where it cannot be adapted, and is never given any.
     """
 
     config: dict[str, Any]
     speaker_width: int = 0
+    adaptation_shape: tuple[int, ...] | None = None
 
-    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
-        """`wave [B, T]` of unit variance, `c_noise [B]` and, where it takes it, `speaker [B, E]` -> `[B, T]`.
+    def forward(
+        self,
+        wave: Tensor,
+        c_noise: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
+        """`wave [B, T]` of unit variance, `c_noise [B]` and what it takes besides -> `[B, T]`.
 
-        A row of zeros in `speaker` means that nobody in particular speaks, as does None for all rows.
+        Args:
+            wave: The noisy signals.
+            c_noise: Their noise coordinates.
+            speaker: Embeddings of the talkers `[B, E]`; zeros, and None for all rows, are nobody.
+            adaptation: `[B, *adaptation_shape]`; zeros, and None for all rows, leave the network as it is.
         """
         raise NotImplementedError

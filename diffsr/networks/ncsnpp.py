@@ -103,14 +103,20 @@ class NCSNpp(Backbone):
             ]
         )
 
-    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
-        """Args: wave `[B, T]` of unit variance, c_noise `[B]`, no talker. Returns `[B, T]`.
+    def forward(
+        self,
+        wave: Tensor,
+        c_noise: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
+        """Args: wave `[B, T]` of unit variance, c_noise `[B]`, no talker, no adaptation. Returns `[B, T]`.
 
         Raises:
-            ValueError: A talker; the published layout has no place for one.
+            ValueError: A talker or an adaptation; the published layout has no place for one.
         """
-        if speaker is not None:
-            raise ValueError("NCSN++ takes no talker, expected speaker=None.")
+        if speaker is not None or adaptation is not None:
+            raise ValueError("NCSN++ takes no talker and no adaptation, expected None for both.")
         with torch.autocast(wave.device.type, enabled=False):  # the FFT wants full precision
             spec = self.stft(wave.float()) / self.unit
         image = torch.view_as_real(spec).permute(0, 3, 1, 2)

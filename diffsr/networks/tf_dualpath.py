@@ -85,6 +85,7 @@ class TFDualPath(Backbone):
         self.bins, self.taps, self.head_width = bins_per_token, taps, width // heads
         self.n_tokens = -(-self.stft.n_bins // bins_per_token)
         self.speaker_width = speaker_width
+        self.adaptation_shape = (depth, 9 * width)
         self.condition = Condition(width, speaker_width)
         # Along frequency a token sees its own bins and half of each neighbour's.
         self.encode = nn.Conv2d(3, width, (2 * bins_per_token, 3), stride=(bins_per_token, 1), padding=(0, 1))
@@ -95,15 +96,22 @@ class TFDualPath(Backbone):
         nn.init.zeros_(self.decode.weight)
         nn.init.zeros_(self.decode.bias)
 
-    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
-        """Args: wave `[B, T]` of unit variance, c_noise `[B]`, speaker `[B, E]`. Returns `[B, T]`."""
+    def forward(
+        self,
+        wave: Tensor,
+        c_noise: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
+        """See `Backbone`; an adaptation `[B, depth, 9 width]` is added to the modulation of each block."""
         spec = unit_spectrum(self.stft, wave)
         tokens = self._encode(spectral_features(spec))
         told = self.condition(c_noise, speaker)
         along_f = rotary_angles(self.n_tokens, self.head_width, tokens.device)
         along_n = rotary_angles(tokens.shape[2], self.head_width, tokens.device)
-        for block in self.blocks:
-            tokens = block(tokens, told, along_f, along_n)
+        added = [None] * len(self.blocks) if adaptation is None else adaptation.unbind(1)
+        for block, own in zip(self.blocks, added, strict=True):
+            tokens = block(tokens, told, along_f, along_n, own)
         return unit_wave(self.stft, filter_and_add(self._decode(tokens), spec), wave.shape[-1])
 
     def _encode(self, features: Tensor) -> Tensor:
@@ -131,10 +139,13 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, tokens: Tensor, told: Tensor, along_f: Rotary, along_n: Rotary) -> Tensor:
-        """`tokens [B, G, N, width]`, `told [B, width]` -> `[B, G, N, width]`."""
+    def forward(
+        self, tokens: Tensor, told: Tensor, along_f: Rotary, along_n: Rotary, added: Tensor | None = None
+    ) -> Tensor:
+        """`tokens [B, G, N, width]`, `told [B, width]`, `added [B, 9 width]` -> `[B, G, N, width]`."""
+        modulation = self.modulate(told) if added is None else self.modulate(told) + added
         shift_f, scale_f, gate_f, shift_n, scale_n, gate_n, shift_c, scale_c, gate_c = (
-            self.modulate(told)[:, None, None].chunk(9, dim=-1)
+            modulation[:, None, None].chunk(9, dim=-1)
         )  # fmt: skip
         x = self.norm(tokens) * (1 + scale_f) + shift_f
         tokens = tokens + gate_f * self.frequency(x.transpose(1, 2), along_f).transpose(1, 2)

@@ -77,6 +77,7 @@ class TFTransformer(Backbone):
         self.stft = STFT(n_fft, hop_samples, window="sqrt_hann")
         self.taps, self.head_width = taps, width // heads
         self.speaker_width = speaker_width
+        self.adaptation_shape = (depth, 6 * width)
         self.condition = Condition(condition_width, speaker_width)
         self.encode = nn.Linear(3 * self.stft.n_bins, width)
         self.blocks = nn.ModuleList(
@@ -87,14 +88,21 @@ class TFTransformer(Backbone):
         nn.init.zeros_(self.decode.weight)
         nn.init.zeros_(self.decode.bias)
 
-    def forward(self, wave: Tensor, c_noise: Tensor, speaker: Tensor | None = None) -> Tensor:
-        """Args: wave `[B, T]` of unit variance, c_noise `[B]`, speaker `[B, E]`. Returns `[B, T]`."""
+    def forward(
+        self,
+        wave: Tensor,
+        c_noise: Tensor,
+        speaker: Tensor | None = None,
+        adaptation: Tensor | None = None,
+    ) -> Tensor:
+        """See `Backbone`; an adaptation `[B, depth, 6 width]` is added to the modulation of each block."""
         spec = unit_spectrum(self.stft, wave)
         tokens = self.encode(spectral_features(spec).flatten(2))
         told = self.condition(c_noise, speaker)
         rotary = rotary_angles(tokens.shape[1], self.head_width, tokens.device)
-        for block in self.blocks:
-            tokens = block(tokens, told, rotary)
+        added = [None] * len(self.blocks) if adaptation is None else adaptation.unbind(1)
+        for block, own in zip(self.blocks, added, strict=True):
+            tokens = block(tokens, told, rotary, own)
         out = self.decode(self.norm(tokens)).unflatten(-1, (self.taps + 1, 2, self.stft.n_bins))
         return unit_wave(self.stft, filter_and_add(out, spec), wave.shape[-1])
 
@@ -116,9 +124,12 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, tokens: Tensor, told: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """`tokens [B, N, width]`, `told [B, condition_width]` -> `[B, N, width]`."""
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.modulate(told)[:, None].chunk(6, dim=-1)
+    def forward(
+        self, tokens: Tensor, told: Tensor, rotary: tuple[Tensor, Tensor], added: Tensor | None = None
+    ) -> Tensor:
+        """`tokens [B, N, width]`, `told [B, condition_width]`, `added [B, 6 width]` -> `[B, N, width]`."""
+        modulation = self.modulate(told) if added is None else self.modulate(told) + added
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = modulation[:, None].chunk(6, dim=-1)
         x = torch.addcmul(shift_a, self.norm_attention(tokens), 1 + scale_a)
         tokens = torch.addcmul(tokens, gate_a, self._attend(x, rotary))
         x = torch.addcmul(shift_f, self.norm_ffn(tokens), 1 + scale_f)

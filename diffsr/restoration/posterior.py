@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from diffsr.diffusion import ToldPrior
+from diffsr.diffusion import PersonalPrior
 from diffsr.recipes import Recipe
 from diffsr.typing import Denoiser
 
@@ -46,7 +46,7 @@ class Posterior:
         sampler = copy.copy(self.recipe.sampler)
         sampler.initialiser = sampler.initialiser.of(some)
         degradation = self.recipe.degradation.of(some, len(self.waves))
-        prior = self.prior.of(some, self.n_samples) if isinstance(self.prior, ToldPrior) else self.prior
+        prior = self.prior.of(some, self.n_samples) if isinstance(self.prior, PersonalPrior) else self.prior
         recipe = replace(self.recipe, sampler=sampler, degradation=degradation)
         ids = [self.ids[k] for k in some]
         return replace(self, waves=self.waves[some], ids=ids, prior=prior, recipe=recipe)

@@ -173,6 +173,7 @@ def searched_twice(
     made = joined(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
     for lost in {*solved.failed, *again.failed}:
         made[lost] = first[lost]
+    solved = solved.with_calls([second.n_calls] * len(first)) if told is not posterior.prior else solved
     return solved.with_calls(again.n_calls), made
 
 

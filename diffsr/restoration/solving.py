@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffsr.diffusion import ToldPrior, WindowedPrior
+from diffsr.diffusion import PersonalPrior, WindowedPrior
 from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.progress import part_of
 from diffsr.restoration.solved import Solved, joined
@@ -46,14 +46,17 @@ def _restarts(posterior: Posterior, on_step: OnStep | None) -> Solved:
     n_first = recipe.voices.n_untold(prior, n_samples, posterior.waves.shape[-1])
     if n_first == n_samples or not isinstance(prior, WindowedPrior):
         return _tried(posterior, on_step)
-    n_later, n_passes = n_samples - n_first, 2 if n_first else 1
+    is_learnt = recipe.voices.n_calls > 0
+    n_later, n_parts = n_samples - n_first, (n_first > 0) + is_learnt + 1
     found, tracks = None, posterior.waves[:, None]
     if n_first:
-        found = _tried(replace(posterior, n_samples=n_first), part_of(on_step, 0, n_passes))
+        found = _tried(replace(posterior, n_samples=n_first), part_of(on_step, 0, n_parts))
         tracks = joined(found, recipe, posterior.rate_hz)
-    told = recipe.voices.told(prior, recipe.voices.voices(tracks), n_later)
+    learning = part_of(on_step, n_parts - 2, n_parts) if is_learnt else None
+    told = recipe.voices.told(prior, tracks, n_later, learning)
     later = replace(posterior, prior=told, n_samples=n_later, first_sample=n_first)
-    more = _tried(later, part_of(on_step, n_passes - 1, n_passes))
+    more = _tried(later, part_of(on_step, n_parts - 1, n_parts))
+    more = more.with_calls([recipe.voices.n_calls] * len(posterior.ids))
     return more if found is None else found.and_more(more)
 
 
@@ -113,7 +116,7 @@ def _sampled(posterior: Posterior, on_step: OnStep | None) -> Solved:
     scores = scores.masked_fill(lost, -math.inf).unflatten(0, rows)
     x = samples.x.unflatten(0, rows)
     described = {name: value.unflatten(0, rows) for name, value in _described(problem).items()}
-    n_calls = samples.n_calls + (prior.n_told if isinstance(prior, ToldPrior) else 0)
+    n_calls = samples.n_calls + (prior.n_told if isinstance(prior, PersonalPrior) else 0)
     return Solved(x, [n_calls * n_samples] * len(y), described, failed, scores)
 
 

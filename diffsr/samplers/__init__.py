@@ -14,6 +14,7 @@ from diffsr.samplers.guidance import NoisePerturbed, Projection, Proximal, Ungui
 from diffsr.samplers.hybrid_gradient import HybridGradient
 from diffsr.samplers.initialise import FromNoise, FromObservation, FromWiener, FromWPE
 from diffsr.samplers.joining import Consensus
+from diffsr.samplers.learning import LearnVoices
 from diffsr.samplers.little_noise import LittleNoise
 from diffsr.samplers.noised_mixture import FromNoisedMixture
 from diffsr.samplers.prediction_estimation import MeasureDecay, UpdateLateReverberation, UpdatePrediction
@@ -29,7 +30,7 @@ from diffsr.samplers.separation import Dirac, StateLikelihood
 from diffsr.samplers.solvers import Euler, Heun, Renoise
 from diffsr.samplers.speaker_guidance import SpeakerGuidance
 from diffsr.samplers.stochastic import Ancestral, PosteriorTransition, PredictorCorrector
-from diffsr.samplers.telling import KnownVoices, TellVoices
+from diffsr.samplers.telling import KnownVoices, Telling, TellVoices
 from diffsr.samplers.tracks import ExchangeTracks, TracksInOrder
 from diffsr.samplers.voice_estimation import UpdateVoice
 from diffsr.samplers.voices import ExchangeVoices, OneVoice, VoicesInOrder
@@ -68,6 +69,7 @@ __all__ = [
     "ExchangeVoices",
     "Heun",
     "KnownVoices",
+    "LearnVoices",
     "LittleNoise",
     "LogSpectralMean",
     "MeasureDecay",
@@ -84,6 +86,7 @@ __all__ = [
     "RowNoise",
     "Samples",
     "TellVoices",
+    "Telling",
     "Unguided",
     "UpdateGain",
     "UpdateLowPass",

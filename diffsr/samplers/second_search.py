@@ -13,7 +13,7 @@ from diffsr.samplers.annealed import AnnealedSampler
 from diffsr.samplers.balanced import balanced
 from diffsr.samplers.initialise import Initialiser
 from diffsr.samplers.problem import Problem
-from diffsr.samplers.telling import TellVoices
+from diffsr.samplers.telling import Telling
 from diffsr.typing import Denoiser, Sources
 
 
@@ -55,12 +55,15 @@ class SecondSearch:
         ConfigError: A share that is not above 0.
     """
 
-    def __init__(
-        self, sampler: AnnealedSampler, share: float = 0.8, voices: TellVoices | None = None
-    ) -> None:
+    def __init__(self, sampler: AnnealedSampler, share: float = 0.8, voices: Telling | None = None) -> None:
         if not share > 0:
             raise ConfigError(f"SecondSearch has share = {share:g}; expected a number above 0.")
         self.sampler, self.share, self.voices = sampler, share, voices
+
+    @property
+    def n_calls(self) -> int:
+        """Calls of the prior for a recording before the search begins, where voices are known."""
+        return 0 if self.voices is None else self.voices.n_calls
 
     def sampler_from(self, tracks: Tensor) -> AnnealedSampler:
         """The loop that starts from the tracks of recordings `[K, S, T]`."""
@@ -74,4 +77,4 @@ class SecondSearch:
             return prior
         if not self.voices.takes(prior, tracks.shape[-1]):
             return prior
-        return self.voices.told(prior, self.voices.voices(tracks), n_restarts)
+        return self.voices.told(prior, tracks, n_restarts)

@@ -1,15 +1,17 @@
-"""Talkers as parameters: their voices, found by some restarts, are told to others."""
+"""Talkers as parameters: what some restarts have found of them is known to the others."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
-from diffsr.diffusion import ToldPrior, WindowedPrior
+from diffsr.diffusion import PersonalPrior, ToldPrior, WindowedPrior
 from diffsr.errors import ConfigError
+from diffsr.samplers.annealed import OnStep
 from diffsr.samplers.voices import SHORTEST_S
 from diffsr.speakers import SpeakerEncoder
 from diffsr.typing import Denoiser, Sources
@@ -21,12 +23,38 @@ def can_be_told(prior: Denoiser, encoder: SpeakerEncoder, n_samples: int) -> Typ
     return is_heard and isinstance(prior, WindowedPrior) and prior.speaker_width == encoder.embedding_dim
 
 
-class TellVoices:
+class Telling(ABC):
+    """How the later half of the restarts knows the talkers that the first half has found.
+
+    What the first ones give together has a voice in each track, right more often than any of them. Known
+    within a restart, from its own estimates, the same does harm: it holds on to what it did wrong
+    (docs/separation_trials.md).
+
+    Attributes:
+        n_calls: Calls of the prior that it takes for a recording before the later half begins.
+    """
+
+    n_calls: int = 0
+
+    @abstractmethod
+    def takes(self, prior: Denoiser, n_samples: int) -> bool:
+        """Whether a prior can know talkers in this way, and a recording is long enough for it."""
+
+    @abstractmethod
+    def told(
+        self, prior: WindowedPrior, tracks: Sources, n_restarts: int, on_step: OnStep | None = None
+    ) -> PersonalPrior:
+        """The prior that knows the talkers of tracks `[K, S, T]`, for `n_restarts` rows of each recording."""
+
+    def n_untold(self, prior: Denoiser, n_restarts: int, n_samples: int) -> int:
+        """How many restarts come first: half, at least two; all of them where nobody can be told."""
+        return min(max(n_restarts // 2, 2), n_restarts) if self.takes(prior, n_samples) else n_restarts
+
+
+class TellVoices(Telling):
     """M-step on the talkers: the embeddings of the voices that the first restarts have found.
 
-    The first half of the restarts is told nothing. What they give together has a voice in each track,
-    right more often than any of them; the other half is told those (`ToldPrior`). Told within a restart,
-    from its own estimates, the same does harm: it holds on to what it did wrong (docs/separation_trials.md).
+    The first half of the restarts is told nothing, the other half is told those (`ToldPrior`).
 
     Args:
         weight: How much a voice is exaggerated, see `ToldPrior`.
@@ -46,10 +74,6 @@ class TellVoices:
         self.weight, self.sigma_low = weight, sigma_low
         self.encoder = SpeakerEncoder.from_pretrained(encoder)
 
-    def n_untold(self, prior: Denoiser, n_restarts: int, n_samples: int) -> int:
-        """How many restarts come first: half, at least two; all of them where nobody can be told."""
-        return min(max(n_restarts // 2, 2), n_restarts) if self.takes(prior, n_samples) else n_restarts
-
     def takes(self, prior: Denoiser, n_samples: int) -> bool:
         """Whether a prior takes the voices of this encoder, and a recording is long enough to hear them."""
         return can_be_told(prior, self.encoder, n_samples)
@@ -59,9 +83,12 @@ class TellVoices:
         heard = torch.where(tracks.isfinite(), tracks, 0.0)
         return self.encoder.to(tracks.device)(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
 
-    def told(self, prior: WindowedPrior, voices: Tensor, n_restarts: int) -> ToldPrior:
-        """The prior that knows the voices `[K, S, E]`, for rows of `n_restarts` each."""
-        return ToldPrior(prior, voices.repeat_interleave(n_restarts, 0), self.weight, self.sigma_low)
+    def told(
+        self, prior: WindowedPrior, tracks: Sources, n_restarts: int, on_step: OnStep | None = None
+    ) -> ToldPrior:
+        """See `Telling`."""
+        voices = self.voices(tracks).repeat_interleave(n_restarts, 0)
+        return ToldPrior(prior, voices, self.weight, self.sigma_low)
 
 
 class KnownVoices(TellVoices):
@@ -77,9 +104,11 @@ class KnownVoices(TellVoices):
         self.known = known
 
     @classmethod
-    def of(cls, known: Tensor, like: TellVoices | None) -> KnownVoices:
-        """As strongly as another one tells what it finds."""
-        return cls(known) if like is None else cls(known, weight=like.weight, sigma_low=like.sigma_low)
+    def of(cls, known: Tensor, like: Telling | None) -> KnownVoices:
+        """As strongly as another one tells the voices that it finds."""
+        if not isinstance(like, TellVoices):
+            return cls(known)
+        return cls(known, weight=like.weight, sigma_low=like.sigma_low)
 
     def n_untold(self, prior: Denoiser, n_restarts: int, n_samples: int) -> int:
         """None, if the prior takes talkers."""

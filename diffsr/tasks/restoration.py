@@ -25,7 +25,7 @@ from diffsr.samplers import (
     LittleNoise,
     SecondPass,
     SecondSearch,
-    TellVoices,
+    Telling,
 )
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Ranker
@@ -93,7 +93,7 @@ class RestorationModule(LightningModule):
         talkers: int | None = None,
         ranker: Ranker | None = None,
         joiner: Joiner | None = None,
-        voices: TellVoices | None = None,
+        voices: Telling | None = None,
         little_noise: LittleNoise | None = None,
         each_talker: EachTalker | None = None,
         second_pass: SecondPass | None = None,

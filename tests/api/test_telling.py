@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from diffsr import Restorer
-from diffsr.diffusion import Prior, ToldPrior, WindowedPrior
+from diffsr.diffusion import AdaptedPrior, Prior, ToldPrior, WindowedPrior
 from diffsr.errors import ConfigError
-from diffsr.networks import TFTransformer
+from diffsr.networks import NCSNpp, TFTransformer
 from diffsr.recipes import make_recipe
 from diffsr.samplers import (
     AnnealedSampler,
     BalancedRenoise,
     KnownVoices,
+    LearnVoices,
     Projection,
     SecondSearch,
     TellVoices,
@@ -50,6 +51,11 @@ def mixture(make_speech) -> torch.Tensor:
 def voices(*shape: int, width: int) -> torch.Tensor:
     drawn = torch.randn(*shape, width, generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.normalize(drawn, dim=-1)
+
+
+def learn() -> LearnVoices:
+    """Enough that something changes."""
+    return LearnVoices(sigma_low=0.25, n_steps=2, n_crops=2, learning_rate=0.5)
 
 
 def recipe(n_samples: int = 4, **changes):
@@ -189,3 +195,77 @@ def test_recordings_in_one_batch_are_told_their_own_voices(told_prior, make_spee
 def test_a_weight_that_tells_nothing_is_refused():
     with pytest.raises(ConfigError, match="TellVoices has a weight of 0; expected a number above 0"):
         TellVoices(weight=0.0)
+
+
+# Voices that are learnt ------------------------------------------------------------------------------
+
+
+def test_later_restarts_have_a_prior_that_learnt_from_the_first_ones(told_prior, mixture):
+    plain = restarts(told_prior, mixture, recipe(voices=None))
+    learnt = restarts(told_prior, mixture, recipe(voices=learn()))
+    errors = [
+        min(float((order - plain[k]).abs().max()) for order in (learnt[k], learnt[k].flip(0)))
+        for k in range(4)
+    ]
+    assert max(errors[:2]) < 1e-6
+    assert min(errors[2:]) > 1e-4
+
+
+def test_what_is_learnt_is_that_of_the_tracks(told_prior):
+    prior = WindowedPrior(told_prior, 0.5, 0.1)
+    tracks = torch.randn(2, 2, 8000, generator=torch.Generator().manual_seed(5))
+    both = learn().told(prior, tracks, 3)
+    assert isinstance(both, AdaptedPrior)
+    assert both.known.shape == (6, 2, *prior.adaptation_shape)
+    alone = learn().told(prior, tracks[1:], 3)  # the numbers of a recording depend on no other one
+    torch.testing.assert_close(both.known[3:], alone.known)
+    torch.testing.assert_close(both.known[:3], both.known[:1].expand(3, -1, -1, -1))
+    assert float((both.known[0] - both.known[3]).abs().max()) > 1e-2
+    lost = tracks.clone()
+    lost[0, 1, 100] = torch.nan
+    assert learn().told(prior, lost, 3).known.isfinite().all()
+
+
+def test_calls_of_the_learning_and_its_progress_are_counted(told_prior, mixture):
+    seen = []
+    made = recipe(voices=learn())
+    done = Restorer(told_prior, recipe=made).restore(
+        mixture, RATE_HZ, on_step=lambda *step: seen.append(step[0] / step[1])
+    )
+    assert done.n_calls == 4 * N_STEPS + 2 * 2
+    expected = [*(k / 12 for k in range(1, 5)), 2 / 3, *(2 / 3 + k / 12 for k in range(1, 5))]
+    assert seen == pytest.approx(expected)
+
+
+def test_recordings_in_one_batch_learn_their_own_voices(told_prior, make_speech):
+    waves = [torch.from_numpy(make_speech(0.8, seed=seed)) for seed in (0, 1)]
+    waves[1] = waves[1].flip(-1)
+    made = recipe(voices=learn())
+    together = Restorer(told_prior, recipe=made, batch=2).restore_many(waves, [RATE_HZ] * 2, ["a", "b"])
+    for wave, name, one in zip(waves, "ab", together, strict=True):
+        alone = Restorer(told_prior, recipe=made).restore(wave, RATE_HZ, name)
+        torch.testing.assert_close(one.wave, alone.wave, rtol=0, atol=1e-4)
+
+
+def test_nothing_is_learnt_where_the_prior_cannot_be_adapted_or_nothing_is_heard(tiny_prior):
+    windowed = WindowedPrior(tiny_prior, 0.5, 0.1)  # which takes no embedding
+    assert LearnVoices().n_untold(windowed, 8, RATE_HZ) == 4
+    assert LearnVoices().n_untold(windowed, 8, RATE_HZ // 2 - 1) == 8
+    assert LearnVoices().n_untold(tiny_prior, 8, RATE_HZ) == 8  # only windows are
+    assert LearnVoices().n_untold(WindowedPrior(Prior(NCSNpp(nf=16)), 0.5, 0.1), 8, RATE_HZ) == 8
+
+
+def test_a_second_search_may_learn(told_prior, mixture):
+    again = AnnealedSampler(Projection(), BalancedRenoise(), [], N_STEPS, 0.2, 0.01, churn=0.0)
+    made = recipe(n_samples=2, voices=None, second_search=SecondSearch(again, voices=learn()))
+    done = Restorer(told_prior, recipe=made).restore(mixture, RATE_HZ)
+    assert done.n_calls == 2 * N_STEPS + 2 * N_STEPS + 2 * 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"n_steps": 0}, {"n_crops": 0}, {"learning_rate": 0.0}, {"sigma_low": 0.0}, {"sigma_low": float("nan")}],
+)
+def test_a_learning_that_cannot_be_is_refused(bad):
+    with pytest.raises(ConfigError, match="LearnVoices has .*; expected at least 1 step and crop"):
+        LearnVoices(**bad)
