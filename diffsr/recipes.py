@@ -28,6 +28,7 @@ from diffsr.samplers import (
     Euler,
     ExchangeTracks,
     FromNoise,
+    LearnVoices,
     LittleNoise,
     LogSpectralMean,
     MeasureDecay,
@@ -302,8 +303,9 @@ def _in_a_room(
 def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
     """Several talkers, no room and no noise but a little: see docs/separation.md.
 
-    The calls are those of each of 4 restarts; beyond 60 there are more restarts instead. At rates that the
-    shipped speaker encoder is not for, restarts are judged by their agreement.
+    The calls are those of each of 4 restarts; beyond 60 there are more restarts instead. With fewer than 60
+    the prior is adapted to the talkers, with 60 it is told their voices. At rates that the shipped speaker
+    encoder is not for, restarts are judged by their agreement.
     """
     n_steps, n_restarts = restarts(n_calls)
     sampler = AnnealedSampler(
@@ -319,7 +321,10 @@ def separate(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:
         exchange=_tracked(rate_hz),
         last_sigmas=HISS_SIGMAS,
     )
-    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), n_restarts, n_talkers, *_judged(rate_hz))
+    ranker, joiner, voices = _judged(rate_hz)
+    if voices is not None and n_steps < RESTART_LEVELS:  # with as many levels it gains nothing more
+        voices = LearnVoices()
+    return Recipe(sampler, WhiteNoise(MIXTURE_NOISE), Mixing(), n_restarts, n_talkers, ranker, joiner, voices)
 
 
 def joint(n_calls: int, rate_hz: int = 16000, n_talkers: int = 2) -> Recipe:

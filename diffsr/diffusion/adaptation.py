@@ -28,14 +28,16 @@ class Lesson:
     Attributes:
         n_steps: Steps of Adam (betas .9 and .98), each with the gradient of `n_crops` calls for each talker.
         n_crops: Crops of each talker's track in a step, of noise levels that differ.
+        crop_s: Their length; at most the window of the prior.
         learning_rate: The largest; it falls to a tenth in the second half of the steps.
         sigma_high: The largest noise level.
         sigma_low: The smallest.
     """
 
     n_steps: int = 24
-    n_crops: int = 3
-    learning_rate: float = 1e-2
+    n_crops: int = 2
+    crop_s: float = 2.5
+    learning_rate: float = 2e-2
     sigma_high: float = 1.5
     sigma_low: float = 0.1
 
@@ -58,8 +60,8 @@ def adapted(prior: Prior, tracks: Tensor, lesson: Lesson | None = None, seed: in
 
     Args:
         prior: Can be adapted; stays as it is.
-        tracks: What is known of the talkers `[S, T]`, at the level of the prior. Crops are as long as the
-            prior's window at most, and lie where there is speech.
+        tracks: What is known of the talkers `[S, T]`, at the level of the prior. Crops lie where there is
+            speech.
         lesson: How it is learnt.
         seed: Of crops and noise.
 
@@ -73,9 +75,10 @@ def adapted(prior: Prior, tracks: Tensor, lesson: Lesson | None = None, seed: in
         tracks = tracks.detach().clone()
         found = tracks.new_zeros(len(tracks), *prior.adaptation_shape, requires_grad=True)
         adam = torch.optim.Adam([found], betas=(0.9, 0.98))
+        size = round(min(lesson.crop_s, prior.window_s) * prior.rate_hz)
         for step in range(lesson.n_steps):
             adam.param_groups[0]["lr"] = lesson.rate(step)
-            crops = crops_of(tracks, round(prior.window_s * prior.rate_hz), lesson.n_crops, rng)
+            crops = crops_of(tracks, size, lesson.n_crops, rng)
             sigma = lesson.sigmas(rng).to(tracks).repeat(len(tracks))
             known = found.repeat_interleave(lesson.n_crops, 0)
             loss = denoising_loss(prior, crops.flatten(0, 1), sigma, rng, adaptation=known)

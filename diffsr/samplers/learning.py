@@ -27,6 +27,7 @@ class LearnVoices(Telling):
         sigma_low: Noise level below which the prior is as it was.
         n_steps: Steps of the learning.
         n_crops: Crops of each talker in a step.
+        crop_s: Their length.
         learning_rate: The largest.
 
     Raises:
@@ -34,14 +35,20 @@ class LearnVoices(Telling):
     """
 
     def __init__(
-        self, sigma_low: float = 0.05, n_steps: int = 24, n_crops: int = 3, learning_rate: float = 1e-2
+        self,
+        sigma_low: float = 0.05,
+        n_steps: int = 24,
+        n_crops: int = 2,
+        crop_s: float = 2.5,
+        learning_rate: float = 2e-2,
     ) -> None:
-        if not (n_steps >= 1 and n_crops >= 1 and learning_rate > 0 and sigma_low > 0):
+        if not (n_steps >= 1 and n_crops >= 1 and crop_s > 0 and learning_rate > 0 and sigma_low > 0):
             raise ConfigError(
-                f"LearnVoices has {n_steps} steps of {n_crops} crops, a learning rate of {learning_rate:g} "
-                f"and sigma_low = {sigma_low:g}; expected at least 1 step and crop, and numbers above 0."
+                f"LearnVoices has {n_steps} steps of {n_crops} crops of {crop_s:g} s, a learning rate of "
+                f"{learning_rate:g} and sigma_low = {sigma_low:g}; expected at least 1 step and crop, and "
+                "numbers above 0."
             )
-        self.lesson = Lesson(n_steps, n_crops, learning_rate)
+        self.lesson = Lesson(n_steps, n_crops, crop_s, learning_rate)
         self.sigma_low, self.n_calls = sigma_low, n_steps * n_crops
 
     def takes(self, prior: Denoiser, n_samples: int) -> bool:

@@ -264,7 +264,14 @@ def test_a_second_search_may_learn(told_prior, mixture):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"n_steps": 0}, {"n_crops": 0}, {"learning_rate": 0.0}, {"sigma_low": 0.0}, {"sigma_low": float("nan")}],
+    [
+        {"n_steps": 0},
+        {"n_crops": 0},
+        {"crop_s": 0.0},
+        {"learning_rate": 0.0},
+        {"sigma_low": 0.0},
+        {"sigma_low": float("nan")},
+    ],
 )
 def test_a_learning_that_cannot_be_is_refused(bad):
     with pytest.raises(ConfigError, match="LearnVoices has .*; expected at least 1 step and crop"):
