@@ -15,7 +15,15 @@ from diffsr.likelihoods import DriftingNoise
 from diffsr.recipe_file import PARTS, is_recipe_file, load_recipe, recipe_parts, tasks_of
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.restoration.choice import check_choice
-from diffsr.samplers import NoisePerturbed, Problem, Projection, RowNoise, UpdateNoise
+from diffsr.samplers import (
+    LearnVoices,
+    NoisePerturbed,
+    Problem,
+    Projection,
+    RowNoise,
+    TellVoices,
+    UpdateNoise,
+)
 from diffsr.speakers import SpeakerEncoder, VoiceTracker
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -236,6 +244,15 @@ def test_the_number_of_talkers_and_their_ranker_are_read_and_overridden():
             load_recipe(path, [f"talkers={wrong}"])
     with pytest.raises(ConfigError, match="Euler does not correspond to a subclass of Ranker"):
         load_recipe(path, ["ranker.class_path=diffsr.samplers.Euler"])
+
+
+def test_fast_separation_as_an_experiment_is_that_of_the_preset():
+    written, made = load_recipe(EXPERIMENTS / "separate" / "fast.yaml"), make_recipe("separate", "fast")
+    assert torch.equal(written.sampler.sigmas, made.sampler.sigmas)
+    assert isinstance(written.voices, LearnVoices)
+    assert isinstance(made.voices, LearnVoices)
+    assert vars(written.voices) == vars(made.voices)
+    assert isinstance(make_recipe("separate", "default").voices, TellVoices)
 
 
 @pytest.mark.parametrize(
