@@ -46,11 +46,13 @@ from diffsr.samplers import (
     ExchangeTracks,
     ExchangeVoices,
     FromNoise,
+    LearnVoices,
     OneVoice,
     Proximal,
     Remainder,
     Renoise,
     SpeakerGuidance,
+    TellVoices,
     VoicesInOrder,
 )
 from diffsr.samplers.guidance import Guidance
@@ -134,6 +136,26 @@ def untold(recipe: Recipe) -> None:
     recipe.voices = None
 
 
+def told(recipe: Recipe) -> None:
+    """The prior is told voices, and not adapted to them: `fast` before."""
+    recipe.voices = TellVoices()
+
+
+def learnt(recipe: Recipe) -> None:
+    """The prior is adapted to voices, and not told them, however many levels there are."""
+    recipe.voices = LearnVoices()
+
+
+def both(*changes: Callable[[Recipe], None]) -> Callable[[Recipe], None]:
+    """One after the other."""
+
+    def change(recipe: Recipe) -> None:
+        for one in changes:
+            one(recipe)
+
+    return change
+
+
 def untracked(recipe: Recipe) -> None:
     """No tracker: the default before it."""
     recipe.sampler.exchange, recipe.joiner = None, VoicesInOrder()
@@ -159,6 +181,9 @@ def published(name: str, n_steps: int, churn: float = 0.0) -> Callable[[Recipe],
 WAYS: dict[str, Callable[[Recipe], None]] = {
     "default": lambda recipe: None,
     "untold": untold,
+    "told": told,
+    "told, shares .86 .7": both(told, shares(0.86, 0.7)),
+    "learnt": learnt,
     "untracked": untracked,
     "shares 1 1": shares(1.0, 1.0),
     "shares .86 .86": shares(0.86, 0.86),
