@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import torch
@@ -81,10 +82,11 @@ class WindowedPrior(nn.Module):
 
     def _in_parts(self, windows: Tensor, levels: Tensor, known: dict[str, Tensor]) -> Tensor:
         """`[B, T]`, `[B]` and what is known of each `[B, ...]` -> `[B, T]`, a few windows at a time."""
-        is_exact = self.rounded is None or windows.requires_grad
         prior = self.prior if self.rounded is None or windows.requires_grad else self.rounded
+        is_rounded = prior is self.rounded
+        device = windows.device.type
         found = []
-        with torch.autocast(windows.device.type, torch.bfloat16, enabled=not is_exact):
+        with torch.autocast(device, torch.bfloat16) if is_rounded else contextlib.nullcontext():
             for start in range(0, len(windows), self.windows_per_call):
                 some = slice(start, start + self.windows_per_call)
                 told = {name: value[some] for name, value in known.items()}
