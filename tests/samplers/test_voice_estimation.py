@@ -118,4 +118,4 @@ def test_silence_has_no_voice(update):
     prior = Overheard(update.encoder.embedding_dim)
     problem = problem_of(torch.zeros(1, 1, RATE_HZ), prior)
     update.update(torch.zeros(1, 1, RATE_HZ), torch.tensor([0.1]), problem)
-    assert (problem.told.voices == 0).all()
+    assert (problem.told.known == 0).all()
