@@ -138,6 +138,10 @@ def test_voices_are_told_as_embeddings_in_the_place_of_those_that_are_found(open
     assert told.second_search.sampler is again.sampler
     assert isinstance(told.second_search.voices, KnownVoices)
     assert told.second_search.voices.sigma_low == 0.1
+    learns = make_recipe("separate", "fast")  # whose prior is adapted in place of being told
+    told = informed(learns, known, pair.observation, RATE_HZ, RATE_HZ)
+    assert isinstance(told.voices, KnownVoices)
+    assert (told.voices.weight, told.voices.sigma_low) == (own.voices.weight, own.voices.sigma_low)
     with pytest.raises(ConfigError, match="the system restores one talker"):
         informed(make_recipe("enhance"), known, pair.observation, RATE_HZ, RATE_HZ)
 
