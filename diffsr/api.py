@@ -314,12 +314,18 @@ def restore(
     wave = as_wave(audio)
     if wave.ndim not in (1, 2):
         raise AudioError(f"The array has shape {tuple(wave.shape)}; expected [T] or [channels, T].")
-    result = restorer.restore(audio[None] if wave.ndim == 1 else audio, rate_hz)
 
-    def as_given(out: Tensor) -> Tensor | np.ndarray:
+    def as_given(result: Restoration) -> Restoration:
         is_plain = wave.ndim == 1 and result.talkers is None
-        shaped = out.reshape(*out.shape[:-2], -1) if is_plain else out
-        shaped = shaped.to(wave)
-        return shaped if isinstance(audio, Tensor) else shaped.numpy()
 
-    return result.converted(as_given)
+        def convert(out: Tensor) -> Tensor | np.ndarray:
+            shaped = (out.reshape(*out.shape[:-2], -1) if is_plain else out).to(wave)
+            return shaped if isinstance(audio, Tensor) else shaped.numpy()
+
+        return result.converted(convert)
+
+    try:
+        return as_given(restorer.restore(audio[None] if wave.ndim == 1 else audio, rate_hz))
+    except UnfinishedError as error:
+        error.best = as_given(error.best)
+        raise

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffsr.degradations import Degradation, Mixing
+from diffsr.degradations import Degradation
 from diffsr.errors import ConfigError, DiffsrError
 from diffsr.likelihoods import Likelihood
 from diffsr.parse_errors import explain, suggestion
 from diffsr.recipes import MAX_TALKERS, REPAIRS, Recipe
 from diffsr.samplers import (
-    Agreement,
     AnnealedSampler,
     EachTalker,
     EarlyReflections,
@@ -34,19 +33,21 @@ from diffsr.samplers.ranking import Ranker
 from diffsr.samplers.solvers import Solver
 
 SUFFIXES = (".yaml", ".yml")
-PARTS = (
-    "sampler",
-    "likelihood",
-    "degradation",
-    "ranker",
-    "joiner",
-    "voices",
-    "little_noise",
-    "each_talker",
-    "second_pass",
-    "second_search",
-    "early_reflections",
-)
+KINDS: dict[str, type] = {
+    "sampler": AnnealedSampler,
+    "likelihood": Likelihood,
+    "degradation": Degradation,
+    "ranker": Ranker,
+    "joiner": Joiner,
+    "voices": Telling,
+    "little_noise": LittleNoise,
+    "each_talker": EachTalker,
+    "second_pass": SecondPass,
+    "second_search": SecondSearch,
+    "early_reflections": EarlyReflections,
+}
+"""Part of a recipe -> what it is; the first two are needed."""
+PARTS = tuple(KINDS)
 N_SAMPLES = "n_samples"
 TALKERS = "talkers"
 """Numbers beside the parts, 1 where nothing is said."""
@@ -84,23 +85,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path).expanduser()
     parts = recipe_parts(path, overrides)
-    degradation, ranker, joiner, voices, *others = (parts.get(name) for name in PARTS[2:])
-    little_noise, each_talker, second_pass, second_search, early = others
     built: dict[str, Any] = {
-        "sampler": _build(AnnealedSampler, parts["sampler"], path),
-        "likelihood": _build(Likelihood, parts["likelihood"], path),
-        "degradation": _build(Degradation, degradation, path) if degradation else Mixing(),
-        "n_samples": _count(parts, N_SAMPLES, path),
-        "n_sources": _count(parts, TALKERS, path, MAX_TALKERS),
-        "ranker": _build(Ranker, ranker, path) if ranker else Agreement(),
-        "joiner": _build(Joiner, joiner, path) if joiner else None,
-        "voices": _build(Telling, voices, path) if voices else None,
-        "little_noise": _build(LittleNoise, little_noise, path) if little_noise else None,
-        "each_talker": _build(EachTalker, each_talker, path) if each_talker else None,
-        "second_pass": _build(SecondPass, second_pass, path) if second_pass else None,
-        "second_search": _build(SecondSearch, second_search, path) if second_search else None,
-        "early_reflections": _build(EarlyReflections, early, path) if early else None,
+        name: _build(kind, parts[name], path) for name, kind in KINDS.items() if name in parts
     }
+    built["n_samples"] = _count(parts, N_SAMPLES, path)
+    built["n_sources"] = _count(parts, TALKERS, path, MAX_TALKERS)
     try:
         return Recipe(**built)
     except ConfigError as error:

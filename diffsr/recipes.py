@@ -155,7 +155,7 @@ class Recipe:
     @property
     def sure_above(self) -> float | None:
         """See `Ranker.sure_above`."""
-        is_known = self.n_sources == 2 and isinstance(self.degradation, Mixing)
+        is_known = self.n_sources == 2 and type(self.degradation) is Mixing
         is_known = is_known and isinstance(self.likelihood, WhiteNoise)
         return self.ranker.sure_above if is_known else None
 

@@ -14,7 +14,7 @@ import diffsr
 from diffsr.baselines import BASELINES, System, make_baseline
 from diffsr.benchmark.oracle import NOTHING, Known, check_prior, informed
 from diffsr.benchmark.recipe_digest import recipe_digest
-from diffsr.diffusion.fingerprint import prior_sha1
+from diffsr.diffusion.fingerprint import calibration_sha1, prior_sha1
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import ConfigError, DataError
 
@@ -133,6 +133,7 @@ class OwnTask:
             "preset": recipe_digest(preset, overrides) if own else preset,
             "seed": str(seed),
             "prior": prior_sha1(self._restorer.prior)[:12],
+            "calibration": calibration_sha1(self._restorer.prior)[:12] or "none",
             "device": self._restorer.device.type,
             "diffsr": diffsr.__version__,
             **({"precision": "bfloat16"} if self._restorer.in_bfloat16 else {}),

@@ -132,6 +132,10 @@ class Degradation(nn.Module):
                 f"{rate_hz}, or choose another prior."
             )
 
+    def direct_gain(self) -> Tensor | float:
+        """Factor of the direct path of each source, `[rows, S]`, or 1."""
+        return 1.0
+
     def project(self) -> None:
         """Take the parameters back to the feasible set: nothing to do where none are estimated."""
 
@@ -237,6 +241,13 @@ class Chain(Degradation):
     def describe(self) -> dict[str, Tensor]:
         """All of all parts."""
         return {name: value for part in self._parts() for name, value in part.describe().items()}
+
+    def direct_gain(self) -> Tensor | float:
+        """The product of those of the parts."""
+        gain: Tensor | float = 1.0
+        for part in self._parts():
+            gain = gain * part.direct_gain()
+        return gain
 
     def _parts(self) -> list[Degradation]:
         return [part for part in self.parts if isinstance(part, Degradation)]

@@ -224,11 +224,11 @@ class BlindRoom(Degradation):
     def set_decays(self, rt60_s: Tensor, frame_energy: Tensor) -> None:
         """Take over decays of bands of equal width `[rows, bands]`, of `DecayFit.of_bands`."""
         place = self.band_hz / (self.rate_hz / 2) * (rt60_s.shape[-1] - 1)
-        nearest = place.round().long()
+        around = place.long()  # the band that holds the frequency
         parameters = self._current()
         with torch.no_grad():
-            parameters.log_decay.copy_((self._decay(1.0) / rt60_s[:, None, nearest]).log())
-            parameters.log_level.copy_(level_of(frame_energy[:, None, nearest], self.hop))
+            parameters.log_decay.copy_((self._decay(1.0) / rt60_s[:, None, around]).log())
+            parameters.log_level.copy_(level_of(frame_energy[:, None, around], self.hop))
         self.project()
 
     def take_over(self, rt60_s: Tensor, level_db: Tensor) -> None:

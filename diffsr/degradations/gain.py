@@ -55,6 +55,10 @@ class Gain(Degradation):
         """The only one, `y / g`."""
         return y / self.factor[..., None]
 
+    def direct_gain(self) -> Tensor:
+        """See base."""
+        return self.factor
+
     def project(self) -> None:
         """Within 12 dB of 1."""
         self.gain_db = self.gain_db.clamp(-LIMIT_DB, LIMIT_DB)

@@ -37,6 +37,8 @@ class LatePrediction(Mixing):
         tied: Whether the responses of several talkers share their decays, see `SubbandRoom`.
     """
 
+    linear = False  # but for what the room adds, whatever the sources
+
     def __init__(
         self,
         taps: int = 40,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from diffsr.diffusion.calibration import white_uncertainty
 from diffsr.signal.stft import STFT
 from diffsr.typing import Denoiser, Sources
 
@@ -29,7 +30,7 @@ class WhiteGaussianPrior(nn.Module):
 
     def uncertainty(self, x0: Tensor, sigma: Tensor, stft: STFT) -> Tensor:
         """`sigma^2 sd^2 / (sigma^2 + sd^2)` in bin units."""
-        return stft.bin_variance(sigma**2 * self.sigma_data**2 / (sigma**2 + self.sigma_data**2))
+        return stft.bin_variance(white_uncertainty(sigma, self.sigma_data))
 
 
 class StationaryGaussianPrior(nn.Module):

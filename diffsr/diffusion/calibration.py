@@ -115,9 +115,12 @@ def level_position(ratio: Tensor, n_nodes: int) -> Tensor:
 
 
 def _locate(position: Tensor, n_nodes: int) -> tuple[Tensor, Tensor]:
-    """The node below, and how far it is from there to the next, 0 to 1."""
+    """The node below, and how far it is from there to the next, 0 to 1.
+
+    What is not a number stays so in the second, and spoils no other row.
+    """
     position = position.clamp(0, n_nodes - 1)
-    below = position.detach().long().clamp_max(n_nodes - 2)
+    below = position.detach().long().clamp(0, n_nodes - 2)
     return below, position - below
 
 

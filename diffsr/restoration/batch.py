@@ -13,6 +13,7 @@ from diffsr.errors import AudioError, DiffsrError
 from diffsr.recipes import Recipe
 from diffsr.restoration.one_talker import finish_talker, solve_talker
 from diffsr.restoration.posterior import Posterior
+from diffsr.restoration.progress import part_of
 from diffsr.restoration.recording import Posed
 from diffsr.restoration.result import Restoration, UnfinishedError
 from diffsr.restoration.several_talkers import finish_talkers, solve_talkers
@@ -68,8 +69,11 @@ def restore_batch(
         halves = _halves(posed, recipe)
     except DiffsrError as error:
         return [error] * len(posed)
-    done = [restore_batch(half, prior, theirs, seed, n_samples, on_step) for half, theirs in halves]
-    return [one for half in done for one in half]
+    done: list[Restoration | DiffsrError] = []
+    for number, (half, theirs) in enumerate(halves):
+        steps = part_of(on_step, number, len(halves))
+        done += restore_batch(half, prior, theirs, seed, n_samples, steps)
+    return done
 
 
 def _restored(

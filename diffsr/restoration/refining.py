@@ -140,7 +140,7 @@ def passed_twice(
     if (early := recipe.early_reflections) is not None:  # those of the recording that were not heard in it
         between = without(between, early.heard(first[:, 0], posterior.rate_hz))
     again = solve(replace(posterior.again(), waves=between, recipe=other), on_step)
-    made = _made_of(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
+    made = _made_of(replace(solved, described={}).and_more(again), recipe, posterior.rate_hz)
     lost = sorted(again.failed)
     made[lost] = first[lost]
     return made, again.n_calls
@@ -170,7 +170,7 @@ def searched_twice(
     other = replace(recipe, sampler=second.sampler_from(first), voices=None)
     steps = part_of(on_step, n_first, n_parts, n_more)
     again = solve(replace(posterior.again(), prior=told, recipe=other), steps)
-    made = joined(replace(solved.and_more(again), described={}), recipe, posterior.rate_hz)
+    made = joined(replace(solved, described={}).and_more(again), recipe, posterior.rate_hz)
     for lost in {*solved.failed, *again.failed}:
         made[lost] = first[lost]
     solved = solved.with_calls([second.n_calls] * len(first)) if told is not posterior.prior else solved

@@ -112,7 +112,10 @@ def _sampled(posterior: Posterior, on_step: OnStep | None) -> Solved:
     spoilt = lost.unflatten(0, rows)
     spoilt = spoilt.all(1) if several else spoilt.any(1)
     failed = dict.fromkeys(spoilt.nonzero()[:, 0].tolist(), message)
-    scores = recipe.ranker(problem, samples.x).float().cpu() if several else torch.full(lost.shape, math.nan)
+    scores = torch.full(lost.shape, math.nan)
+    if several:  # what was lost is nothing that others agree with
+        heard = samples.x.masked_fill(lost.to(samples.x.device)[:, None, None], math.nan)
+        scores = recipe.ranker(problem, heard).float().cpu()
     scores = scores.masked_fill(lost, -math.inf).unflatten(0, rows)
     x = samples.x.unflatten(0, rows)
     described = {name: value.unflatten(0, rows) for name, value in _described(problem).items()}

@@ -31,5 +31,6 @@ def of_the_recording(
         found[ENERGY_DB] = energy_db(cepstrum)[:, None].expand(response.shape[:2])
     power = found.get(NOISE_POWER)
     if power is not None and power.shape[-2] == stft.n_bins:  # else a level that was given
-        found[NOISE_POWER] = power * power_gain(cepstrum, stft.to(cepstrum.device))[:, None, :, None]
+        gain = power_gain(cepstrum.to(stft.window.device), stft)  # the STFT stays where the sampler has it
+        found[NOISE_POWER] = power * gain.cpu()[:, None, :, None]
     return found

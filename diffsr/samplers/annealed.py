@@ -216,7 +216,7 @@ class AnnealedSampler:
 def _halved(guidance: Guidance) -> Guidance:
     """A copy with half of the strength, and so what it wraps."""
     twin = copy.copy(guidance)
-    for strength in ("weight", "zeta"):
+    for strength in ("weight", "zeta", "strength"):
         if hasattr(twin, strength):
             setattr(twin, strength, getattr(twin, strength) / 2)
     if hasattr(twin, "guidance"):

@@ -67,7 +67,7 @@ def remainder(x: Sources, problem: Problem, talker: int) -> Sources:
         ConfigError: See `Remainder`.
     """
     n_talkers = x.shape[1]
-    if not isinstance(problem.degradation, Mixing):
+    if type(problem.degradation) is not Mixing:
         raise ConfigError(
             "What the others leave is known for plain sums alone, found "
             f"{type(problem.degradation).__name__}. Use Mixing, or another guidance and constraint."

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from diffsr.samplers.innovation import N_ITERATIONS, TINY, Innovation
+from diffsr.samplers.gradients import least_step, unit_rms
+from diffsr.samplers.innovation import N_ITERATIONS, Innovation
 from diffsr.samplers.problem import Problem
 from diffsr.typing import Observation, Sources
 
@@ -55,30 +56,26 @@ class DPS:
     def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:
         """See class; `x0` is the prior's estimate with its graph back to `z`."""
         y_hat = problem.degradation(x0)
-        with torch.no_grad():
-            variance = problem.source_variance(x0.detach(), sigma)
         if self.rule == "likelihood":
-            return x0 + self._likelihood_step(z, x0, y_hat, variance, sigma, problem)
-        return x0 - self._normalised_step(z, y_hat, variance, sigma, problem)
+            return x0 + self._likelihood_step(z, x0, y_hat, sigma, problem)
+        return x0 - self._normalised_step(z, x0.detach(), y_hat, sigma, problem)
 
     def _likelihood_step(
-        self, z: Sources, x0: Sources, y_hat: Observation, variance: Tensor, sigma: Tensor, problem: Problem
+        self, z: Sources, x0: Sources, y_hat: Observation, sigma: Tensor, problem: Problem
     ) -> Sources:
         with torch.no_grad():
+            variance = problem.source_variance(x0.detach(), sigma)
             innovation = Innovation(problem, x0.detach(), variance, self.n_iterations)
             weighed = innovation.weigh(problem.y - y_hat, sigma.square(), memory="dps")
         (step,) = torch.autograd.grad(y_hat, z, weighed)
         return step
 
     def _normalised_step(
-        self, z: Sources, y_hat: Observation, variance: Tensor, sigma: Tensor, problem: Problem
+        self, z: Sources, x0: Sources, y_hat: Observation, sigma: Tensor, problem: Problem
     ) -> Sources:
-        extra = variance.sum(1).clamp_min(LEAST_VARIANCE)
+        with torch.no_grad():
+            extra = problem.observed_variance(x0, sigma).clamp_min(LEAST_VARIANCE)
         loss = -problem.likelihood.log_prob(problem.y, y_hat, extra).sum()  # rows do not share anything
         (gradient,) = torch.autograd.grad(loss, z)
-        # By the largest value first: squares of large gradients overflow.
-        gradient = gradient / gradient.abs().amax((1, 2), keepdim=True).clamp_min(TINY)
-        rms = gradient.square().mean((1, 2), keepdim=True).sqrt().clamp_min(TINY)
-        residual_rms = (problem.y - y_hat.detach()).square().mean((1, 2)).sqrt()
-        least = residual_rms.clamp_max(self.floor * problem.prior.sigma_data)
-        return (self.zeta * sigma).maximum(least)[:, None, None] * gradient / rms
+        length = (self.zeta * sigma).maximum(least_step(problem, y_hat, self.floor))
+        return length[:, None, None] * unit_rms(gradient.flatten(1)).view_as(gradient)

@@ -35,7 +35,7 @@ class UpdateNoise:
         """See class."""
         if not self.sigma_freeze <= float(sigma.max()) <= self.sigma_start:
             return
-        extra = problem.source_variance(x0, sigma).sum(1)
+        extra = problem.observed_variance(x0, sigma)
         residual = problem.residual(x0)
         for _ in range(self.n_updates):
             problem.likelihood.update(residual, extra)

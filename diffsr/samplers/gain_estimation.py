@@ -42,9 +42,8 @@ class UpdateGain:
         chain, gains = _gains_to_fit(problem.degradation)
         stft = problem.likelihood.stft
         y = stft(problem.y[:, 0])
-        variance = problem.source_variance(x0, sigma)
         for gain in gains:
-            unsure = (gain.factor.square()[..., None, None] * variance).sum(1)
+            unsure = problem.observed_variance(x0, sigma)
             weight = (problem.likelihood.variance + unsure).clamp_min(_LEAST_VARIANCE).reciprocal()
             entering = x0 if chain is None else chain.before(gain, x0)
             parts = [stft(_alone(chain, gain, entering, k)) for k in range(entering.shape[1])]

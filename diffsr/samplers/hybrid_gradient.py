@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffsr.samplers.gradients import least_step, unit_rms
 from diffsr.samplers.innovation import TINY
 from diffsr.samplers.problem import Problem
 from diffsr.signal.stft import STFT
@@ -49,8 +50,7 @@ class HybridGradient:
         y_hat = problem.degradation(x0)
         loss = three_losses(problem.y, y_hat, problem.prior.rate_hz).sum()  # rows do not share anything
         (gradient,) = torch.autograd.grad(loss, z)
-        residual_rms = (problem.y - y_hat.detach()).square().mean((1, 2)).sqrt()
-        least = residual_rms.clamp_max(self.floor * problem.prior.sigma_data)
+        least = least_step(problem, y_hat, self.floor)
         return x0 - smooth_max(self.zeta * sigma, least)[:, None, None] * unit_rms(gradient)
 
 
@@ -65,12 +65,6 @@ def three_losses(y: Observation, y_hat: Observation, rate_hz: int) -> Tensor:
     spectrum = (_magnitude(stft(y)) - _magnitude(stft(y_hat))).flatten(1)
     total = _norm(residual) + SEGMENT_WEIGHT / n_segments**0.5 * segments
     return total + SPECTRUM_WEIGHT * _norm(spectrum)
-
-
-def unit_rms(gradient: Tensor) -> Tensor:
-    """Each signal `[..., T]` at an RMS of 1; zeros stay zeros. Squares of large values do not overflow."""
-    gradient = gradient / gradient.abs().amax(-1, keepdim=True).clamp_min(TINY)
-    return gradient / gradient.square().mean(-1, keepdim=True).sqrt().clamp_min(TINY)
 
 
 def smooth_max(value: Tensor, floor: Tensor) -> Tensor:

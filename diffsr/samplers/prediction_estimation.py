@@ -73,7 +73,7 @@ class UpdateLateReverberation:
                 "diffsr.likelihoods.LateReverberation, or take UpdateLateReverberation out of the estimators."
             )
         if self.sigma_freeze <= float(sigma.max()) <= self.sigma_start:
-            extra = problem.source_variance(x0, sigma).sum(1)
+            extra = problem.observed_variance(x0, sigma)
             problem.likelihood.fit(x0, problem.residual(x0), extra)
 
 

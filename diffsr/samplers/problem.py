@@ -85,3 +85,9 @@ class Problem:
     def source_variance(self, x0: Tensor, sigma: Tensor) -> Tensor:
         """`E|X - X0|^2` of each source in the bins of the likelihood, broadcastable to `[rows, S, F, N]`."""
         return self.prior.uncertainty(x0, sigma[:, None].expand(x0.shape[:2]), self.likelihood.stft)
+
+    def observed_variance(self, x0: Tensor, sigma: Tensor) -> Tensor:
+        """Variance of `A(x0)` in bins, broadcastable to `[rows, F, N]`: that of the direct paths alone."""
+        variance, gain = self.source_variance(x0, sigma), self.degradation.direct_gain()
+        power = gain.square()[..., None, None] if isinstance(gain, Tensor) else gain**2
+        return (power * variance).sum(1)

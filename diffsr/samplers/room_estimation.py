@@ -84,7 +84,7 @@ class UpdateRoom:
         """Inverse variance of the residual `[rows, F, N]`, without what the room adds to it."""
         if not self.whiten:
             return None
-        variance = problem.likelihood.variance + problem.source_variance(x0, sigma).sum(1)
+        variance = problem.likelihood.variance + problem.observed_variance(x0, sigma)
         return variance.clamp_min(TINY).reciprocal()
 
 

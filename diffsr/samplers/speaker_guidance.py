@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffsr.samplers.gradients import unit_rms
 from diffsr.samplers.guidance import Guidance, Unguided
-from diffsr.samplers.hybrid_gradient import unit_rms
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.voices import SHORTEST_S, check_rate, check_segments
 from diffsr.speakers import SpeakerEncoder

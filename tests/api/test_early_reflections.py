@@ -182,14 +182,27 @@ def test_a_silent_channel_before_a_reverberant_one_leaves_it_its_room(tiny_prior
     )
 
 
+class Stays(STFT):
+    """Remembers where it was moved to."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.moves: list[tuple] = []
+
+    def to(self, *where):
+        self.moves.append(where)
+        return super().to(*where)
+
+
 def test_noise_that_was_found_is_that_of_the_recording():
-    early, stft = torch.zeros(1, 449), STFT(512, 128)
+    early, stft = torch.zeros(1, 449), Stays(512, 128)
     early[0, LAG] = 0.3
     described = {"noise_power": torch.ones(1, 2, 257, 5), "t": torch.ones(1)}
     power = of_the_recording(described, early, stft)["noise_power"]
     assert power.shape == (1, 2, 257, 5)
     assert float(power.mean()) > 1.1
     assert of_the_recording(described, None, stft) is described
+    assert stft.moves == []  # it is that of the sampler, which needs it where it is
     given = {"noise_power": torch.ones(1, 2, 1, 1)}
     assert torch.equal(of_the_recording(given, early, stft)["noise_power"], given["noise_power"])
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from diffsr import Restorer, restore
+from diffsr import Restorer, api, restore
 from diffsr.cli import main
 from diffsr.degradations import Chain, Clipping, Gain, LowPass, Mixing, PacketLoss
 from diffsr.diffusion import WindowedPrior
+from diffsr.diffusion.calibration import Calibration
 from diffsr.errors import AudioError, ConfigError, DataError, DiffsrError
 from diffsr.files import restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import plan_outputs
 from diffsr.likelihoods import NMFNoise, WhiteNoise
-from diffsr.recipes import Recipe, declip
+from diffsr.recipes import TASKS, Recipe, declip
 from diffsr.restoration import UnfinishedError, one_talker
 from diffsr.restoration.batch import batches
 from diffsr.restoration.one_talker import mean_of
@@ -141,8 +144,12 @@ def test_a_batch_too_large_for_the_memory_is_halved(tiny_prior, make_speech, mon
         return solve(posterior, *others)
 
     monkeypatch.setattr(one_talker, "solve", solve_few)
-    found = Restorer(tiny_prior, recipe=enhance(), batch=8).restore_many(waves, [16000] * 5, list("abcde"))
+    shares: list[float] = []
+    restorer = Restorer(tiny_prior, recipe=enhance(), batch=8)
+    told = lambda done, total: shares.append(done / total)  # noqa: E731
+    found = restorer.restore_many(waves, [16000] * 5, list("abcde"), told)
     assert sizes == [5, 2, 3, 1, 2, 1, 1]
+    assert shares == sorted(shares)
     assert [isinstance(one, AudioError) for one in found] == [False] * 4 + [True]
     assert "too long for this device's memory" in str(found[4])
 
@@ -301,6 +308,44 @@ def test_a_sampler_that_diverges_twice_fails_with_the_best_estimate(tiny_prior, 
     assert best.shape == (1, 8000)
     assert best.isfinite().all()
     assert float(best.std()) > 0
+
+
+def test_the_best_estimate_is_of_the_kind_that_was_given(tiny_prior, speech, monkeypatch):
+    monkeypatch.setattr(api, "Restorer", lambda *_, **__: Restorer(tiny_prior, recipe=diverging(5.0)))
+    with pytest.raises(UnfinishedError) as caught:
+        restore(spiky(speech[:1])[0].numpy(), tiny_prior, 16000)
+    assert isinstance(caught.value.best.wave, np.ndarray)
+    assert caught.value.best.wave.shape == (8000,)
+
+
+class LosesARow(torch.nn.Module):
+    """A network whose tenth call is not finite for the first of several rows."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network, self.n_calls = network, 0
+        self.config, self.speaker_width = network.config, network.speaker_width
+        self.adaptation_shape = network.adaptation_shape
+
+    def forward(self, wave, c_noise, speaker=None, adaptation=None):
+        out = self.network(wave, c_noise, speaker, adaptation)
+        self.n_calls += 1
+        if self.n_calls == 10 and len(wave) > 1:
+            out = torch.cat([torch.full_like(out[:1], torch.nan), out[1:]])
+        return out
+
+
+@pytest.mark.parametrize("task", ["enhance", "denoise_dereverb"])
+def test_a_row_that_is_lost_where_uncertainty_is_measured_is_tried_again(tiny_prior, make_speech, task):
+    prior = copy.deepcopy(tiny_prior)
+    prior.calibration = Calibration(torch.zeros(4, 3, 6), prior.rate_hz, prior.sigma_data)
+    restorer = Restorer(prior, recipe=TASKS[task](12, 16000), batch=2, n_samples=1, precision="float32")
+    prior.network = LosesARow(prior.network)
+    waves = [torch.from_numpy(make_speech(seed=k)) for k in range(2)]
+    lost, other = restorer.restore_many(waves, [16000] * 2, ["a", "b"])
+    assert lost.n_calls > other.n_calls
+    assert bool(lost.wave.isfinite().all())
+    torch.testing.assert_close(other.wave, restorer.restore(waves[1], 16000, "b").wave, rtol=0, atol=1e-5)
 
 
 def test_a_file_that_fails_leaves_its_best_estimate_and_the_others(tiny_prior, make_speech, tmp_path):

@@ -12,6 +12,7 @@ from diffsr.degradations import BlindRoom
 from diffsr.degradations.room_fit import compressed_loss, whitened_loss
 from diffsr.errors import ConfigError
 from diffsr.io.audio import read_audio
+from diffsr.signal.decays import BINS_PER_BAND
 from diffsr.signal.filtering import fft_convolve
 from diffsr.signal.room_acoustics import rt60_s
 from diffsr.signal.stft import STFT
@@ -167,3 +168,15 @@ def test_speech_that_is_silent_fits_nothing_and_breaks_nothing():
     room.reset(torch.zeros(1, 1, 4000), 1)
     assert F.relu(room.fit(torch.zeros(1, 1, 4000), torch.zeros(1, 1, 4000), n_updates=2)).isfinite().all()
     assert room.response().isfinite().all()
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000])
+def test_a_band_takes_over_the_decay_of_the_frequencies_around_it(rate_hz):
+    room = BlindRoom(rate_hz)
+    room.reset(torch.zeros(1, 1, 100), 1)
+    n_bins = 2 * room.hop + 1
+    n_bands = -(-n_bins // BINS_PER_BAND)
+    times = 0.3 + 0.01 * torch.arange(n_bands)[None]
+    room.set_decays(times, torch.full_like(times, 1e-2))
+    bin_of = (room.band_hz / rate_hz * 4 * room.hop).round().long()
+    torch.testing.assert_close(room.rt60_s()[0, 0], times[0, bin_of // BINS_PER_BAND])

@@ -105,6 +105,18 @@ def test_silence_and_gradients_are_finite() -> None:
     assert bool(x0.grad[:, 3300:].isfinite().all())
 
 
+def test_a_row_that_is_not_a_number_spoils_no_other() -> None:
+    calibration, stft = random_table(), STFT()
+    x0 = 0.05 * torch.randn(3, 2000, generator=torch.Generator().manual_seed(3))
+    sigma = torch.full((3,), 0.1)
+    expected = calibration(x0, sigma, stft)
+    for bad in (math.nan, math.inf):
+        lost = torch.cat([x0[:1], torch.full_like(x0[1:2], bad), x0[2:]])
+        found = calibration(lost, sigma, stft)
+        torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
+        assert not bool(found[1].isfinite().any())
+
+
 @pytest.mark.parametrize("bad", [torch.zeros(3, 4), torch.zeros(1, 3, 4), torch.full((2, 2, 2), torch.nan)])
 def test_tables_that_are_none(bad: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="expected"):

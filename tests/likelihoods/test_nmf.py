@@ -39,6 +39,13 @@ def test_the_start_is_the_level_of_stationary_noise():
     assert model.variance.mean((-2, -1)) == pytest.approx(torch.full((2,), expected), rel=0.25)
 
 
+def test_a_single_component_is_one_spectrum_at_all_times():
+    model = NMFNoise(rank=1)
+    model.reset(noisy(), torch.arange(2))
+    assert bool(model.variance.isfinite().all())
+    torch.testing.assert_close(model.variance, model.variance[..., :1].expand_as(model.variance))
+
+
 def test_the_start_ignores_speech_like_bursts():
     y = noisy(1, 64_000)
     bursts = torch.zeros_like(y)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from diffsr.degradations import Chain, Clipping, Gain, Mixing, Room
 from diffsr.degradations.gain import LIMIT_DB
+from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import WhiteNoise
-from diffsr.samplers import Problem, RowNoise, UpdateGain
+from diffsr.likelihoods import NMFNoise, WhiteNoise
+from diffsr.samplers import Problem, RowNoise, UpdateGain, UpdateNoise
 from diffsr.signal.stft import STFT
 
 ROWS, T = 3, 6000
@@ -75,6 +76,19 @@ def test_an_estimate_that_is_shrunk_as_a_posterior_mean_leaves_the_gain_unbiased
     y = with_gain(TRUE_DB[:, :1], x)
     UpdateGain().update(x0, SIGMA, posed(Chain([gain, Mixing()]), y, n_sources=1))
     torch.testing.assert_close(gain.gain_db, TRUE_DB[:, :1], atol=0.4, rtol=0)
+
+
+@pytest.mark.parametrize("gain_db", [0.0, -6.0, -12.0])
+def test_noise_is_found_behind_any_gain(gain_db):
+    rng = torch.Generator().manual_seed(2)
+    x, n, e = (sd * torch.randn(1, 1, 4 * T, generator=rng) for sd in (0.05, 0.01, 0.05))
+    prior, sigma = WhiteGaussianPrior(0.05), torch.tensor([0.05])
+    chain, noise = Chain([Gain(torch.tensor([[gain_db]])), Mixing()]), NMFNoise(rank=1)
+    y = with_gain(torch.tensor([[gain_db]]), x) + n
+    problem = Problem.pose(y, prior, chain, noise, RowNoise(0, ["a"]))
+    UpdateNoise(sigma_start=1.0, n_updates=200).update(prior.denoise(x + e, sigma[:, None]), sigma, problem)
+    found = (noise.variance.mean() / noise.stft.window_energy).sqrt()
+    assert float(found) == pytest.approx(0.01, rel=0.25)
 
 
 def test_gains_move_between_its_levels_alone():

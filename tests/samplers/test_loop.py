@@ -21,6 +21,7 @@ from diffsr.samplers import (
     Problem,
     Proximal,
     RowNoise,
+    SpeakerGuidance,
     Unguided,
     UpdateNoise,
 )
@@ -142,6 +143,11 @@ def test_the_gentler_sampler_finds_the_guidance_that_another_one_wraps():
     sampler = AnnealedSampler(Every(NoisePerturbed(weight=1.5), 2))
     assert sampler.gentler().guidance.guidance.weight == 0.75
     assert sampler.guidance.guidance.weight == 1.5
+
+
+def test_the_gentler_sampler_halves_a_speaker_guidance_too():
+    guidance = SpeakerGuidance(strength=0.5)
+    assert AnnealedSampler(guidance).gentler().guidance.strength == 0.25
 
 
 def test_the_gradient_rule_is_the_gradient_of_the_likelihood():

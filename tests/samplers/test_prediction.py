@@ -298,3 +298,15 @@ def test_a_draw_of_the_posterior_does_not_hear_the_prediction_twice(dry):
     variance = problem.source_variance(dry, torch.tensor([0.05]))
     draw = Innovation(problem, dry, variance).draw()
     assert float(draw.std()) < 0.02 < float(problem.degradation.late.std()) * 2
+
+
+def test_what_the_room_adds_is_no_part_of_the_derivative_in_a_chain(dry):
+    plain, chain = LatePrediction(taps=10), Chain([Gain(), LatePrediction(taps=10)])
+    moves = []
+    for degradation, room in ((plain, plain), (chain, chain.parts[1])):
+        problem = posed(in_room(dry, 0.5), degradation, WhiteNoise(0.02))
+        room.fit(dry, torch.tensor(1e-4))
+        assert float(room.late.abs().max()) > 0
+        variance = problem.source_variance(dry, torch.tensor([0.05]))
+        moves.append(Innovation(problem, dry, variance, n_iterations=30).move(problem.residual(dry)))
+    assert float((moves[1] - moves[0]).norm() / moves[0].norm()) < 1e-2

@@ -73,6 +73,16 @@ def test_single_restarts_and_silence():
     assert int(found.argmin()) == 2
 
 
+@pytest.mark.parametrize("n_talkers", [2, 3])
+def test_a_lost_restart_does_not_decide_among_the_others(n_talkers):
+    true, other = voices(n_talkers), voices(n_talkers, 9)
+    restarts = torch.stack([true + 0.3 * voices(n_talkers, k) for k in (1, 2)] + [other])
+    lost = torch.cat([restarts, torch.full_like(restarts[:1], math.nan)])
+    found = mean_agreement_db(lost)[:3]
+    assert bool(found.isfinite().all())
+    torch.testing.assert_close(found.diff(), 2 / 3 * mean_agreement_db(restarts).diff(), rtol=1e-4, atol=1e-4)
+
+
 def test_nearness_knows_no_order_and_no_level():
     true = voices(2)
     near = nearness_db(torch.stack([2 * true.flip(0), true + true.roll(500, -1), voices(2, 7)]), true)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffsr.degradations import Mixing, Room
+from diffsr.degradations import LatePrediction, Mixing, Room
 from diffsr.diffusion.analytic import PriorOfEach, StationaryGaussianPrior, WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import WhiteNoise
@@ -33,7 +33,8 @@ from diffsr.samplers import (
     StateLikelihood,
     Unguided,
 )
-from diffsr.samplers.hybrid_gradient import smooth_max, three_losses, unit_rms
+from diffsr.samplers.gradients import unit_rms
+from diffsr.samplers.hybrid_gradient import smooth_max, three_losses
 from diffsr.samplers.oracle import check_sampler, white_oracle
 
 ROOT = Path(__file__).parents[2]
@@ -211,8 +212,8 @@ def test_a_talker_that_is_not_there(part):
         part.apply(z, problem) if isinstance(part, Remainder) else part.correct(z, x0, z[:, 0, 0], problem)
 
 
-def test_the_remainder_is_for_plain_sums():
-    room = Room(torch.ones(2, 1, 1)[None])
+@pytest.mark.parametrize("room", [Room(torch.ones(2, 1, 1)[None]), LatePrediction()])
+def test_the_remainder_is_for_plain_sums(room):
     with pytest.raises(ConfigError, match="plain sums"):
         Remainder().apply(states()[0], noisy_problem(degradation=room))
 
