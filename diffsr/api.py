@@ -55,9 +55,9 @@ class Restorer:
             talkers come out of one channel: of their average, where `each` is asked for.
         recipe: Own sampler and models in place of task and preset.
         cutoff_hz: Where the frequencies of the recordings end, of `bandwidth` alone; None to estimate it.
-        n_samples: Posterior samples R of each recording, whose mean is the result; of several talkers the
-            restarts, of which one is chosen. None leaves it to the recipe. The random numbers of the first
-            are those of a single one.
+        n_samples: Posterior samples R of each recording, of several talkers the restarts, which the recipe
+            joins to the result. None leaves their number to the recipe. The random numbers of the first are
+            those of a single one.
         rir: File with the room response from talker to microphone, where it is known; of `dereverb` alone.
         batch: Recordings of equal length that are restored at once; None is 8 on CUDA and 1 elsewhere, where
             it makes nothing faster. Without enough memory for so many there are fewer.
