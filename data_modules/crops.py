@@ -116,6 +116,12 @@ class ValidCrops(Dataset[Crop]):
         """A crop of the list."""
         return self.maker.crop(self.maker.planner.fixed(*self.items[number]))
 
+    def padding(self, number: int) -> float:
+        """Share of a crop that is filled up with silence."""
+        wave = self[number]["wave"]
+        sound = wave.nonzero()
+        return 1.0 if not len(sound) else 1 - float(sound[-1] - sound[0] + 1) / len(wave)
+
 
 def _fixed_starts(maker: CropMaker) -> list[Iterator[_Start]]:
     """The fixed crops of each talker, the first crops of all utterances first."""

@@ -9,6 +9,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from data_modules.samplers import NOTHING, Share
+from diffsr.errors import ConfigError
 from diffsr.io.audio import probe
 from diffsr.io.recordings import list_recordings
 
@@ -40,6 +41,8 @@ class Folder(LightningDataModule):
 
     def __init__(self, input: str, batch_size: int = 1) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; expected at least 1.")
         self.input, self.batch_size = input, batch_size
         self._items: list[Item] = []
 

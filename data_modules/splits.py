@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import diffsr
 from diffsr.errors import DataError
-from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest
+from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest, training_rows
 from diffsr.prepare.overlap import n_shared, warn_of_shared
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def train_and_valid(data: str, valid: str | None) -> tuple[list[Utterance], list
         DataError: A corpus cannot be read, or nothing is left for one side.
     """
     rows = read_manifest(data)
-    train = [row for row in rows if row.split not in ("valid", "test")]
+    train = training_rows(rows, data)
     if not train:
         raise DataError(f"{data}: all {len(rows)} rows are marked valid or test, expected some to train on.")
     if valid is not None:
@@ -116,7 +116,7 @@ def three_ways(data: str, valid: str | None = None, test: str | None = None) -> 
         DataError: A corpus cannot be read.
     """
     rows = read_manifest(data)
-    train = [row for row in rows if row.split not in ("valid", "test")]
+    train = training_rows(rows, data)
     unmarked = _queue(train)
     taken: set[str] = set()
     chosen = {}
@@ -221,7 +221,7 @@ def split_noise(role: str, data: str | None, other: str | None) -> list[Utteranc
         return None
     rows = read_manifest(source)
     marked = [row for row in rows if row.split == role]
-    train = [row for row in rows if row.split not in ("valid", "test")]
+    train = training_rows(rows, source)
     found = marked or (rows if other is not None and other != data else train)
     if not found:
         raise DataError(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+PRIOR_EXAMPLE = "experiments/prior/starter.yaml"
 _KEY = re.compile(r'Parser key "(?P<key>[^"]+)":?')
 _CLASS = re.compile(r"Problem with given class_path '(?P<path>[^']+)':")
 _NOISE = re.compile(
@@ -31,15 +32,18 @@ class _Leaf:
         return self.key.count(".") + bool(self.key)
 
 
-def explain(report: str, config_files: Sequence[Path] = ()) -> str:
-    """One sentence for a report of jsonargparse; the report itself where it is not understood."""
+def explain(report: str, config_files: Sequence[Path] = (), example: str = PRIOR_EXAMPLE) -> str:
+    """One sentence for a report of jsonargparse; the report itself where it is not understood.
+
+    `example` is an experiment to give where none is given.
+    """
     leaves = _leaves(report)
     if not leaves:
         return _located(report.strip(), None, config_files)
     deepest = max(leaf.depth for leaf in leaves)
     leaf = next(leaf for leaf in leaves if leaf.depth == deepest)
     same_key = [other for other in leaves if other.key == leaf.key]
-    return _sentence(leaf, same_key, config_files)
+    return _sentence(leaf, same_key, config_files, example)
 
 
 def _leaves(report: str) -> list[_Leaf]:
@@ -65,7 +69,7 @@ def _leaves(report: str) -> list[_Leaf]:
     return leaves
 
 
-def _sentence(leaf: _Leaf, same_key: Sequence[_Leaf], files: Sequence[Path]) -> str:
+def _sentence(leaf: _Leaf, same_key: Sequence[_Leaf], files: Sequence[Path], example: str) -> str:
     text = leaf.text
     if match := re.match(r"Option '(.+)' is not accepted", text):
         name = match[1].partition(".")[0]
@@ -84,7 +88,7 @@ def _sentence(leaf: _Leaf, same_key: Sequence[_Leaf], files: Sequence[Path]) -> 
         return _located(f"{key}: {leaf.owner}: there is no module {match[1]!r}.", leaf.owner, files)
     if match := re.match(r"the following arguments are required: (.+)", text):
         where = f"{leaf.key}: {leaf.owner} needs" if leaf.owner else "the configuration needs"
-        hint = "" if leaf.owner else " Give an experiment: --config experiments/prior/starter.yaml."
+        hint = "" if leaf.owner else f" Give an experiment: --config {example}."
         return _located(f"{where} {match[1]}, which is not given.{hint}", None, files)
     if match := re.match(r"unrecognized arguments: (.+)", text):
         return (

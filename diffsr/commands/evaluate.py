@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffsr.commands.terminal import Progress, say
 from diffsr.errors import DataError
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import check_writable, replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output) if options.output else None
     if output is not None and output.suffix not in (".csv", ".md"):
         raise DataError(f"--output {output}: expected a name ending in .csv (items) or .md (tables).")
+    if output is not None:
+        check_writable(output)
     from diffsr.evaluation.evaluate import evaluate
 
     metrics = None if options.metrics is None else _names(options.metrics)

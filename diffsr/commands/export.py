@@ -34,6 +34,17 @@ def run(options: argparse.Namespace) -> int:
             f"{output} is not empty. Choose another folder, or replace it with --overwrite."
         )
     prior = Prior.from_pretrained(source)
-    prior.save_pretrained(output)
+    prior.save_pretrained(output, _card_of(options.checkpoint))
     say(f"{output}: prior exported from {source}")
     return 0
+
+
+def _card_of(source: str) -> str:
+    """The card of a prior folder, with its speech, scores and licence; empty for a checkpoint."""
+    from diffsr.diffusion.prior import KIND
+    from diffsr.io.model_folder import CARD, CONFIG, shipped_folder
+
+    folder = shipped_folder(KIND, source) or Path(source)
+    card = folder / CARD
+    is_there = (folder / CONFIG).is_file() and card.is_file()
+    return card.read_text(encoding="utf-8") if is_there else ""

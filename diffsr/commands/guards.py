@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffsr.errors import ConfigError
+from diffsr.parse_errors import PRIOR_EXAMPLE
 
-PRIOR_EXAMPLE = "experiments/prior/starter.yaml"
 TASK_EXAMPLE = "experiments/enhance/default.yaml"
+SCENE_EXAMPLE = "experiments/enhance/whamr.yaml"
+EXAMPLES = {
+    "fit": PRIOR_EXAMPLE,
+    "validate": PRIOR_EXAMPLE,
+    "test": SCENE_EXAMPLE,
+    "predict": TASK_EXAMPLE,
+}
+"""Verb -> an experiment that it can run."""
 STEPS = {
     "fit": "training_step",
     "validate": "validation_step",
@@ -62,6 +70,23 @@ def check_model(verb: str, class_path: str, config_files: Sequence[Path]) -> Non
             f"  to train a prior:      {fit}\n  to restore recordings: {predict}"
         )
     raise ConfigError(f"{where}: its model {class_path} has nothing to {verb} (no {step}).")
+
+
+def check_data(verb: str, data: object) -> None:
+    """Reject recordings without references where something is to be scored.
+
+    Raises:
+        ConfigError: Names the data and what to give.
+    """
+    from lightning.pytorch import LightningDataModule
+
+    kind = type(data)
+    own = getattr(kind, "test_dataloader", None)
+    if verb == "test" and own is LightningDataModule.test_dataloader:
+        raise ConfigError(
+            f"test scores against references, and {kind.__name__} has none. Use --data data_modules.Paired "
+            f"or data_modules.Whamr (see {SCENE_EXAMPLE}), or restore the recordings with: diffsr predict."
+        )
 
 
 def has_own(class_path: str, method: str) -> bool:

@@ -8,16 +8,17 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from diffsr.commands.guards import check_arguments
+from diffsr.commands.guards import check_arguments, check_data
 from diffsr.commands.lightning_cli import RUN_VARIABLE, AlreadyFinished, RunCLI
 from diffsr.commands.run_folder import Reached, remove_if_empty
 from diffsr.commands.terminal import note
@@ -67,6 +68,19 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             remove_if_empty(cli.run_folder.path)
 
 
+class EndsAtSigterm(Callback):
+    """Ends a prediction at SIGTERM: Lightning takes note of it and predicts on."""
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signal over from Lightning, which has just taken it."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    raise SIGTERMException
+
+
 def _misfit(cli: RunCLI, error: RuntimeError) -> CheckpointError:
     """What to tell of a checkpoint of another model; the error of PyTorch names all tensors, line by line."""
     first = str(error).strip().splitlines()[1:2]
@@ -79,8 +93,12 @@ def _misfit(cli: RunCLI, error: RuntimeError) -> CheckpointError:
 def _score_or_predict(cli: RunCLI) -> int:
     scoring = {"ckpt_path": cli.ckpt_path, "weights_only": True}
     options = {"return_predictions": False} if cli.verb == "predict" else scoring
+    check_data(cli.verb, cli.datamodule)
+    cli.trainer.callbacks.append(EndsAtSigterm())  # type: ignore[attr-defined]
     try:
         getattr(cli.trainer, cli.verb)(cli.model, datamodule=cli.datamodule, **options)
+    except SIGTERMException:
+        return 143
     except SystemExit:
         if not cli.trainer.interrupted:
             raise

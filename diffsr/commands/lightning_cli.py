@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf.errors import OmegaConfBaseException
 
 from diffsr.callbacks import AtomicCheckpoints, AveragedWeights, LastCheckpoint, RunConfig, TrainingProgress
-from diffsr.commands.guards import check_model, has_own
+from diffsr.commands.guards import EXAMPLES, check_model, has_own
 from diffsr.commands.loggers import direct_loggers
 from diffsr.commands.precision import TellPrecision, suited_precision
 from diffsr.commands.run_folder import Budget, Run, find_run, finished, resume_from
@@ -103,7 +103,7 @@ class RunCLI(LightningCLI):
         try:
             self.config = parser.parse_args([_nested_null(_quoted_path(argument)) for argument in args])
         except argparse.ArgumentError as error:
-            raise ConfigError(explain(str(error), files)) from error
+            raise ConfigError(explain(str(error), files, EXAMPLES[self.verb])) from error
         except OmegaConfBaseException as error:
             first, _, rest = str(error).partition("\n")
             key = next((line.split(":")[1].strip() for line in rest.splitlines() if "full_key" in line), "")

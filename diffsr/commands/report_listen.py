@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from diffsr.commands.terminal import Progress, note, say
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.atomic import check_writable
+from diffsr.io.paths import named_path
 
 if TYPE_CHECKING:
     from diffsr.report.listening_items import Found, ListeningItem
@@ -99,8 +100,9 @@ def _systems(given: list[str]) -> dict[str, Path]:
     systems: dict[str, Path] = {}
     for text in given:
         name, equals, place = text.partition("=")
-        path = Path(text) if not equals or Path(text).exists() else Path(place)
-        name = name if path != Path(text) else path.resolve().name
+        is_path = not equals or Path(text).exists()
+        path = named_path(text if is_path else place)
+        name = path.resolve().name if is_path else name
         if not name or name in (*systems, RECORDING, CLEAN):
             taken = f"{name!r} is the name of another track" if name else "found no name"
             raise ConfigError(f"{text}: {taken}. Give the system a name of its own: NAME={path}")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffsr.commands.terminal import Progress, say
+from diffsr.commands.terminal import Progress, note, say
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from diffsr.report.prior_quality import PriorQuality
 
 SUFFIXES = (".md", ".csv")
+MOST_PADDING = 0.1
+"""Share of a crop that may be silence that was put in."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +123,12 @@ def fixed_crops(
         found.append(ValidCrops(maker, count))
         if not len(found[-1]):
             raise DataError(f"The speech gives no crop of {length_s:g} s that is not mostly a pause.")
+        if n_padded := sum(found[-1].padding(number) > MOST_PADDING for number in range(len(found[-1]))):
+            note(
+                f"{n_padded} of {len(found[-1])} crops of {length_s:g} s are filled up with silence, as the "
+                "recordings are shorter and no others are labelled as of the same talkers: scores are too "
+                "good. Give shorter crops (--crop_s), or a column 'speaker'."
+            )
     return found
 
 

@@ -167,8 +167,9 @@ class Prior(nn.Module):
         """
         card = card or f"# Speech prior\n\n{self.rate_hz} Hz.\n"
         stored = None if dtype is None else getattr(torch, dtype)
-        save_calibration(self.calibration, folder)
-        return write_model(KIND, folder, self.config, self.state_dict(), card, stored)
+        written = write_model(KIND, folder, self.config, self.state_dict(), card, stored)
+        save_calibration(self.calibration, folder)  # a folder whose weights cannot be replaced keeps its own
+        return written
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Prior:

@@ -20,6 +20,7 @@ from diffsr.evaluation.talker_files import (
     option_for,
     talker_of,
 )
+from diffsr.io.paths import named_path
 
 LENGTH_TOLERANCE_S = 0.05
 """Files of one item may differ in length by less than this; the longer ones are cut at their ends."""
@@ -75,7 +76,9 @@ def pair_files(
         DataError: A path is missing, files and folders are mixed, two files of one folder differ in
             their suffix alone, the talkers differ, estimates have both namings, or nothing matches.
     """
-    places = {"est": Path(est), "ref": Path(ref)} | ({"input": Path(inputs)} if inputs is not None else {})
+    places = {"est": named_path(est), "ref": named_path(ref)}
+    if inputs is not None:
+        places["input"] = named_path(inputs)
     _check_kinds(places)
     if places["est"].is_file():
         if talkers:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffsr.errors import AudioError, DataError
 from diffsr.io.atomic import replacing
+from diffsr.io.paths import named_path
 from diffsr.io.side_names import lies_beside, owners
 
 _FORMATS = {
@@ -226,7 +227,7 @@ def find_audio(folder: str | Path) -> list[Path]:
     Raises:
         DataError: The folder is missing, is not a folder, may not be read, or holds no recording.
     """
-    folder = Path(folder)
+    folder = named_path(folder)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {found}, expected a folder with recordings. Correct the path.")

@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,22 @@ from typing import Any
 from diffsr.errors import DataError
 from diffsr.io.atomic import replacing
 from diffsr.io.audio import find_audio
+from diffsr.io.paths import named_path
 
 MANIFEST_NAME = "manifest.jsonl"
 _SPLITS = {
     "train": "train",
+    "tr": "train",
     "training": "train",
     "valid": "valid",
     "validation": "valid",
     "val": "valid",
     "dev": "valid",
+    "cv": "valid",
     "test": "test",
     "testing": "test",
     "eval": "test",
+    "tt": "test",
 }
 _SEXES = {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M"}
 _NO_SPEAKER = {"unknown", "unlabelled", "unlabeled", "n/a", "none"}
@@ -98,7 +102,7 @@ def read_manifest(source: str | Path) -> list[Utterance]:
         DataError: The source is missing or of another kind, it has no rows, a row is malformed, or
             files are missing (all are checked; the message counts them and shows the first).
     """
-    source = Path(source).expanduser()
+    source = named_path(source)
     if os.path.isdir(source):  # what cannot be looked up is not there, to this one
         prepared = source / MANIFEST_NAME
         return read_manifest(prepared) if prepared.is_file() else scan_folder(source)
@@ -120,6 +124,22 @@ def read_manifest(source: str | Path) -> list[Utterance]:
         raise DataError(f"{source} lists no recordings, expected at least one row. Fill it or use another.")
     _check_files(source, rows)
     return with_unique_ids([utterance for _, utterance in rows])
+
+
+def training_rows(rows: Sequence[Utterance], source: str | Path) -> list[Utterance]:
+    """The rows that are not marked valid or test.
+
+    Raises:
+        DataError: Some are marked as something else, which does not say whether they train.
+    """
+    known = {*_SPLITS.values()}
+    unknown = sorted({row.split for row in rows if row.split is not None and row.split not in known})
+    if unknown:
+        raise DataError(
+            f"{source}: rows have the split {', '.join(map(repr, unknown[:3]))}; expected train, valid, test "
+            "(or another word for one of them, such as dev), or nothing. Correct the column 'split'."
+        )
+    return [row for row in rows if row.split not in ("valid", "test")]
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
@@ -220,8 +240,8 @@ def _csv_rows(source: Path) -> Iterator[_Row]:
 
 def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
     where = f"{source}, line {line}"
-    name = _text(row.get("path"))
-    if name is None:
+    name = row.get("path")
+    if not isinstance(name, str) or not name.strip():
         raise DataError(f"{where}: no 'path'. Every row needs the path of a recording.")
     start_s, end_s = (_number(where, row, key) for key in ("speech_start_s", "speech_end_s"))
     if start_s is not None and end_s is not None and start_s >= end_s:
@@ -229,7 +249,7 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
             f"{where}: speech_start_s {start_s} is not before speech_end_s {end_s}. Correct the times."
         )
     try:
-        path = source.parent / Path(name).expanduser()
+        path = source.parent / (Path(name).expanduser() if name.startswith("~/") else Path(name))
         default_id = Path(name).with_suffix("").as_posix()
     except (ValueError, RuntimeError) as error:  # as of '.' and of '~' with an unknown user
         raise DataError(

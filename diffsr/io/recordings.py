@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diffsr.errors import AudioError, ConfigError
 from diffsr.io.audio import AUDIO_SUFFIXES, find_audio
+from diffsr.io.paths import named_path
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def list_recordings(source: str | Path) -> list[Recording]:
         AudioError: Nothing is there.
         DataError: The folder holds no recording.
     """
-    source = Path(source).expanduser()
+    source = named_path(source)
     if os.path.isdir(source):  # unlike Path.is_dir, false where a folder above may not be entered
         relative = [path.relative_to(source) for path in find_audio(source)]
         ids = [path.with_suffix("").as_posix() for path in relative]
@@ -64,7 +65,7 @@ def recordings_outside(source: str | Path, target: str | Path) -> list[Recording
         DataError: The folder holds no recording.
         ConfigError: The folder is `target`.
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = named_path(source), named_path(target)
     recordings = list_recordings(source)
     if not os.path.isdir(source):
         return recordings
@@ -113,7 +114,7 @@ def plan_outputs(source: str | Path, target: str | Path) -> list[tuple[Recording
         DataError: The folder holds no recording.
         ConfigError: The target does not fit the source, or is the source.
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = named_path(source), named_path(target)
     recordings = recordings_outside(source, target)
     if not os.path.isdir(source):
         output = _output_of_file(recordings[0], target)

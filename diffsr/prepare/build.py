@@ -13,6 +13,7 @@ from pathlib import Path
 
 from diffsr.errors import AudioError, DataError
 from diffsr.io.manifest import MANIFEST_NAME, Utterance, manifest_line, with_unique_ids, write_manifest
+from diffsr.io.paths import named_path
 from diffsr.prepare.corpus import Corpus, Found, Kind, Selection
 from diffsr.prepare.measure import Measurement, measure
 from diffsr.prepare.partial import Partial
@@ -81,7 +82,7 @@ def prepare(
         DataError: The folder is not there or not this corpus, no recording in it can be used, or the
             manifest cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = named_path(folder)
     found = find(corpus, folder, selection or Selection())
     manifest = Path(output).expanduser() if output is not None else found.home / MANIFEST_NAME
     utterances = with_unique_ids(list(found.utterances))

@@ -52,10 +52,10 @@ def measure(path: Path, kind: Kind, quick: bool = False) -> Measurement:
 
 
 def _span(path: Path, wave: Tensor, rate_hz: int) -> tuple[float, float]:
-    start_s, end_s = speech_span(loudest_channel(wave), rate_hz)
+    start_s, end_s = (round(time_s, 3) for time_s in speech_span(loudest_channel(wave), rate_hz))
     if end_s <= start_s:
-        raise AudioError(f"{path} holds silence, expected speech.")
-    return round(start_s, 3), round(end_s, 3)
+        raise AudioError(f"{path} holds silence or next to nothing, expected speech.")
+    return start_s, end_s
 
 
 def _check_length(path: Path, wave: Tensor, info: AudioInfo) -> None:

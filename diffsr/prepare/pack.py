@@ -16,7 +16,7 @@ from pathlib import Path
 
 from diffsr.errors import ConfigError, DataError
 from diffsr.io.atomic import replacing
-from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest, write_manifest
+from diffsr.io.manifest import MANIFEST_NAME, Utterance, read_manifest, training_rows, write_manifest
 from diffsr.prepare.overlap import warn_of_shared
 from diffsr.prepare.pack_coding import Coded, Coder, Coding, OnProgress, digest
 
@@ -79,6 +79,7 @@ def pack(
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is a file, expected the name of a folder for the parts.")
     train, held_out = _select(manifest, valid, n_valid)
+    _refuse_own([*train, *held_out], output)
     with Coder(output, on_progress, len(train) + len(held_out)) as coder:
         valid_files = coder.code(held_out, Coding("flac", coding.rate_hz))
         train_files = coder.code(train, coding)
@@ -167,7 +168,7 @@ def _select(
     if n_valid < 0:
         raise ConfigError(f"--valid-files {n_valid}: expected a number of at least 0.")
     rows = read_manifest(manifest)
-    train = [row for row in rows if row.split not in ("valid", "test")]
+    train = training_rows(rows, manifest)
     if not train:
         raise DataError(f"{manifest} has no rows for training: all {len(rows)} are marked valid or test.")
     held_out = [row for row in rows if row.split == "valid"]
@@ -177,6 +178,17 @@ def _select(
         advice = "Leave out --valid, mark rows in a column 'split', or give other speech."
         warn_of_shared(train, held_out, valid, advice)
     return train, _talkers_in_turn(held_out)[:n_valid]
+
+
+def _refuse_own(rows: Iterable[Utterance], output: Path) -> None:
+    """Refuse speech that lies where the parts are written: it would be packed again, or replaced."""
+    place = output.resolve()
+    for row in rows:
+        if place in row.path.resolve().parents:
+            raise ConfigError(
+                f"{row.path} lies in {output}, where the parts are written. Choose another folder for the "
+                "parts."
+            )
 
 
 def _talkers_in_turn(rows: Iterable[Utterance]) -> list[Utterance]:

@@ -37,6 +37,8 @@ class Coding:
     kbit: float = 32.0
 
     def __post_init__(self) -> None:
+        if self.rate_hz < 1:
+            raise ConfigError(f"{self.rate_hz} Hz is no sampling rate; expected one such as 16000.")
         if not _FEWEST_KBIT <= self.kbit <= _MOST_KBIT:
             raise ConfigError(
                 f"{self.kbit:g} kbit/s: Opus of one channel takes {_FEWEST_KBIT} to {_MOST_KBIT} kbit/s."
@@ -102,12 +104,14 @@ class Coder:
             source_hz = probe(row.path).rate_hz
             there = self._there.get(name)
             path = there or self.pool / name
-            if there is None:
-                wave, rate_hz = _speech(row)
-                wave = resample(wave, rate_hz, coding.rate_hz)
-                write_audio(path, wave[None], coding.rate_hz, compression_level=coding.compression_level)
-            info = probe(path)
+            wave = None if there is not None else resample(*_speech(row), coding.rate_hz)
         except (AudioError, DataError) as error:
+            return str(error), False
+        if wave is not None:  # what cannot be written is no fault of the recording, and ends the run
+            write_audio(path, wave[None], coding.rate_hz, compression_level=coding.compression_level)
+        try:
+            info = probe(path)
+        except AudioError as error:
             return str(error), False
         utterance = replace(
             row,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from diffsr.samplers.unconditional import draw_speech
 SETTINGS, SHEET = "samples.json", "samples.png"
 MAX_ROWS = 16
 """Spectrograms on the sheet."""
-SHORTEST_S = 0.1
+SHORTEST_S, LONGEST_S = 0.1, 600.0
 FEWEST_STEPS = 2
 OnCall = Callable[[int, int], None]
 
@@ -43,14 +44,15 @@ class Draws:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {
-            "count": (self.n_items, 1),
-            "seconds": (self.duration_s, SHORTEST_S),
-            "steps": (self.n_steps, FEWEST_STEPS),
+        limits = {
+            "count": (self.n_items, 1, math.inf),
+            "seconds": (self.duration_s, SHORTEST_S, LONGEST_S),
+            "steps": (self.n_steps, FEWEST_STEPS, math.inf),
         }
-        for name, (value, smallest) in least.items():
-            if not smallest <= value < float("inf"):
-                raise ConfigError(f"{name} is {value:g}; samples need at least {smallest:g}.")
+        for name, (value, least, most) in limits.items():
+            if not least <= value <= most or value == math.inf:
+                upper = "" if most == math.inf else f", and have at most {most:g}"
+                raise ConfigError(f"{name} is {value:g}; samples need at least {least:g}{upper}.")
 
 
 @dataclass(frozen=True)

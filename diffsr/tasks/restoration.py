@@ -14,6 +14,7 @@ from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
 from diffsr.files import FileReport, account, doubts, refuse_what_is_read, restore_together
 from diffsr.io.memory import PeakMemory
+from diffsr.io.paths import named_path
 from diffsr.io.recordings import Recording, check_folder, check_format, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
@@ -128,7 +129,7 @@ class RestorationModule(LightningModule):
             precision=precision,
         )
         self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights
-        self.output, self.overwrite, self.physics = Path(output).expanduser(), overwrite, physics
+        self.output, self.overwrite, self.physics = named_path(output), overwrite, physics
         self._recordings: dict[str, Recording] = {}
         self._reports: list[FileReport] = []
 

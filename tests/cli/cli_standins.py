@@ -54,13 +54,22 @@ class TinyPrior(LightningModule):
 
 
 class TinyTask(LightningModule):
-    def __init__(self, prior: str = "none", output: str = "out") -> None:
+    n_predicted = 0
+
+    def __init__(self, prior: str = "none", output: str = "out", is_ended: bool = False) -> None:
         super().__init__()
+        self.is_ended = is_ended
         if prior == "gone":
             raise CheckpointError("No prior at gone.")
 
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Nothing to score."""
+
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         assert not torch.is_inference_mode_enabled()  # samplers need gradients
+        type(self).n_predicted = batch_idx + 1
+        if self.is_ended and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         return batch["wave"]
 
 

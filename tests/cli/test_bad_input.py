@@ -105,6 +105,7 @@ def test_unusual_recordings_are_no_bad_input(
     [
         ("gone.wav", "gone.wav does not exist"),
         ("gone/", "gone does not exist"),
+        ("", "A path is empty"),
         ("bare", "No recording in bare or below"),
     ],
 )
@@ -129,12 +130,12 @@ def test_a_recording_that_may_not_be_read(shell, work: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("verb", ["restore", "predict"])
-@pytest.mark.parametrize("target", ["taken", "taken/deeper"])
+@pytest.mark.parametrize("target", ["taken", "taken/deeper", ""])
 def test_output_that_cannot_be_written(shell, work: Path, verb: str, target: str) -> None:
     (work / "taken").write_text("in the way")
     before = files_in(work)
     message = shell.fails(*(restore("noisy", target) if verb == "restore" else predict("noisy", target)))
-    assert "taken is" in message
+    assert ("taken is" if target else "A path is empty") in message
     assert files_in(work) - run_records(work) == before
 
 

@@ -10,6 +10,8 @@ import yaml
 from diffsr.cli import main
 from diffsr.commands.lightning_cli import _quoted_path
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
 
 def broken(shell, old: str, new: str) -> str:
     text = (shell.folder / "experiments/prior/tiny.yaml").read_text()
@@ -112,6 +114,19 @@ def test_values_that_must_be_given(shell) -> None:
     message = shell.fails("predict", "--config=experiments/enhance/tiny.yaml", "--config=open.yaml")
     assert "model.init_args.prior and data.init_args.data must be given" in message
     assert "--model.init_args.prior=... --data.init_args.data=..." in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "example"), [("fit", "prior/starter"), ("predict", "enhance/default"), ("test", "enhance/whamr")]
+)
+def test_without_an_experiment_one_is_named_that_the_verb_can_run(shell, verb: str, example: str) -> None:
+    assert f"--config experiments/{example}.yaml" in shell.fails(verb)
+    assert (EXPERIMENTS / f"{example}.yaml").is_file()
+
+
+def test_test_rejects_recordings_without_references(shell) -> None:
+    message = shell.fails("test", "--config=experiments/enhance/tiny.yaml")
+    assert "test scores against references, and TinyData has none. Use --data data_modules.Paired" in message
 
 
 def test_fit_rejects_a_task(shell) -> None:

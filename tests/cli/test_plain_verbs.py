@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -103,7 +104,18 @@ def test_evaluate(shell, noisy: Path) -> None:
     assert shell(*given, "--output", "scores.md") == 0
     assert (shell.folder / "scores.md").read_text().startswith("|")
     assert "ending in .csv" in shell.fails(*given, "--output", "scores.txt")
+    assert "Cannot write est.wav/scores.csv" in shell.fails(*given, "--output", "est.wav/scores.csv")
+    assert "SI-SDR" not in shell.out  # told before anything is scored
     assert "nowhere" in shell.fails("evaluate", "nowhere", "clean.wav")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["evaluate '' noisy", "evaluate noisy noisy --input ''", "prepare folder ''", "report listen ''"],
+)
+def test_an_empty_path_is_not_the_current_folder(shell, noisy: Path, command: str) -> None:
+    assert "A path is empty" in shell.fails(*shlex.split(command))
+    assert not (shell.folder / "manifest.jsonl").exists()
 
 
 def test_prepare(shell, noisy: Path) -> None:
@@ -118,8 +130,11 @@ def test_export(shell, prior: Path) -> None:
     assert shell("export", "prior", "copy") == 0
     copied = shell.folder / "copy"
     assert sorted(p.name for p in copied.iterdir()) == ["README.md", "config.yaml", "model.safetensors"]
+    assert (copied / "README.md").read_text() == "# Speech prior\n\n16000 Hz.\n"
+    (shell.folder / "prior" / "README.md").write_text("# Of three talkers\n")
     assert "copy is not empty" in shell.fails("export", "prior", "copy")
     assert shell("export", "prior", "copy", "--overwrite") == 0
+    assert (copied / "README.md").read_text() == "# Of three talkers\n"
     assert "No prior at gone.ckpt" in shell.fails("export", "gone.ckpt", "other")
     assert not (shell.folder / "other").exists()
 

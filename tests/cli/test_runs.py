@@ -273,3 +273,13 @@ def test_wandb_gets_the_whole_config_and_a_resumed_run_its_curve(
     [run] = shell.run_folders()  # the logger is not part of the hash
     assert ids == [(run / "wandb_id").read_text().strip()] * 2
     assert len(list((run / "wandb").glob("offline-run-*"))) == 2
+
+
+def test_a_prediction_ends_at_sigterm(shell) -> None:
+    from cli_standins import TinyTask
+
+    given = ["predict", "--config=experiments/enhance/tiny.yaml"]
+    assert shell(*given, "--model.init_args.is_ended=true") == 143
+    assert TinyTask.n_predicted == 2
+    assert shell(*given) == 0
+    assert TinyTask.n_predicted == 8

@@ -128,6 +128,10 @@ def test_one_line_of_progress_counts_the_calls_of_all_samples(prior: Path, tmp_p
         (["prior", "out", "--count", "0"], "count is 0; samples need at least 1"),
         (["prior", "out", "--seconds", "0"], "seconds is 0; samples need at least 0.1"),
         (["prior", "out", "--seconds", "nan"], "seconds is nan; samples need at least 0.1"),
+        (
+            ["prior", "out", "--seconds", "1e9"],
+            "seconds is 1e+09; samples need at least 0.1, and have at most 600",
+        ),
         (["prior", "out", "--steps", "1"], "steps is 1; samples need at least 2"),
         (["prior", "out", "--device", "cuda:77"], "cuda:77"),
         (["prior", "out", "--device", "abacus"], "abacus"),

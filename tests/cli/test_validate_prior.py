@@ -108,6 +108,12 @@ def test_speech_without_labels_and_splits(shell, prior: Path, speech: Path) -> N
     assert read_csv(shell.folder / "table.csv")["0.5", "loss"]["n_talkers"] == "4"
 
 
+def test_crops_that_are_filled_up_with_silence_are_told(shell, prior: Path, speech: Path) -> None:
+    assert shell("validate", "--prior", "prior", "--data", "speech", "--crop_s", "3,1", "--count", "4") == 0
+    assert "4 of 4 crops of 3 s are filled up with silence" in shell.err
+    assert "crops of 1 s are" not in shell.err
+
+
 def test_scores_of_a_crop_do_not_depend_on_the_others(prior: Path) -> None:
     loaded = Prior.from_pretrained(prior)
     crops = list(0.05 * torch.randn(3, 4000, generator=torch.Generator().manual_seed(0)))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from data_modules import Folder
-from diffsr.errors import AudioError, DataError
+from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import write_audio
 
 
@@ -74,3 +74,8 @@ def test_devices_share_the_files(folder, world_size):
         assert batches, "without a batch Lightning skips the end of the epoch on this device"
         dealt += [item["path"] for batch in batches for item in batch]
     assert sorted(dealt) == [item["path"] for [item] in items_of(folder)]
+
+
+def test_a_batch_of_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="batch_size is 0; expected at least 1"):
+        Folder(str(tmp_path), 0)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffsr.diffusion import Prior
+from diffsr.diffusion import prior as prior_module
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.diffusion.calibration import (
     FILE,
@@ -281,6 +282,20 @@ def test_the_table_comes_back_with_the_prior_and_leaves_with_it(tmp_path: Path) 
     prior.save_pretrained(folder)  # other weights in the same place
     assert not (folder / FILE).exists()
     assert Prior.from_pretrained(folder).calibration is None
+
+
+def test_a_folder_whose_weights_cannot_be_replaced_keeps_its_table(tmp_path: Path, monkeypatch) -> None:
+    prior = prior_with_table()
+    folder = prior.save_pretrained(tmp_path)
+
+    def full(*_: object, **__: object) -> Path:
+        raise CheckpointError("No space left on device")
+
+    monkeypatch.setattr(prior_module, "write_model", full)
+    prior.calibration = None
+    with pytest.raises(CheckpointError, match="No space"):
+        prior.save_pretrained(folder)
+    assert Prior.from_pretrained(folder).calibration is not None
 
 
 def test_moving_a_prior_moves_its_table_and_changes_no_number() -> None:

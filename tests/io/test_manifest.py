@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from diffsr.errors import DataError
-from diffsr.io.manifest import Utterance, read_manifest, scan_folder, write_manifest
+from diffsr.errors import DataError, DiffsrError
+from diffsr.io.manifest import Utterance, read_manifest, scan_folder, training_rows, write_manifest
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -34,6 +34,36 @@ def test_csv_with_only_a_path(tmp_path):
     touch(tmp_path, "a.wav")
     (tmp_path / "m.csv").write_text("path\na.wav\n")
     assert read_manifest(str(tmp_path / "m.csv")) == [Utterance("a", tmp_path / "a.wav")]
+
+
+def test_names_that_look_like_something_else_go_round(tmp_path):
+    names = ["~tilde.wav", " blank.wav", "a #1.wav"]
+    touch(tmp_path, *names)
+    rows = [Utterance(str(number), tmp_path / name) for number, name in enumerate(names)]
+    write_manifest(tmp_path / "m.jsonl", rows)
+    assert [row.path.name for row in read_manifest(tmp_path / "m.jsonl")] == names
+
+
+@pytest.mark.parametrize("source", ["", Path("~") / "nowhere-at-all"])
+def test_no_path_is_not_the_current_folder(tmp_path, monkeypatch, source):
+    touch(tmp_path, "a.wav")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DiffsrError, match=r"path is empty|does not exist"):
+        read_manifest(source)
+    assert len(read_manifest(".")) == 1
+
+
+def test_rows_that_train(tmp_path):
+    touch(tmp_path, "a.wav")
+    words = {"train": "tr, Training, train-clean-100, ", "valid": "cv, dev_other", "test": "tt, Eval"}
+    for split, names in words.items():
+        for word in names.split(", "):
+            (tmp_path / "m.csv").write_text(f"path,split\na.wav,{word}\n")
+            rows = read_manifest(tmp_path / "m.csv")
+            assert bool(training_rows(rows, "m.csv")) == (split == "train"), word
+    (tmp_path / "m.csv").write_text("path,split\na.wav,tset\n")
+    with pytest.raises(DataError, match="m.csv: rows have the split 'tset'; expected train, valid, test"):
+        training_rows(read_manifest(tmp_path / "m.csv"), "m.csv")
 
 
 def test_jsonl_goes_round(tmp_path):
@@ -84,7 +114,7 @@ def test_a_manifest_moves_with_its_folder(tmp_path, monkeypatch):
         (
             "m.csv",
             "path\n~nobody-of-this-name/a.wav\n",
-            "line 2: path '~nobody.*' is not that of a recording",
+            "1 of 1 files are missing; .*~nobody-of-this-name/a.wav",
         ),
         ("m.jsonl", "\n\n", "lists no recordings"),
         ("m.txt", "a.wav\n", "is not a manifest"),

@@ -235,6 +235,36 @@ def test_bad_files_are_left_out_and_named(corpus, tmp_path):
         pack(manifest, tmp_path / "more", 4)
 
 
+def test_a_disk_that_is_full_ends_the_run(corpus, tmp_path, monkeypatch):
+    written = pack_coding.write_audio
+
+    def full(path, *others, **options):
+        if len(list(path.parent.glob("*"))) > 20:
+            raise AudioError(f"Cannot write {path}: No space left on device.")
+        written(path, *others, **options)
+
+    monkeypatch.setattr(pack_coding, "write_audio", full)
+    with pytest.raises(AudioError, match="No space left"):
+        pack(corpus, tmp_path / "packs", 4)
+    monkeypatch.undo()
+    packed = pack(corpus, tmp_path / "packs", 4)
+    assert not packed.problems
+    assert packed.n_reused > 10
+
+
+def test_speech_that_lies_where_the_parts_go_is_refused(corpus, tmp_path):
+    packed = pack(corpus, tmp_path / "packs", 4)
+    before = contents(tmp_path)
+    for source, output in (
+        (packed.folders[0], tmp_path / "packs"),
+        (packed.folders[0], packed.folders[0]),
+        (corpus, corpus.parent),
+    ):
+        with pytest.raises(ConfigError, match="where the parts are written. Choose another folder"):
+            pack(source, output, 4)
+    assert contents(tmp_path) == before
+
+
 def test_what_cannot_work_is_refused(corpus, tmp_path):
     with pytest.raises(ConfigError, match="no room for training speech"):
         pack(corpus, tmp_path / "packs", 0.001)
@@ -246,6 +276,8 @@ def test_what_cannot_work_is_refused(corpus, tmp_path):
         pack(corpus, tmp_path / "packs", 1, n_valid=-1)
     with pytest.raises(ConfigError, match="kbit/s"):
         Coding(kbit=400)
+    with pytest.raises(ConfigError, match="0 Hz is no sampling rate"):
+        Coding("flac", rate_hz=0)
     with pytest.raises(ConfigError, match="22050 Hz"):
         Coding(rate_hz=22050)
     (tmp_path / "file").write_text("x")
