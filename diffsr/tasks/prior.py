@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from diffsr.callbacks.export import PriorExport
 from diffsr.callbacks.listening import PriorSamples
@@ -22,6 +21,7 @@ from diffsr.diffusion.validation import band_losses, validation_scores
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.devices import log_means, step_seed
 from diffsr.tasks.learning_rate import Schedule, check_learning_rate, learning_rate_factor, piece_factor
+from diffsr.tasks.optimizer import adamw
 from diffsr.tasks.talkers import TalkerCondition
 
 _log = logging.getLogger(__name__)
@@ -141,15 +141,7 @@ class PriorModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, and the learning rate of `schedule`."""
-        matrices = [p for p in self.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.parameters() if p.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
-        schedule = LambdaLR(optimizer, self._learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adamw(self, self.learning_rate, self.weight_decay, self._learning_rate_factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         progress = budget_used(self.trainer, step)

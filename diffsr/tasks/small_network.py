@@ -8,13 +8,13 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from diffsr.errors import CheckpointError
 from diffsr.io.network import SmallNetwork
 from diffsr.tasks.budget import budget_used
 from diffsr.tasks.devices import step_seed
 from diffsr.tasks.learning_rate import check_learning_rate, learning_rate_factor
+from diffsr.tasks.optimizer import adamw
 
 
 class SmallNetworkModule(LightningModule):
@@ -74,15 +74,10 @@ class SmallNetworkModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay of vectors, warm-up and cosine."""
-        groups = [
-            {"params": [p for p in self.parameters() if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in self.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.98))
-        schedule = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(budget_used(self.trainer, step), self.warmup)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adamw(self, self.learning_rate, self.weight_decay, self._learning_rate_factor)
+
+    def _learning_rate_factor(self, step: int) -> float:
+        return learning_rate_factor(budget_used(self.trainer, step), self.warmup)
 
     def step_rng(self, batch_idx: int) -> torch.Generator:
         """Of each step, each batch that is accumulated in a step, and each device."""
