@@ -49,15 +49,10 @@ class Job:
         observation = rendered.observation.clone()  # what is scored stays, also if a system works in place
         memory = PeakMemory(system.device)
         memory.start()
-        started = time.perf_counter()
         try:
-            done = system.restore(
-                observation,
-                item.plan.rate_hz,
-                len(item.plan.talkers),
-                item.id,
-                known_of(rendered, system.oracle),
-            )
+            known = known_of(rendered, system.oracle)
+            started = time.perf_counter()
+            done = system.restore(observation, item.plan.rate_hz, len(item.plan.talkers), item.id, known)
             seconds = time.perf_counter() - started
             check_estimate(done.estimate, system, len(item.plan.talkers), item.plan.n_samples)
         except (DiffsrError, torch.OutOfMemoryError) as error:

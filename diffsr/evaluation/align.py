@@ -111,6 +111,7 @@ def _fit(est: Tensor, ref: Tensor, delay_samples: float) -> Alignment:
 
 def _refined(lags: Tensor, whole: int) -> float:
     """Largest cross-correlation within one sample around a whole lag, [T] of all lags -> fraction."""
+    lags = lags.cpu()  # few are looked at
     taps = torch.arange(-_TAPS, _TAPS + 1, dtype=lags.dtype)
     values = lags[(whole + torch.arange(-_TAPS, _TAPS + 1)) % len(lags)]
     fractions = torch.linspace(-1.0, 1.0, 2 * _FINE + 1, dtype=lags.dtype)

@@ -29,7 +29,7 @@ class DriftingNoise(Likelihood):
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
         quantile: Of the power over time that it starts from.
-        bias: By what the quantile of white noise lies below its mean.
+        bias: Factor on the quantile, see `signal.noise_floor`.
         clicks: Whether there are clicks in v.
         listener: Expects a noise power `[B, F, N]` of the power of recordings, with the same STFT, as
             `diffsr.noise.Listening` does; None starts from the noise floor.

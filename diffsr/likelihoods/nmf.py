@@ -26,7 +26,7 @@ class NMFNoise(Likelihood):
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
         quantile: Of the power over time that W and H start from; lower for nearly clean recordings.
-        bias: By what the quantile of white noise lies below its mean.
+        bias: Factor on the quantile, see `signal.noise_floor`.
         exponent: Of the multiplicative update; 1/2 never raises the objective (arXiv 1010.1763, the
             majorisation-minimisation algorithm), 1 is the usual heuristic.
     """

@@ -24,4 +24,6 @@ def smooth_curves(length: Tensor, n_steps: int, rng: torch.Generator) -> Tensor:
     frequency = torch.arange(n_steps + 1, device=rng.device) / (2 * n_steps)
     kept = (-0.5 * (2 * math.pi * frequency * length[:, None]).square()).exp()
     curves = torch.fft.irfft(torch.fft.rfft(white) * kept, 2 * n_steps)[:, :n_steps]
-    return curves / kept.square().mean(1).sqrt()[:, None].clamp_min(1e-4)
+    power = 2 * kept.square()  # of a frequency and its negative, which both ends do not have
+    variance = (power.sum(1) - kept[:, 0].square() - kept[:, -1].square()) / (2 * n_steps)
+    return curves / variance.sqrt()[:, None].clamp_min(1e-4)

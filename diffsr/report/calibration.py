@@ -73,13 +73,14 @@ def _draw_tables(figure: SubFigure, calibration: Calibration) -> None:
     shown = torch.linspace(1, n_bands - 1, N_BANDS_SHOWN).round().long().tolist()
     axes = figure.subplots(1, len(shown), sharey=True)
     low, high = (math.log10(end) for end in SIGMA_ENDS)
+    edges = (*_edges(low, high, ratio_db.shape[0]), *_edges(*LEVEL_ENDS_DB, ratio_db.shape[2]))
     limits = {"vmin": float(ratio_db.min()), "vmax": float(ratio_db.max())}
     for axis, band in zip(axes, shown, strict=True):
         image = axis.imshow(
             ratio_db[:, band].T.numpy(),
             origin="lower",
             aspect="auto",
-            extent=(low, high, *LEVEL_ENDS_DB),
+            extent=edges,
             cmap="magma",
             **limits,
         )
@@ -110,3 +111,9 @@ def _rows(agreement: Agreement) -> list[list[str]]:
     ]
     means = [number(sum(curve) / len(curve), 3) for curve in agreement.score.values()]
     return [*rows, ["mean", *("" for _ in agreement.ratio), *means]]
+
+
+def _edges(first: float, last: float, n_nodes: int) -> tuple[float, float]:
+    """Ends of a picture whose outer cells have their middles at the outer nodes."""
+    half = (last - first) / (n_nodes - 1) / 2
+    return first - half, last + half

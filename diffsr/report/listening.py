@@ -28,6 +28,8 @@ from diffsr.report.listening_items import RECORDING, ListeningItem, Track
 from diffsr.signal.levels import active_rms
 
 PARTS = Path(__file__).parents[1] / "assets" / "listening"
+N_HEARD = 2
+"""Of more channels the first two are played."""
 
 
 def write_page(
@@ -149,7 +151,9 @@ def _item(item: ListeningItem, crop_s: float | None) -> dict[str, Any]:
 
 def _track(track: Track, wave: Tensor, crop_s: float | None) -> dict[str, Any]:
     wave = wave if crop_s is None else wave[:, : max(1, round(crop_s * track.rate_hz))]
-    rms = float(active_rms(wave.mean(0), track.rate_hz))
+    heard = wave[:N_HEARD]
+    # A mean over channels is quieter than what one hears, silent where they are opposite.
+    rms = float(active_rms(heard, track.rate_hz).square().mean().sqrt())
     return {
         "name": _plain(track.name),
         "role": track.role,
@@ -158,17 +162,17 @@ def _track(track: Track, wave: Tensor, crop_s: float | None) -> dict[str, Any]:
         "file": _plain(track.file.name),
         "rate_hz": track.rate_hz,
         "level_db": 20 * math.log10(rms) if rms > 0 else None,
-        "peak": float(wave.abs().max()),
+        "peak": float(heard.abs().max()),
         "scores": _finite(track.scores),
         "gains": _finite(track.gains),
         "facts": list(track.facts),
-        "audio": _flac(wave, track.rate_hz),
+        "audio": _flac(heard, track.rate_hz),
     }
 
 
 def _flac(wave: Tensor, rate_hz: int) -> str:
-    """16 bits, as any browser plays them; of more than two channels the first two."""
-    return base64.b64encode(encoded("track.flac", wave[:2], rate_hz, "PCM_16")).decode("ascii")
+    """16 bits, as any browser plays them."""
+    return base64.b64encode(encoded("track.flac", wave, rate_hz, "PCM_16")).decode("ascii")
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -26,7 +26,7 @@ LEAST_EDGE_DB = 20.0
 """By how much the long-term spectrum falls at its end; 14 dB for whole speech, 30 to 80 for a low-pass."""
 LOWEST_EDGE_HZ = 700.0
 _EDGE_OCTAVES = (0.12, 0.35)
-"""Around an edge the spectrum is not looked at, and how far from it it is."""
+"""Just above an edge the spectrum is not looked at, and how far from it it is."""
 
 
 def estimate_threshold(y: Tensor) -> Tensor:
@@ -95,8 +95,9 @@ def long_term_power(y: Tensor, stft: STFT) -> Tensor:
 def find_cutoff_hz(y: Tensor, rate_hz: int) -> Tensor:
     """Where the long-term spectrum ends, `[rows, C, T] -> [rows]`; NaN where it does not.
 
-    The end is the frequency at which the mean level over a quarter of an octave below exceeds that of a
-    quarter above by most. Slopes of less than about 40 dB an octave are not told from those of speech.
+    The end is the frequency at which the mean level over a third of an octave below exceeds that of a quarter
+    above, after a gap of an eighth, by most. Slopes of less than about 40 dB an octave are not told from
+    those of speech.
 
     Args:
         y: Recordings.

@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from diffsr.cli import main
 from diffsr.evaluation.evaluate import evaluate
+from diffsr.report.listening import _track
+from diffsr.report.listening_items import Track
 
 RATE_HZ = 16000
 METRICS = "si_sdr_db,estoi"
@@ -295,3 +298,13 @@ def test_the_script_transforms_sorts_shuffles_and_counts(folders, tmp_path):
     program.write_text(before + data + script + after, encoding="utf-8")
     run = subprocess.run(["node", str(program)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 8])
+def test_the_level_is_that_of_what_one_hears(n_channels):
+    rng = torch.Generator().manual_seed(0)
+    alike = 0.1 * torch.randn(n_channels, RATE_HZ, generator=rng)
+    opposite = alike[:1] * torch.tensor([1.0, -1.0])[:, None]
+    for wave in (alike, opposite):
+        track = Track("a", "system", "a", 0, Path("a.wav"), wave, RATE_HZ)
+        assert _track(track, wave, None)["level_db"] == pytest.approx(-20.0, abs=0.2)

@@ -42,6 +42,16 @@ def test_the_floor_is_that_of_the_noise_around_what_was_muted(noise, start_s, en
     assert not frames[outside].any()
 
 
+@pytest.mark.parametrize("n_frames", [300, 505, 619, 624, 743, 1500])
+def test_noise_that_rises_near_the_end_is_heard_to_the_end(n_frames):
+    level = torch.where(torch.arange(n_frames) < n_frames - 425, 1.0, 10.0)
+    rng = torch.Generator().manual_seed(1)
+    power = level * torch.rand(1, 257, n_frames, generator=rng).log().neg()
+    found = noise_floor(power, bias=1.0)[..., -100:].mean() / level[-1]
+    last_window = noise_floor(power[..., -500:], bias=1.0)[..., -100:].mean() / level[-1]
+    assert float(found) == pytest.approx(float(last_window), rel=0.05)
+
+
 def test_nothing_is_muted_where_sound_ends_softly_or_never(noise):
     time_s = torch.arange(4 * RATE_HZ) / RATE_HZ
     bursts = torch.sin(2 * torch.pi * 440 * time_s) * torch.sin(torch.pi * time_s).clamp_min(0) ** 4
