@@ -117,7 +117,7 @@ class ValidCrops(Dataset[Crop]):
         return self.maker.crop(self.maker.planner.fixed(*self.items[number]))
 
     def padding(self, number: int) -> float:
-        """Share of a crop that is filled up with silence."""
+        """Share of a crop before its first and after its last sample that is not 0."""
         wave = self[number]["wave"]
         sound = wave.nonzero()
         return 1.0 if not len(sound) else 1 - float(sound[-1] - sound[0] + 1) / len(wave)

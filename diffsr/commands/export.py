@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
             f"{output} is not empty. Choose another folder, or replace it with --overwrite."
         )
     prior = Prior.from_pretrained(source)
-    prior.save_pretrained(output, _card_of(options.checkpoint))
+    prior.save_pretrained(output, _card_of(str(source)))
     say(f"{output}: prior exported from {source}")
     return 0
 

@@ -73,6 +73,7 @@ def pair_files(
             None to look for them, none (an empty sequence) where each file is an item, whatever its folder.
 
     Raises:
+        ConfigError: A path is empty.
         DataError: A path is missing, files and folders are mixed, two files of one folder differ in
             their suffix alone, the talkers differ, estimates have both namings, or nothing matches.
     """

@@ -225,6 +225,7 @@ def find_audio(folder: str | Path) -> list[Path]:
     `a.samples`, `a.response.wav` and `a.failed.wav` where `a.wav` lies.
 
     Raises:
+        ConfigError: The path is empty.
         DataError: The folder is missing, is not a folder, may not be read, or holds no recording.
     """
     folder = named_path(folder)

@@ -99,6 +99,7 @@ def read_manifest(source: str | Path) -> list[Utterance]:
     it), else by `scan_folder`.
 
     Raises:
+        ConfigError: The path is empty.
         DataError: The source is missing or of another kind, it has no rows, a row is malformed, or
             files are missing (all are checked; the message counts them and shows the first).
     """

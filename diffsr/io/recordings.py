@@ -38,6 +38,7 @@ def list_recordings(source: str | Path) -> list[Recording]:
     Files are listed, not read.
 
     Raises:
+        ConfigError: The path is empty.
         AudioError: Nothing is there.
         DataError: The folder holds no recording.
     """

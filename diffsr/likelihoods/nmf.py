@@ -57,9 +57,8 @@ class NMFNoise(Likelihood):
         centres = torch.linspace(0, n_frames - 1, rank, device=y.device)
         self.spectra = floor[..., centres.round().long()]
         frames = torch.arange(n_frames, device=y.device)
-        spacing = (
-            max((n_frames - 1) / (rank - 1), 1.0) if rank > 1 else math.inf
-        )  # a single one is everywhere
+        # A single component is everywhere.
+        spacing = max((n_frames - 1) / (rank - 1), 1.0) if rank > 1 else math.inf
         fade = (1 - (frames - centres[:, None]).abs() / spacing).clamp_min(0)
         # A little of every component everywhere: a zero activation could never grow again.
         fade = 0.9 * fade / fade.sum(0) + 0.1 / rank

@@ -50,7 +50,7 @@ class Draws:
             "steps": (self.n_steps, FEWEST_STEPS, math.inf),
         }
         for name, (value, least, most) in limits.items():
-            if not least <= value <= most or value == math.inf:
+            if not least <= value <= most:
                 upper = "" if most == math.inf else f", and have at most {most:g}"
                 raise ConfigError(f"{name} is {value:g}; samples need at least {least:g}{upper}.")
 
