@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.degradations import BlindRoom
-from diffsr.degradations.room_fit import compressed_loss
+from diffsr.degradations.room_fit import comparison
 from diffsr.evaluation.tables import markdown_table
 from diffsr.signal.filtering import minimum_phase
 from diffsr.signal.stft import STFT
@@ -70,7 +70,7 @@ class LoopedRoom:
         room = stft(torch.cat([torch.ones(1), early[1:]]))
         heard = torch.cat([filtered(self.x[bins], room[bins]) for bins in self.bins])
         self.adam.zero_grad()
-        compressed_loss(self.y, self.loss_stft(istft(heard, self.n_samples)[None])).sum().backward()
+        comparison(self.y)(self.loss_stft(istft(heard, self.n_samples)[None])).sum().backward()
         self.adam.step()
         with torch.no_grad():
             for decay, level in zip(self.decay, self.level, strict=True):

@@ -117,7 +117,9 @@ class ValidCrops(Dataset[Crop]):
         return self.maker.crop(self.maker.planner.fixed(*self.items[number]))
 
     def padding(self, number: int) -> float:
-        """Share of a crop before its first and after its last sample that is not 0."""
+        """Share of a crop, before its first and after its last sound, that fills up shorter speech."""
+        if self.maker.lengths[self.items[number][0]] >= self.maker.n_samples:
+            return 0.0  # what is silent there was recorded so
         wave = self[number]["wave"]
         sound = wave.nonzero()
         return 1.0 if not len(sound) else 1 - float(sound[-1] - sound[0] + 1) / len(wave)

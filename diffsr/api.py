@@ -50,7 +50,8 @@ class Restorer:
             again but for `fast`; or the path of an experiment (`experiments/enhance/default.yaml`), whose
             sampler and models are taken in place of the task's.
         seed: Seed of the posterior samples; a recording gets the same result in any company.
-        device: `cpu`, `cuda`, `mps`, or `auto`: CUDA if there is one.
+        device: `cpu`, `cuda`, `mps` (never tried, and without the float64 that rooms take), or `auto`: CUDA
+            if there is one.
         channels: `each` restores every channel, `mean` their average, a number that channel alone. Several
             talkers come out of one channel: of their average, where `each` is asked for.
         recipe: Own sampler and models in place of task and preset.
@@ -163,8 +164,9 @@ class Restorer:
         """Restore one recording. Channels without the damage that is to be repaired stay as they are.
 
         Args:
-            wave: `[C, T]`, of any scale; the result is a tensor of float32 at the same. Full scale
-                is 1, or of integers what `restoration.arrays.full_scale_of` says, such as 32768.
+            wave: `[C, T]`, of any scale, but what is 120 dB below full scale is silence; the result is a
+                tensor of float32 at the same. Full scale is 1, or of integers what
+                `restoration.arrays.full_scale_of` says, such as 32768.
             rate_hz: Its sampling rate.
             item_id: Name that its random numbers depend on, beside the seed.
             on_step: Called with (finished, total) steps.
@@ -274,7 +276,8 @@ def restore(
 
     Args:
         audio: A file, or samples `[T]` or `[C, T]`. Those of any scale come back at theirs: integers as
-            float32 of the same values, not divided by full scale; files that are saved are.
+            float32 of the same values, not divided by full scale; files that are saved are. What is 120 dB
+            below full scale (1, of integers such as 32768) is silence.
         prior: A loaded prior, or what `load_prior` takes.
         rate_hz: Sampling rate of an array.
         task: What is wrong with it, see `Restorer`.

@@ -215,16 +215,20 @@ def _resolved(
     content: dict[str, Any], parts: dict[str, Any], overrides: Sequence[str], path: Path
 ) -> dict[str, Any]:
     """The parts with overrides, and `${...}` taken from the whole file."""
+    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     names = list(dict.fromkeys([*parts, *_overridden(overrides, path)]))
+    last = ""
     try:
         whole = OmegaConf.create(content)
         for name, part in parts.items():
             whole["model"]["init_args"][name] = part
         given = whole["model"]["init_args"]
-        given.merge_with_dotlist(list(overrides))
+        for text in overrides:
+            last = text
+            given.merge_with_dotlist([text])
         plain = {
             name: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
             if OmegaConf.is_config(value := given[name])
@@ -234,6 +238,9 @@ def _resolved(
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: {reason}. Give every option of the recipe a value.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{last!r} is no override for {path}: its value is not YAML ({reason}).") from error
     found = {
         name: _inline(plain[name], path, EXAMPLE)  # what an override says may be a class alone, or wrong
         for name in names
@@ -269,7 +276,7 @@ def _class_of(section: dict[str, Any], path: Path) -> type:
     module_name, _, name = section["class_path"].rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path}: class_path: {section['class_path']}: there is no module {module_name!r} ({error})."
         ) from error

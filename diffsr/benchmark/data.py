@@ -33,6 +33,11 @@ def check_folder(folder: str | Path) -> Path:
     return folder
 
 
+def manifest_in(folder: Path, name: str) -> Path | None:
+    """The manifest of that name, in whichever form it is there."""
+    return next((path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), None)
+
+
 def read_source(folder: Path, split: str, kind: str) -> list[Utterance]:
     """Rows of the manifest that a split takes its speech, noise or responses (`rir`) from.
 
@@ -40,9 +45,8 @@ def read_source(folder: Path, split: str, kind: str) -> list[Utterance]:
         DataError: It is missing, or cannot be used.
     """
     name = SOURCES[split][kind]
-    for suffix in SUFFIXES:
-        if (folder / f"{name}{suffix}").is_file():
-            return read_manifest(folder / f"{name}{suffix}")
+    if path := manifest_in(folder, name):
+        return read_manifest(path)
     there = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
     raise DataError(
         f"{folder} has no manifest {name}.csv or {name}.jsonl (there: {', '.join(there) or 'none'}). "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffsr.errors import ConfigError, DataError
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import write_text
 from diffsr.simulation.plan import MeasuredRoom, ScenePlan, from_row, to_row
 
 COMMITTED = Path(__file__).parent / "items"
@@ -152,14 +152,7 @@ def write_list(path: Path, found: ItemList) -> None:
         "files": found.files,
     }
     rows = [{**asdict(item), "plan": to_row(item.plan)} for item in found.items]
-    try:
-        with replacing(path) as temporary:
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (head, *rows))
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another --output, or free disk space."
-        ) from error
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (head, *rows)))
 
 
 def committed_list(track: str, split: str) -> ItemList:

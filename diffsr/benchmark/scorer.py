@@ -174,7 +174,10 @@ class _Work:
 
     def has_scored(self, item: Item) -> bool:
         """Whether nothing is left to compute for an item."""
-        names, of_input = self._names(item)
+        try:
+            names, of_input = self._names(item)
+        except _CannotScore:
+            return True
         output, before = self._known(item, self._key(item))
         return not (_lacking(output, names) or _lacking(before, of_input))
 
@@ -201,6 +204,8 @@ class _Work:
         """Scores of the estimate and of the observation of an item."""
         is_measured = isinstance(item.plan.room, MeasuredRoom)
         names = [name for name in self.metrics if not (is_measured and name in NEED_EXACT_TARGET)]
+        if not names:
+            raise _CannotScore("None of the scores that are asked for is defined in a measured room.")
         return names, [name for name in names if ALL_METRICS[name].of_input] or ["si_sdr_db"]
 
     def _key(self, item: Item) -> str:

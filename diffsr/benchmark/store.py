@@ -139,7 +139,10 @@ class SystemPlace:
         path = self.settings
         try:
             if path.exists():
-                _check_same(path, json.loads(path.read_text(encoding="utf-8")), settings)
+                there = json.loads(path.read_text(encoding="utf-8"))
+                if not isinstance(there, dict):
+                    raise ValueError("no settings")
+                _check_same(path, there, settings)
                 return
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")

@@ -70,7 +70,7 @@ class Baseline:
 
     def settings(self) -> dict[str, str]:
         """See `Runnable`."""
-        return {**self._system.describe(), "system": self._system.name}
+        return {**self._system.describe(), "system": self._system.name, "diffsr": diffsr.__version__}
 
     def restore(
         self, observation: Tensor, rate_hz: int, n_talkers: int, item_id: str, known: Known = NOTHING

@@ -124,10 +124,11 @@ def _rooms(found: ItemList, scores: Sequence[SystemScores]) -> tuple[list[str], 
     """Errors of the rooms that were estimated, all together and by kind; None where none was."""
     header = ["room", "items", "n", "T60 error (s)", "bias (s)", "n", "DRR error (dB)", "n"]
     kinds = {item.id: item.response for item in found.items}
+    names = list(dict.fromkeys(kinds.values()))
     rows = []
     for system in scores:
         facts = {row.id: system.facts.get(row.id, {}) for row in system.rows}
-        for kind in (None, *dict.fromkeys(kinds.values())):
+        for kind in (None, *(names if len(names) > 1 else ())):
             errors = room_errors(row for name, row in facts.items() if kind in (None, kinds[name]))
             if errors is not None:
                 rows.append([system.label, kind or "all", *_room_cells(errors)])

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from diffsr.commands.report_listen import check_page
-from diffsr.commands.terminal import note, say
+from diffsr.commands.terminal import Progress, note, say
 from diffsr.io.atomic import check_writable
 
 if TYPE_CHECKING:
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
     from diffsr.benchmark.store import TrackPlace
 
 OUTPUT = "runs/benchmark"
-_NEWS_EVERY_S = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -153,11 +148,13 @@ def _score(options: argparse.Namespace) -> int:
     rows = [row for system in scores for row in system.rows]
     if rows:
         Evaluation(rows).write_csv(place.scores(options.subset))
-    say(tables(found, scores) + (f"\nscores of each item: {place.scores(options.subset)}" if rows else ""))
+    n_shown = None
     if options.listen:
         from diffsr.commands.benchmark_page import write_benchmark_page
 
         n_shown = write_benchmark_page(options.listen, found, items, folder, place, scores)
+    say(tables(found, scores) + (f"\nscores of each item: {place.scores(options.subset)}" if rows else ""))
+    if n_shown is not None:
         say(f"{options.listen}: {n_shown} items to listen to")
     n_missing = missing_of(scores)
     if n_missing:
@@ -193,55 +190,8 @@ def _open(options: argparse.Namespace) -> tuple[ItemList, Path, TrackPlace]:
             options.data,
             options.output,
             own=options.own,
-            on_progress=lambda done, total: progress(done, total, ""),
+            on_progress=progress,
         )
     if found.own:
         note(f"own data: these items are not those of the benchmark; they are kept in {place.items}")
     return found, folder, place
-
-
-class Progress:
-    """One line of a terminal with the item and the time left; elsewhere a line every half minute."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self._bar: tqdm[NoReturn] | None = None
-        self._began: tuple[int, float] = (0, 0.0)
-        self._last: int | None = None
-        self._told_s = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def __call__(self, done: int, total: int, name: str) -> None:
-        """`done` of `total` items are finished, `name` is next."""
-        if self._last is None or done < self._last:  # the first of all, or of another system
-            self._close()
-            self._began = (done, time.monotonic())
-        self._last = done
-        if sys.stderr.isatty():
-            self._draw(done, total, name)
-        elif time.monotonic() - self._told_s >= _NEWS_EVERY_S:
-            self._told_s = time.monotonic()
-            n_new, took_s = done - self._began[0], self._told_s - self._began[1]
-            left = f", {took_s / n_new * (total - done) / 60:.1f} min left" if n_new else ""
-            note(f"{self._doing}: {done}/{total} {name}{left}")
-
-    def _draw(self, done: int, total: int, name: str) -> None:
-        if self._bar is None:
-            layout = "{desc} {n}/{total} |{bar}| {remaining} left"
-            self._bar = tqdm(
-                total=total, initial=done, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True
-            )
-        self._bar.n = done
-        self._bar.set_description_str(f"{self._doing} {name}")  # redraws
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

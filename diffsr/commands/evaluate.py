@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from diffsr.commands.terminal import Progress, say
+from diffsr.commands.terminal import Progress, names_of, say
 from diffsr.errors import DataError
-from diffsr.io.atomic import check_writable, replacing
+from diffsr.io.atomic import check_writable, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,21 +49,13 @@ def run(options: argparse.Namespace) -> int:
         check_writable(output)
     from diffsr.evaluation.evaluate import evaluate
 
-    metrics = None if options.metrics is None else _names(options.metrics)
-    talkers = None if options.talkers is None else _names(options.talkers)
+    metrics = names_of(options.metrics)
+    talkers = names_of(options.talkers)
     with Progress("scoring", "items") as progress:
         found = evaluate(options.estimate, options.reference, options.input, progress, metrics, talkers)
-    say(found.to_text())
     if output is not None and output.suffix == ".csv":
         found.write_csv(output)
     elif output is not None:
-        try:
-            with replacing(output) as part:
-                part.write_text(found.to_markdown(), encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"Cannot write {output}: {error.strerror or error}.") from error
+        write_text(output, found.to_markdown())
+    say(found.to_text())
     return 2 if found.failed else 0
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())

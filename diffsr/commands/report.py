@@ -64,11 +64,12 @@ def _run_scene(options: argparse.Namespace) -> int:
     data.setup(STAGES[options.split])
     maker = data.makers[options.split]
     scene = maker.scene(*key_of(options.split, options.index))
-    say(str(scene_picture(scene, options.output)))
+    picture = scene_picture(scene, options.output)
+    paths = write_parts(scene, options.audio) if options.audio else []
+    say(str(picture))
     for name, text in {**scene_facts(scene), "fingerprint": maker.fingerprint}.items():
         say(f"  {name:13s} {text}")
     if options.audio:
-        paths = write_parts(scene, options.audio)
         say(f"{options.audio}: {len(paths)} recordings")
     return 0
 
@@ -133,11 +134,15 @@ def _of_data(options: argparse.Namespace, kind: str) -> dict[str, str]:
     """The manifests of a kind in the folder `--data`, by split; none without that option."""
     if not options.data:
         return {}
-    paths = {split: Path(options.data, f"{kind}_{split}.csv") for split in STAGES}
-    if not paths["train"].is_file():
+    from diffsr.benchmark.data import manifest_in
+
+    names = {split: f"{kind}_{split}" for split in STAGES}
+    paths = {split: path for split, name in names.items() if (path := manifest_in(Path(options.data), name))}
+    if "train" not in paths:
         other = {"speech": "--speech MANIFEST", "noise": "--noise none", "rir": "--rooms simulate"}[kind]
-        raise DataError(f"{options.data} has no {paths['train'].name}, expected one. Add it, or use {other}.")
-    return {split: str(path) for split, path in paths.items() if path.is_file()}
+        expected = f"{names['train']}.csv or {names['train']}.jsonl"
+        raise DataError(f"{options.data} has no {expected}. Add one, or use {other}.")
+    return {split: str(path) for split, path in paths.items()}
 
 
 def _seconds_or_none(text: str) -> float | None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffsr.commands.terminal import Progress, note, say
+from diffsr.commands.terminal import Progress, names_of, note, say
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.atomic import check_writable
 from diffsr.io.paths import named_path
@@ -51,7 +51,7 @@ def run_listen(options: argparse.Namespace) -> int:
     from diffsr.report.listening import write_page
     from diffsr.report.listening_items import find_items
 
-    metrics, talkers = _named(options.metrics), _named(options.talkers)
+    metrics, talkers = names_of(options.metrics), names_of(options.talkers)
     if metrics is None:
         metrics = METRICS if options.clean else ()
     inputs, clean = (Path(place) if place else None for place in (options.input, options.clean))
@@ -108,10 +108,6 @@ def _systems(given: list[str]) -> dict[str, Path]:
             raise ConfigError(f"{text}: {taken}. Give the system a name of its own: NAME={path}")
         systems[name] = path
     return systems
-
-
-def _named(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _check_metrics(metrics: tuple[str, ...], n_talkers: int, clean: Path | None) -> None:

@@ -30,21 +30,28 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """The names of an option that separates them by commas; None where it is not given."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 class Progress:
     """One line of a terminal with how much is done and the time left; elsewhere a line every half minute.
 
-    What was done before the first call took no time and does not count for what is left.
+    What was done before the first call took no time and does not count for what is left. Where less is done
+    than before, something else has begun, and the time left is that of it.
 
     Args:
         doing: Such as `scoring`.
         unit: What is counted, in the plural.
     """
 
-    def __init__(self, doing: str, unit: str) -> None:
+    def __init__(self, doing: str, unit: str = "items") -> None:
         self._doing, self._unit = doing, unit
         self._bar: tqdm[NoReturn] | None = None
         self._told_s = time.monotonic()
         self._first: tuple[float, int] | None = None
+        self._done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -52,29 +59,40 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._close()
 
     def __call__(self, done: int, total: int, name: str = "") -> None:
-        """`done` of `total` are finished."""
+        """`done` of `total` are finished, `name` is where it is."""
+        if done < self._done:
+            self._close()
+            self._first = None
+        self._done = done
         if not sys.stderr.isatty():
-            self._tell(done, total)
+            self._tell(done, total, name)
             return
         if self._bar is None:
             from tqdm import tqdm
 
             self._bar = tqdm(
+                desc=self._doing,
                 total=total,
                 initial=done,
                 file=sys.stderr,
-                bar_format=f"{self._doing} {{n_fmt}}/{{total_fmt}} {self._unit} |{{bar}}| {{remaining}} left",
+                bar_format=f"{{desc}} {{n_fmt}}/{{total_fmt}} {self._unit} |{{bar}}| {{remaining}} left",
                 smoothing=0.05,  # files and rooms differ in size
                 leave=False,
                 dynamic_ncols=True,
             )
         self._bar.update(done - self._bar.n)
+        if name:
+            self._bar.set_description_str(f"{self._doing} {name}:")  # redraws
 
-    def _tell(self, done: int, total: int) -> None:
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _tell(self, done: int, total: int, name: str) -> None:
         """A line of news when it is time for one."""
         now_s = time.monotonic()
         if self._first is None:
@@ -84,7 +102,7 @@ class Progress:
             self._told_s = now_s
             left_s = (now_s - started_s) / (done - before) * (total - done) if done > before else None
             left = "" if left_s is None else f", {left_s / 60:.1f} min left"
-            note(f"{self._doing}: {done}/{total} {self._unit}{left}")
+            note(f"{self._doing}: {done}/{total} {self._unit}{f', {name}' if name else ''}{left}")
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from diffsr.commands.terminal import Progress, note, say
 from diffsr.errors import ConfigError, DataError
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import write_text
 
 if TYPE_CHECKING:
     from data_modules.crops import ValidCrops
@@ -76,9 +76,11 @@ def run(options: argparse.Namespace) -> int:
     rows, what = choose_rows(options.data, options.split)
     crops = fixed_crops(rows, prior, lengths_s, options.count)
     table = PriorTable.of(prior, options.prior, what, measure_crops(prior, crops, kept))
-    say(table.to_text())
-    if output is not None:
-        _write(table.to_csv() if output.suffix == ".csv" else table.to_markdown(), output)
+    try:
+        if output is not None:
+            write_text(output, table.to_csv() if output.suffix == ".csv" else table.to_markdown())
+    finally:
+        say(table.to_text())
     return 0
 
 
@@ -157,13 +159,3 @@ def _talkers(crops: ValidCrops) -> list[str]:
     """Who speaks in each crop; a recording without a label stands for itself."""
     utterances = [crops.maker.corpus.utterances[index] for index, _ in crops.items]
     return [row.id if row.speaker is None else row.speaker for row in utterances]
-
-
-def _write(text: str, path: Path) -> None:
-    try:
-        with replacing(path) as part:
-            part.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Choose a folder that you may write to."
-        ) from error

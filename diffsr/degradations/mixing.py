@@ -14,10 +14,6 @@ class Mixing(Degradation):
     has_projection = True
     reaches_all = True
 
-    def reset(self, y: Tensor, n_sources: int) -> None:
-        """There are no parameters; `y [rows, C, T]`."""
-        super().reset(y, n_sources)
-
     def forward(self, x: Tensor) -> Tensor:
         """Sources `[rows, S, T]` -> observation `[rows, 1, T]`."""
         return x.sum(dim=1, keepdim=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffsr.degradations.base import Degradation
 from diffsr.degradations.blind_room import BlindRoom
 from diffsr.degradations.decay_fit import DecayFit
 from diffsr.degradations.mixing import Mixing
 from diffsr.degradations.subband_room import SubbandRoom
+from diffsr.errors import ConfigError
 from diffsr.signal.stft import STFT
 from diffsr.signal.wpe import predict, stack_past
 
@@ -35,6 +37,9 @@ class LatePrediction(Mixing):
         rate_hz: Sample rate.
         response_taps: Length of H; 0 leaves it out.
         tied: Whether the responses of several talkers share their decays, see `SubbandRoom`.
+
+    Raises:
+        ConfigError: There is no filter at all, or the newest frame that predicts one is that frame.
     """
 
     linear = False  # but for what the room adds, whatever the sources
@@ -48,6 +53,11 @@ class LatePrediction(Mixing):
         tied: bool = True,
     ) -> None:
         super().__init__()
+        if taps < 1 or delay < 1 or response_taps < 0:
+            raise ConfigError(
+                f"LatePrediction: taps is {taps}, delay {delay} and response_taps {response_taps}; expected "
+                "1 or more of the first two, and 0 or more of the last."
+            )
         self.taps, self.delay, self.rate_hz = taps, delay, rate_hz
         self.response_taps, self.tied = response_taps, tied
         hop_samples = round(HOP_S * rate_hz)
@@ -76,6 +86,10 @@ class LatePrediction(Mixing):
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, S, T] -> [rows, 1, T]`: the talkers and the late reverberation."""
         return super().forward(x) + self.late
+
+    def adjoint(self, r: Tensor) -> Tensor:
+        """There is none, see base."""
+        return Degradation.adjoint(self, r)
 
     def measure(self, x0: Tensor, n_updates: int, noise: Tensor | None = None) -> None:
         """Measure the decays on an estimate `[rows, S, T]`; the updates go on from those before.

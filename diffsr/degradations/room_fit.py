@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from diffsr.signal.compression import compress, power
+from diffsr.signal.compression import compress, power, relative_floor
 from diffsr.signal.filtering import convolution_of
 from diffsr.signal.stft import STFT
 
@@ -15,8 +15,6 @@ EXPONENT = 2.0 / 3.0
 """Of the magnitudes in the compressed loss."""
 PERTURBATION = 5.0
 """Weight of the distance to perturbed responses: 2560 to 512 in the code of BUDDy."""
-_FLOOR = 1e-6
-"""Below this share of the mean power of a recording, magnitudes are compressed no further."""
 
 
 def fit_response(
@@ -42,8 +40,7 @@ def fit_response(
         optimiser: With its state.
         x0: What enters the rooms `[rows, S, T]`.
         y: Observation `[rows, 1, T]`.
-        weight: Inverse variance of the bins `[rows, F, N]` for the loss of `whitened_loss`; None for
-            `compressed_loss`.
+        weight: Inverse variance of the bins `[rows, F, N]`, see `comparison`.
         n_updates: Updates.
         stft: Of the loss; windows of 512 samples and hops of 128 by default.
         after: What happens behind the rooms, differentiable.
@@ -60,7 +57,7 @@ def fit_response(
         weight = None if weight is None else weight.detach().clone()
         transform = (STFT() if stft is None else stft).to(y.device)
         target = transform(y[:, 0])
-        compare = _comparison(target, weight)
+        compare = comparison(target, weight)
         convolved: Callable[[Tensor], Tensor] | None = None
         losses = []
         for _ in range(n_updates):
@@ -83,27 +80,26 @@ def _nearness(
 ) -> Tensor:
     """Distance of responses to perturbed ones, in the unit of the loss of a recording, `[rows]`."""
     changed = transform((response + perturb(response)).detach())
-    floor = _FLOOR * power(changed).mean((-2, -1), keepdim=True) + 1e-30
+    floor = relative_floor(changed)
     apart = power(compress(changed, EXPONENT, floor) - compress(transform(response), EXPONENT, floor))
-    recorded = compress(target, EXPONENT, _FLOOR * power(target).mean((-2, -1), keepdim=True) + 1e-30)
+    recorded = compress(target, EXPONENT, relative_floor(target))
     return PERTURBATION * apart.sum(-2).mean(-1).sum(-1) / (power(recorded).sum(-2).mean(-1) + 1e-30)
 
 
-def compressed_loss(target: Tensor, estimate: Tensor) -> Tensor:
-    """`sum |C(Y) - C(Y_hat)|^2 / sum |C(Y)|^2`, `C(Y) = |Y|^(2/3) exp(j arg Y)`, `[rows]`.
+def comparison(target: Tensor, weight: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """The loss of an estimate relative to the observation, so that it does not depend on the level.
 
-    The loss of BUDDy (arXiv 2405.04272) relative to the observation: it does not depend on the level.
+    Without weights `sum |C(Y) - C(Y_hat)|^2 / sum |C(Y)|^2` with `C(Y) = |Y|^(2/3) exp(j arg Y)`, the loss of
+    BUDDy (arXiv 2405.04272); with them `sum |Y - Y_hat|^2 weight / sum |Y|^2 weight`.
+
+    Args:
+        target: Y, complex `[rows, F, N]`.
+        weight: Inverse variance of its bins `[rows, F, N]`.
+
+    Returns:
+        A function of Y_hat `[rows, F, N]` that gives the loss `[rows]`.
     """
-    return _comparison(target, None)(estimate)
-
-
-def whitened_loss(target: Tensor, estimate: Tensor, weight: Tensor) -> Tensor:
-    """`sum |Y - Y_hat|^2 weight / sum |Y|^2 weight`, `[rows, F, N] -> [rows]`."""
-    return _comparison(target, weight)(estimate)
-
-
-def _comparison(target: Tensor, weight: Tensor | None) -> Callable[[Tensor], Tensor]:
-    floor = _FLOOR * power(target).mean((-2, -1), keepdim=True) + 1e-30
+    floor = relative_floor(target)
 
     def compressed_or_whole(spectrum: Tensor) -> Tensor:
         return spectrum if weight is not None else compress(spectrum, EXPONENT, floor)

@@ -165,6 +165,7 @@ class Prior(nn.Module):
         Raises:
             CheckpointError: The folder cannot be written.
         """
+        folder = Path(folder).expanduser()
         card = card or f"# Speech prior\n\n{self.rate_hz} Hz.\n"
         stored = None if dtype is None else getattr(torch, dtype)
         written = write_model(KIND, folder, self.config, self.state_dict(), card, stored)

@@ -17,10 +17,10 @@ def rho_schedule(sigma_max: float, sigma_min: float, n_steps: int, rho: float = 
     The last of the `n_steps` moves goes to 0, so a run of `n_steps` moves calls the network
     `n_steps` times with a first-order solver.
     """
-    if not 0 < sigma_min < sigma_max or n_steps < 1:
+    if not 0 < sigma_min < sigma_max < math.inf or n_steps < 1 or not 0 < rho < math.inf:
         raise ValueError(
-            f"sigma_min={sigma_min}, sigma_max={sigma_max}, n_steps={n_steps}; "
-            "expected 0 < sigma_min < sigma_max and at least one step."
+            f"sigma_min={sigma_min}, sigma_max={sigma_max}, n_steps={n_steps}, rho={rho}; "
+            "expected 0 < sigma_min < sigma_max, at least one step, and rho above 0."
         )
     ramp = torch.linspace(0, 1, n_steps, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
@@ -75,7 +75,8 @@ class LogNormalLevels:
             for s in (self.sigma_min, self.sigma_max)
         )
         u = low + (high - low) * torch.rand(n, generator=rng, device=rng.device, dtype=torch.float32)
-        return (math.log(self.median) + self.spread * torch.special.ndtri(u)).exp()
+        levels = (math.log(self.median) + self.spread * torch.special.ndtri(u)).exp()
+        return levels.clamp(self.sigma_min, self.sigma_max)  # far from the median u is rounded to 0 or 1
 
 
 class RhoUniformLevels:

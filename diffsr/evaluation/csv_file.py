@@ -9,7 +9,7 @@ from pathlib import Path
 from diffsr.errors import DataError
 from diffsr.evaluation.metrics import ALL_METRICS
 from diffsr.evaluation.row import Row
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import replacing, unwritable
 
 
 def write_rows(rows: Sequence[Row], path: str | Path) -> None:
@@ -29,13 +29,20 @@ def write_rows(rows: Sequence[Row], path: str | Path) -> None:
     if path.is_dir():
         raise DataError(f"Cannot write {path}: it is a folder, expected the name of a .csv file.")
     try:
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open(
+                "w",
+                newline="",
+                encoding="utf-8",
+                errors="backslashreplace",  # a name that is no text
+            ) as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=columns, restval="")
             writer.writeheader()
             writer.writerows(lines)
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"Cannot write {path}: {reason}. Choose a folder that you may write to.") from error
+        raise unwritable(path, error) from error
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from diffsr.evaluation.guards import all_nan, by_row, undefined
+from diffsr.evaluation.guards import all_nan, by_row, undefined, unusable
 from diffsr.signal.resampling import resample
 
 PESQ_RATE_HZ = 16000
@@ -24,6 +25,8 @@ PESQ_NARROW_RATE_HZ = 8000
 PESQ_SHORTEST_S = 0.25
 PESQ_PIECE_S = 20.0
 """PESQ scores pieces of at most this length: see `pesq_wb`."""
+PESQ_FAINT = 1e-5
+"""RMS of the noise that stands for a silent piece of an estimate."""
 STOI_SHORTEST_S = 0.384
 """30 frames, 12.8 ms apart; what is left of longer signals without pauses is checked by pystoi."""
 
@@ -35,7 +38,8 @@ def pesq_wb(est: Tensor, ref: Tensor, rate_hz: int) -> Tensor:
     upper band cannot be compared with others. The C code behind the score overruns its table of 50
     utterances on long recordings and takes the process with it; more than 50 do not fit into 20 s, so
     longer recordings are cut into equal pieces of at most 20 s (P.862 is made for 8 to 30 s) and the
-    score is the mean over the pieces in which PESQ finds speech.
+    score is the mean over the pieces in which PESQ finds speech. A piece that an estimate has lost counts as
+    faint noise.
 
     Args:
         est: Estimate.
@@ -118,8 +122,12 @@ def _pesq_of_piece(est: Tensor, ref: Tensor, rate_hz: int, mode: str) -> float:
     from pesq import PesqError
     from torchmetrics.functional.audio import perceptual_evaluation_speech_quality
 
-    if est.shape[-1] < PESQ_SHORTEST_S * rate_hz or bool(undefined(est, ref)):
+    if est.shape[-1] < PESQ_SHORTEST_S * rate_hz or bool(unusable(ref)):
         return math.nan
+    if bool(
+        unusable(est)
+    ):  # speech that is lost: PESQ fails on zeros, and scores what is too faint to be heard
+        est = PESQ_FAINT * torch.randn(est.shape, generator=torch.Generator().manual_seed(0))
     try:
         return float(perceptual_evaluation_speech_quality(est, ref, rate_hz, mode))
     except PesqError:  # no utterance found, in practice

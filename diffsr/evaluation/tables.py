@@ -112,8 +112,8 @@ def bootstrap_interval(
     if len(array) < 2 or n_groups < 2 or alike:
         return math.nan, math.nan
     draws = (rng.integers(n_groups, size=n_groups) for _ in range(n_resamples))
-    # Column n_groups stands for no further group: it counts once.
-    counts = np.array([[*np.bincount(draw, minlength=n_groups), 1] for draw in draws], dtype=np.float64)
+    counts = np.stack([np.bincount(draw, minlength=n_groups + 1) for draw in draws]).astype(np.float64)
+    counts[:, n_groups] = 1  # stands for no further group
     weights = np.prod([counts[:, column] for column in places.T], axis=0)
     weights = weights[weights.sum(axis=1) > 0]  # no item has all its talkers in some draws of few talkers
     means = weights @ array / weights.sum(axis=1)

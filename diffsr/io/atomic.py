@@ -42,6 +42,21 @@ def unwritable(path: str | Path, error: OSError) -> DataError:
     )
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file (UTF-8) completely or not at all; what of a file name is no text is escaped.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def check_writable(path: str | Path) -> None:
     """Find out that a file cannot be written before much is done for it; its folder is made.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
+from diffsr.errors import ConfigError
 from diffsr.signal.stft import STFT
 
 FLOOR = 1e-10
@@ -15,11 +18,19 @@ class Likelihood(nn.Module):
 
     Args:
         n_fft: STFT window in samples.
-        hop_samples: STFT hop in samples.
+        hop_samples: STFT hop in samples, at most half the window.
+
+    Raises:
+        ConfigError: The hop is below 1 or above half the window.
     """
 
     def __init__(self, n_fft: int = 512, hop_samples: int = 128) -> None:
         super().__init__()
+        if not 0 < 2 * hop_samples <= n_fft:
+            raise ConfigError(
+                f"{type(self).__name__}: n_fft is {n_fft} and hop_samples {hop_samples}; expected a hop of 1 "
+                "sample or more, and at most half the window."
+            )
         self.stft = STFT(n_fft, hop_samples)
 
     @property
@@ -47,6 +58,19 @@ class Likelihood(nn.Module):
         variance = self.variance + extra_variance
         residual = self.stft((y - y_hat)[:, 0]).abs().square()
         return -(residual / variance + variance.log()).sum((-2, -1))
+
+
+def check_start(model: Likelihood, quantile: float, bias: float) -> None:
+    """Refuse a start that is no part of the power of a recording, see `signal.noise_floor`.
+
+    Raises:
+        ConfigError: The quantile is outside 0..1, or the bias not above 0.
+    """
+    if not 0 <= quantile <= 1 or not 0 < bias < math.inf:
+        raise ConfigError(
+            f"{type(model).__name__}: quantile is {quantile:g} and bias {bias:g}; expected a quantile from 0 "
+            "to 1 and a bias above 0."
+        )
 
 
 def noise_posterior_power(residual: Tensor, variance: Tensor, extra_variance: Tensor) -> Tensor:

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from diffsr.errors import ConfigError
-from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
+from diffsr.likelihoods.base import (
+    FLOOR,
+    Likelihood,
+    check_start,
+    mean_over_restarts,
+    noise_posterior_power,
+)
 from diffsr.signal.clicks import click_power
 from diffsr.signal.noise_floor import muted_frames, noise_floor
 from diffsr.signal.smoothing import mean_around, moving_mean
@@ -37,7 +43,7 @@ class DriftingNoise(Likelihood):
 
     Raises:
         ConfigError: `n_frames` or `n_bins` is no odd number from 1 on, `trust` is outside 0..1, or the
-            listener has another STFT.
+            listener has another STFT; see also `check_start` and `Likelihood`.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class DriftingNoise(Likelihood):
         trust: float = 0.5,
     ) -> None:
         super().__init__(n_fft, hop_samples)
+        check_start(self, quantile, bias)
         for name, size in (("n_frames", n_frames), ("n_bins", n_bins)):
             if size < 1 or size % 2 == 0:
                 raise ConfigError(f"{name} of DriftingNoise is {size}; expected an odd number from 1 on.")

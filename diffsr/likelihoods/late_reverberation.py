@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffsr.errors import ConfigError
 from diffsr.likelihoods.base import Likelihood, noise_posterior_power
-from diffsr.signal.decays import decay_kernels, decayed, n_bands, updated_weights, weighted_sum
+from diffsr.signal.decays import TINY, decay_kernels, decayed, n_bands, updated_weights, weighted_sum
 
 TIMES_S = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)
 """Reverberation times whose mixture stands for the room."""
@@ -32,6 +33,8 @@ class LateReverberation(Likelihood):
         rate_hz: int = 16000,
     ) -> None:
         super().__init__(noise.stft.n_fft, noise.stft.hop_samples)
+        if delay < 1:
+            raise ConfigError(f"delay of LateReverberation is {delay}; expected 1 frame or more.")
         self.noise = noise
         self.delay, self.initial, self.n_updates, self.rate_hz = delay, initial, n_updates, rate_hz
         self.weights = torch.empty(0)  # [rows, times, bands]
@@ -41,7 +44,8 @@ class LateReverberation(Likelihood):
         """Start from the decayed power of `y [rows, 1, T]` itself, all decays with the same energy."""
         self.noise.reset(y, item_of_row)
         power = self.stft(y[:, 0]).abs().square()
-        energy = self._kernels(power).sum(-1)
+        # Nothing is late in a recording that is shorter than the delay.
+        energy = self._kernels(power).sum(-1).clamp_min(TINY)
         shape = (len(power), -1, n_bands(power.shape[-2]))
         self.weights = (self.initial / len(energy) / energy)[None, :, None].expand(shape).clone()
         self.late = weighted_sum(self.weights, decayed(power, self._kernels(power)))

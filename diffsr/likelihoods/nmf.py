@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from diffsr.likelihoods.base import FLOOR, Likelihood, mean_over_restarts, noise_posterior_power
+from diffsr.errors import ConfigError
+from diffsr.likelihoods.base import (
+    FLOOR,
+    Likelihood,
+    check_start,
+    mean_over_restarts,
+    noise_posterior_power,
+)
 from diffsr.signal.noise_floor import noise_floor
 
 LONG_FRAMES = 1000
@@ -29,6 +36,9 @@ class NMFNoise(Likelihood):
         bias: Factor on the quantile, see `signal.noise_floor`.
         exponent: Of the multiplicative update; 1/2 never raises the objective (arXiv 1010.1763, the
             majorisation-minimisation algorithm), 1 is the usual heuristic.
+
+    Raises:
+        ConfigError: `rank` is below 1, see also `check_start` and `Likelihood`.
     """
 
     def __init__(
@@ -41,6 +51,9 @@ class NMFNoise(Likelihood):
         exponent: float = 0.5,
     ) -> None:
         super().__init__(n_fft, hop_samples)
+        check_start(self, quantile, bias)
+        if rank < 1:
+            raise ConfigError(f"rank of NMFNoise is {rank}; expected 1 or more.")
         self.rank, self.exponent = rank, exponent
         self.quantile, self.bias = quantile, bias
         self.spectra = torch.empty(0)  # W [B, F, K]

@@ -6,11 +6,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.likelihoods.base import Likelihood
-from diffsr.signal.compression import compress, power
-
-FLOOR = 1e-6
-"""Below this share of the mean power of a recording, magnitudes are compressed no further."""
-SILENCE = 1e-30
+from diffsr.signal.compression import compress, power, relative_floor
 
 
 class SpectralCompression(Likelihood):
@@ -77,6 +73,6 @@ class SpectralCompression(Likelihood):
     def log_prob(self, y: Tensor, y_hat: Tensor, extra_variance: Tensor | float = 0.0) -> Tensor:
         """`-sum |C(Y) - C(Y_hat)|^2 / level^2`, `[rows]`; a variance of `y_hat` is not taken into account."""
         target, estimate = self.stft(y[:, 0]), self.stft(y_hat[:, 0])
-        floor = FLOOR * power(target).mean((-2, -1), keepdim=True) + SILENCE
+        floor = relative_floor(target)
         difference = compress(target, self.exponent, floor) - compress(estimate, self.exponent, floor)
         return -((self.factor / self.level) ** 2) * power(difference).sum((-2, -1))

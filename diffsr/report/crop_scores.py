@@ -14,6 +14,7 @@ from diffsr.diffusion import Prior
 from diffsr.diffusion.fingerprint import prior_sha1
 from diffsr.diffusion.validation import validation_scores
 from diffsr.errors import DataError
+from diffsr.io.atomic import unwritable
 
 Scores = dict[str, float]
 
@@ -61,9 +62,7 @@ class ScoreFile:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"\n{line}\n")  # the line before may have been cut short
         except OSError as error:
-            raise DataError(
-                f"Cannot write {self.path}: {error.strerror or error}. Choose a folder that you may write to."
-            ) from error
+            raise unwritable(self.path, error) from error
 
 
 def score_crops(

@@ -25,7 +25,7 @@ from diffsr.evaluation.tables import number
 from diffsr.io.atomic import replacing, unwritable
 from diffsr.io.audio import encoded
 from diffsr.report.listening_items import RECORDING, ListeningItem, Track
-from diffsr.signal.levels import active_rms
+from diffsr.signal.levels import active_rms, db
 
 PARTS = Path(__file__).parents[1] / "assets" / "listening"
 N_HEARD = 2
@@ -137,9 +137,7 @@ def _item(item: ListeningItem, crop_s: float | None) -> dict[str, Any]:
     louder = max(1.0, *(float(track.wave.abs().max()) for track in item.tracks))  # than full scale
     notes = [_plain(note) for note in item.notes]
     if louder > 1.0:
-        notes.append(
-            f"all tracks are played {20 * math.log10(louder):.1f} dB softer, as one is beyond full scale"
-        )
+        notes.append(f"all tracks are played {db(louder):.1f} dB softer, as one is beyond full scale")
     return {
         "id": _plain(item.id),
         "notes": notes,
@@ -161,7 +159,7 @@ def _track(track: Track, wave: Tensor, crop_s: float | None) -> dict[str, Any]:
         "talker": track.talker,
         "file": _plain(track.file.name),
         "rate_hz": track.rate_hz,
-        "level_db": 20 * math.log10(rms) if rms > 0 else None,
+        "level_db": db(rms) if rms > 0 else None,
         "peak": float(heard.abs().max()),
         "scores": _finite(track.scores),
         "gains": _finite(track.gains),

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffsr.errors import DataError
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import write_text
 from diffsr.io.audio import write_audio
 from diffsr.report.physics_picture import draw_physics
 from diffsr.report.pictures import save_png, spectrogram_sheet
@@ -36,14 +35,7 @@ def write_summary(restoration: Restoration, name: str, audio: str, sides: SideFi
     Raises:
         DataError: The file cannot be written.
     """
-    try:
-        with replacing(sides.summary) as temporary:
-            temporary.write_text(_readable({"audio": audio, **summary(restoration, name)}), encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {sides.summary}: {error.strerror or error}. "
-            "Choose another place, or free disk space there."
-        ) from error
+    write_text(sides.summary, _readable({"audio": audio, **summary(restoration, name)}))
 
 
 def write_pictures(restoration: Restoration, wave: Tensor, rate_hz: int, sides: SideFiles) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffsr.errors import ConfigError, DataError
-from diffsr.io.atomic import replacing
+from diffsr.io.atomic import replacing, unwritable
 from diffsr.signal.stft import STFT
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def save_png(figure: Figure, path: str | Path) -> Path:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"Cannot write {path}: {reason}. Choose a folder that you may write to.") from error
+        raise unwritable(path, error) from error
     return path
 
 

@@ -132,7 +132,9 @@ def _of_samples(name: str, value: Tensor) -> dict[str, Any]:
 def one_sided_psd(bin_power: Tensor, stft: STFT, rate_hz: int) -> Tensor:
     """Mean power of STFT bins `[..., F]` -> power per Hz whose integral over frequency is the mean square."""
     both = torch.full((stft.n_bins,), 2.0)
-    both[0] = both[-1] = 1.0  # 0 Hz and half the rate have no mirror image
+    both[0] = 1.0  # 0 Hz and half the rate have no mirror image
+    if stft.n_fft % 2 == 0:
+        both[-1] = 1.0
     return both * bin_power / (stft.window_energy * rate_hz)
 
 

@@ -91,7 +91,7 @@ class Restoration:
         waves = [self._of_file(self.wave)]
         if self.talkers is not None:
             waves = [*waves[0], self._of_file(self.talkers.residual)]
-        files = AudioFiles(Path(path), max(len(waves) - 1, 1))
+        files = AudioFiles(Path(path).expanduser(), max(len(waves) - 1, 1))
         contents = [
             encoded(file, torch.atleast_2d(one), self.rate_hz, self._coding(one, file, subtype))
             for file, one in zip(files.files, waves, strict=True)
@@ -116,7 +116,7 @@ class Restoration:
         digits = len(str(len(samples)))
         written: list[Path] = []
         for number, sample in enumerate(samples, start=1):
-            place = Path(folder) / f"{number:0{digits}d}{suffix}"
+            place = Path(folder).expanduser() / f"{number:0{digits}d}{suffix}"
             is_one = self.talkers is None
             places = [place] if is_one else AudioFiles(place, len(sample)).files
             for path, wave in zip(places, [sample] if is_one else sample, strict=False):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffsr.degradations import BlindRoom
+from diffsr.degradations import LatePrediction
 from diffsr.restoration.physics import Physics
 from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.progress import part_of
@@ -42,10 +42,11 @@ def solve_talkers(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved,
     if each is not None:
         steps = part_of(on_step, SEARCH_PARTS, n_parts, n_more)
         made, n_calls, times_s = told_apart(made, solved, posterior, each, steps)
-        room = next((part for part in recipe.degradation.modules() if isinstance(part, BlindRoom)), None)
+        parts = recipe.degradation.modules()
+        late = next((part for part in parts if isinstance(part, LatePrediction)), None)
         solved = solved.with_calls(n_calls)
-        if room is not None:
-            solved = replace(solved, described=halfway(solved.described, times_s, room))
+        if late is not None:
+            solved = replace(solved, described=halfway(solved.described, times_s, late.room))
     return solved, made
 
 

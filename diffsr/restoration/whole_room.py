@@ -20,10 +20,11 @@ def of_the_recording(
 
     Args:
         described: Name -> `[K, R, ...]`.
-        early: Cepstrum of the early reflections `[K, Q]`; None where none were looked for.
+        early: Cepstrum of the early reflections `[K, Q]`, without rows of a silent recording; None where none
+            were looked for.
         stft: That of the noise power.
     """
-    if early is None:
+    if early is None or not len(early):
         return described
     found, cepstrum = dict(described), early.cpu()
     if (response := found.get(ROOM_RESPONSE)) is not None:

@@ -113,4 +113,4 @@ def _margin(si_sdr_db: Tensor) -> float:
 
 
 def _limited(si_sdr_db: Tensor) -> Tensor:
-    return si_sdr_db.double().cpu().nan_to_num(-LIMIT_DB).clamp(-LIMIT_DB, LIMIT_DB)
+    return si_sdr_db.cpu().double().nan_to_num(-LIMIT_DB).clamp(-LIMIT_DB, LIMIT_DB)

@@ -6,6 +6,7 @@ over a pause. A speaker encoder remembers. Nothing here sees a reference: tracks
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -147,7 +148,7 @@ class OneVoice(Ranker):
         self.segment_s, self.hop_s = segment_s, hop_s
 
     def __call__(self, problem: Problem, x: Sources) -> Tensor:
-        """See `Ranker`; 0 for recordings that are too short to be compared with themselves.
+        """See `Ranker`; NaN for recordings that are too short to be compared with themselves.
 
         Raises:
             ConfigError: The encoder is for another rate than the prior.
@@ -158,7 +159,7 @@ class OneVoice(Ranker):
     def scores(self, x: Sources) -> Tensor:
         """Of tracks `[R, S, T]` at the rate of the encoder, `[R]`; what is not finite counts as silence."""
         if x.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
-            return x.new_zeros(len(x))
+            return x.new_full((len(x),), math.nan)
         finite = torch.where(x.isfinite(), x, 0.0)
         return consistency(Segments.of(self.encoder.to(x.device), finite, self.segment_s, self.hop_s))
 

@@ -5,6 +5,7 @@ Nothing here sees a reference: the tracks of one recording are compared with eac
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,7 +57,7 @@ class Segments:
 def consistency(segments: Segments) -> Tensor:
     """Mean cosine within the tracks less that across them, `[R]`: large where each track is one voice.
 
-    Pairs of segments that overlap do not count. 0 where there is nothing to compare.
+    Pairs of segments that overlap do not count. NaN where there are no others.
     """
     weight = segments.weight[..., None]
     n_apart = -(-segments.size // segments.hop)
@@ -66,7 +67,8 @@ def consistency(segments: Segments) -> Tensor:
     def mean(pairs: Tensor) -> Tensor:
         return cosine[:, pairs].sum(1) / total[:, pairs].sum(1).clamp_min(torch.finfo(total.dtype).tiny)
 
-    return mean(own) - mean(~own)
+    is_compared = total[:, own].sum(1) > 0
+    return torch.where(is_compared, mean(own) - mean(~own), math.nan)
 
 
 def _sum_over_pairs(told: Tensor, n_apart: int) -> Tensor:

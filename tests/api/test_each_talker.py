@@ -213,6 +213,8 @@ def test_the_room_lies_halfway_between_that_of_the_search_and_that_of_each_talke
     assert float(found[0].mean()) == pytest.approx(math.sqrt(0.9 * float(own[0].mean())), rel=0.03)
     torch.testing.assert_close(after["room_response"][1], before["room_response"][1])  # nothing else is known
     assert torch.equal(after["room_level_db"], before["room_level_db"])
+    room = BlindRoom(RATE_HZ)
+    assert torch.equal(halfway(before, torch.tensor([math.nan] * 2), room)["rt60_s"], before["rt60_s"])
     assert halfway({"gain_db": torch.ones(1, 1)}, torch.ones(1), BlindRoom(RATE_HZ)).keys() == {"gain_db"}
 
 

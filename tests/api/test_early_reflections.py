@@ -217,3 +217,12 @@ def test_rooms_of_one_talker_have_them():
 def test_beside_a_known_room_or_kept_samples_they_are_refused(degradation):
     with pytest.raises(ConfigError, match=f"what {type(degradation).__name__} explains as it is"):
         Recipe(degradation=degradation, early_reflections=EarlyReflections())
+
+
+def test_a_recording_without_sound_in_the_band_of_the_prior_leaves_its_batch(tiny_prior, wet):
+    high = torch.hann_window(8820) * torch.sin(2 * torch.pi * 18000 / 44100 * torch.arange(8820))
+    restorer = Restorer(tiny_prior, recipe=in_a_room(early=EarlyReflections()), batch=2)
+    found = restorer.restore_many([wet, 1e-3 * high[None]], [RATE_HZ, 44100], ["a", "b"])
+    alone = restorer.restore(wet, RATE_HZ, "a")
+    torch.testing.assert_close(found[0].wave, alone.wave, atol=1e-5, rtol=0)
+    assert found[1].wave.abs().max() < 1e-4  # nothing of it is speech

@@ -57,7 +57,11 @@ def test_the_noise_has_the_level_that_it_has_in_the_recording(tiny_prior, make_s
     assert float(physics.noise_level_db[0]) == pytest.approx(float(total_db), abs=1e-3)
 
 
-def test_a_density_integrates_to_the_mean_square():
+@pytest.mark.parametrize("n_fft", [512, 511])
+def test_a_density_integrates_to_the_mean_square(n_fft):
+    flat = STFT(n_fft)
+    exact = one_sided_psd(torch.full((flat.n_bins,), flat.window_energy), flat, RATE_HZ)  # of unit variance
+    assert float(exact.sum() * RATE_HZ / n_fft) == pytest.approx(1.0, abs=1e-5)
     wave = 0.3 * torch.randn(1, 160000, generator=torch.Generator().manual_seed(0))
     stft = STFT()
     psd = one_sided_psd(stft(wave).abs().square().mean(-1), stft, RATE_HZ)

@@ -134,6 +134,12 @@ def test_interpolations_are_taken_from_the_whole_file(tmp_path):
         (SAMPLER + LIKELIHOOD, ["sampler.init_args.n_stps=3"], "Did you mean 'n_steps'"),
         (SAMPLER + LIKELIHOOD, ["sampler=3"], "expected the keys class_path and init_args"),
         (SAMPLER + LIKELIHOOD, ["likelihood.class_path=3"], "expected the keys class_path and init_args"),
+        (SAMPLER + LIKELIHOOD, ["sampler.init_args.churn=[2"], "'sampler.init_args.churn=[2' is no override"),
+        (SAMPLER + LIKELIHOOD, ["n_samples=2", "n_samples=a: b: c"], "'n_samples=a: b: c' is no override"),
+        (SAMPLER + "    likelihood: .foo.Bar\n", [], "there is no module '.foo'"),
+        (SAMPLER + LIKELIHOOD, ["sampler.init_args.rho=0"], "rho=0"),
+        (SAMPLER + LIKELIHOOD, ["sampler.init_args.rho=-1"], "rho=-1"),
+        (SAMPLER + LIKELIHOOD, ["sampler.init_args.sigma_max=.inf"], "sigma_max=inf"),
         (SAMPLER + LIKELIHOOD, ["n_samples=true"], "n_samples is True; expected a whole number"),
     ],
 )

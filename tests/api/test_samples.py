@@ -403,3 +403,12 @@ def test_side_files_of_namesakes_differ(tmp_path):
     # A recording by itself, as `restore talk.mp3 talk.wav`, has none, whatever lies there already.
     [(recording, output)] = plan_outputs(tmp_path / "in" / "a.mp3", tmp_path / "in" / "a.wav")
     assert SideFiles.of(output, recording.has_namesake).summary == tmp_path / "in" / "a.json"
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(tiny_prior, speech, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = Restorer(tiny_prior, recipe=enhance(), n_samples=2).restore(speech, 16000)
+    assert done.save("~/out.wav") == tmp_path / "out.wav"
+    assert [path.parent for path in done.save_samples("~/samples")] == [tmp_path / "samples"] * 2
+    assert tiny_prior.save_pretrained("~/prior") == tmp_path / "prior"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.wav", "prior", "samples"]

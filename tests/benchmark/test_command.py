@@ -14,7 +14,6 @@ from diffsr.benchmark.recipe_digest import recipe_digest
 from diffsr.benchmark.restoring import Job, Row
 from diffsr.benchmark.systems import Runnable
 from diffsr.cli import main
-from diffsr.commands import benchmark
 from diffsr.evaluation import metrics
 from diffsr.recipe_file import recipe_parts
 
@@ -105,21 +104,6 @@ def test_ctrl_c_says_that_it_goes_on(shell, monkeypatch):
         "2 items restored, 2 were there already"
         in shell("run --track enhance --data DIR --system unprocessed")[1]
     )
-
-
-def test_the_time_left_is_that_of_the_system_at_work(monkeypatch, capsys):
-    now_s = 0.0
-    monkeypatch.setattr(benchmark.time, "monotonic", lambda: now_s)
-    progress = benchmark.Progress("scoring")
-    progress(0, 3, "a")
-    now_s = 100.0
-    progress(2, 3, "b")  # 50 s an item
-    now_s = 1000.0
-    progress(0, 3, "c")  # another system
-    now_s = 1050.0
-    progress(1, 3, "d")
-    news = [line for line in capsys.readouterr().err.splitlines() if "left" in line]
-    assert news == ["diffsr: scoring: 2/3 b, 0.8 min left", "diffsr: scoring: 1/3 d, 1.7 min left"]
 
 
 @pytest.mark.parametrize(

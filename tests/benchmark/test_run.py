@@ -124,9 +124,10 @@ def test_other_settings_and_other_lists_are_refused(opened, data, tmp_path):
     other, _, _ = open_list("enhance", "test", data, tmp_path)
     with pytest.raises(ConfigError, match=r"list was separate_test \w+, now enhance_test"):
         run_items(other, other.items, data, Counting(), place)
-    (place.folder / "settings.json").write_text("{")
-    with pytest.raises(DataError, match="settings.json is damaged"):
-        run_items(found, found.items, data, Counting(), place)
+    for damaged in ("{", "[]", "5"):
+        (place.folder / "settings.json").write_text(damaged)
+        with pytest.raises(DataError, match="settings.json is damaged"):
+            run_items(found, found.items, data, Counting(), place)
 
 
 LOCKING = """

@@ -32,10 +32,28 @@ def test_elsewhere_a_line_is_written_every_half_minute(monkeypatch, capsys):
     with Progress("scoring", "items") as progress:
         for done in range(1, 8):
             now[0] += 10
-            progress(done, 7, "name")
+            progress(done, 7, "name" if done > 3 else "")
     assert capsys.readouterr().err.splitlines() == [
         "diffsr: scoring: 3/7 items, 0.7 min left",  # 10 s an item
-        "diffsr: scoring: 6/7 items, 0.2 min left",
+        "diffsr: scoring: 6/7 items, name, 0.2 min left",
+    ]
+
+
+def test_the_time_left_is_that_of_what_is_at_work(monkeypatch, capsys):
+    now_s = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    progress = Progress("scoring")
+    progress(0, 3, "a")
+    now_s = 100.0
+    progress(2, 3, "b")  # 50 s an item
+    now_s = 1000.0
+    progress(0, 3, "c")  # another system
+    now_s = 1050.0
+    progress(1, 3, "d")
+    news = [line for line in capsys.readouterr().err.splitlines() if "left" in line]
+    assert news == [
+        "diffsr: scoring: 2/3 items, b, 0.8 min left",
+        "diffsr: scoring: 1/3 items, d, 1.7 min left",
     ]
 
 

@@ -114,6 +114,15 @@ def test_crops_that_are_filled_up_with_silence_are_told(shell, prior: Path, spee
     assert "crops of 1 s are" not in shell.err
 
 
+def test_silence_of_a_recording_itself_fills_up_nothing(shell, prior: Path, speech: Path) -> None:
+    for path in (shell.folder / "speech").iterdir():
+        wave, rate_hz = soundfile.read(path)
+        wave[: len(wave) // 8] = 0
+        soundfile.write(path, wave, rate_hz)
+    assert shell("validate", "--prior", "prior", "--data", "speech", "--crop_s", "1.9", "--count", "4") == 0
+    assert "filled up" not in shell.err
+
+
 def test_scores_of_a_crop_do_not_depend_on_the_others(prior: Path) -> None:
     loaded = Prior.from_pretrained(prior)
     crops = list(0.05 * torch.randn(3, 4000, generator=torch.Generator().manual_seed(0)))

@@ -16,6 +16,7 @@ from diffsr.degradations import (
     Clipping,
     Degradation,
     Gain,
+    LatePrediction,
     LowPass,
     Mixing,
     PacketLoss,
@@ -69,7 +70,12 @@ class Case:
             known = LowPass(torch.tensor([3000.0, 2000.0, 1000.0])[rows])
             known.reset(x, self.n_sources)
             y = known(x)
+        if "prediction" in self.name:
+            y = noise(ROWS, 1, T, seed=9)[rows]
         model.reset(y, self.n_sources)
+        if isinstance(model, LatePrediction):
+            model.fit(x, torch.full((1, 1, 1), 1.0))
+            assert model.late.abs().amax((1, 2)).min() > 0.01
         return model, x, model(x)
 
 
@@ -79,6 +85,7 @@ CASES = [
     Case("room", lambda rows: Room(decaying(1, 90))),
     Case("room of rows, talkers, microphones", lambda rows: Room(decaying(ROWS, 2, 3, 90)[rows]), 2, 3),
     Case("blind room", lambda rows: BlindRoom(longest_rt60_s=0.2), 2),
+    Case("late prediction", lambda rows: LatePrediction(taps=3, response_taps=2), 2),
     Case("clipping, known", lambda rows: Clipping(0.8), 2, 2),
     Case("clipping, estimated", lambda rows: Clipping()),
     Case("gaps, known", lambda rows: PacketLoss(received()[rows]), 2, 2),

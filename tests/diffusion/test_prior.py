@@ -68,6 +68,12 @@ def test_schedule_goes_down_from_sigma_max_to_zero():
         rho_schedule(1e-4, 0.5, 30)
 
 
+def test_training_levels_far_from_the_median_stay_inside():
+    sigma = LogNormalLevels(0.001, 0.2, 0.01, 10.0).sample(1000, torch.Generator().manual_seed(0))
+    assert sigma.min() >= 0.01
+    assert sigma.max() <= 10.0
+
+
 @pytest.mark.parametrize("levels", [LogNormalLevels(), RhoUniformLevels()])
 def test_training_levels_stay_inside_and_spread(levels):
     sigma = levels.sample(20_000, torch.Generator().manual_seed(0))

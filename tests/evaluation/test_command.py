@@ -65,3 +65,24 @@ def test_interrupt_keeps_what_was_scored(folder, capsys, monkeypatch):
     seen[:] = ["one more"]
     with pytest.raises(KeyboardInterrupt):  # nothing to keep
         run("mix", "mix", "--metrics", "si_sdr_db")
+
+
+def test_scores_are_written_before_they_are_shown(folder, monkeypatch):
+    def closed(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "say", closed)
+    for name in ("scores.csv", "scores.md"):
+        with pytest.raises(BrokenPipeError):
+            run("est", "clean", "--metrics", "si_sdr_db", "--talkers", "t1:s1,t2:s2", "--output", name)
+        assert (folder / name).is_file()
+
+
+def test_a_name_that_is_no_text_is_escaped_in_the_file(folder):
+    name = "caf\udce9"
+    for place in ("est/t1", "est/t2", "clean/s1", "clean/s2"):
+        (folder / place / "0.wav").rename(folder / place / f"{name}.wav")
+    chosen = ("--metrics", "si_sdr_db", "--talkers", "t1:s1,t2:s2")
+    for output in ("scores.csv", "scores.md"):
+        assert run("est", "clean", *chosen, "--output", output) == 0
+    assert "caf\\udce9," in (folder / "scores.csv").read_text(encoding="utf-8")

@@ -244,6 +244,19 @@ def test_pesq_of_a_long_recording_survives():
     assert remarks(20 * RATE_HZ, RATE_HZ) == []
 
 
+def test_a_lost_stretch_of_a_long_recording_counts_in_pesq():
+    ref = voice(24.0)
+    whole = noisy(ref, level=0.002)
+    lost, faint = whole.clone(), whole.clone()
+    lost[len(ref) // 2 :] = 0
+    faint[len(ref) // 2 :] *= 1e-5
+    assert float(pesq_wb(lost, ref, RATE_HZ)) == pytest.approx(float(pesq_wb(faint, ref, RATE_HZ)), abs=0.05)
+    assert float(pesq_wb(lost, ref, RATE_HZ)) < float(pesq_wb(whole, ref, RATE_HZ)) - 0.1
+    ref[len(ref) // 2 :] = 0  # a pause of the reference is none of its speech
+    first = [wave[: len(ref) // 2] for wave in (whole, ref)]
+    assert float(pesq_wb(whole, ref, RATE_HZ)) == pytest.approx(float(pesq_wb(*first, RATE_HZ)), abs=1e-5)
+
+
 def test_one_bad_row_leaves_the_others():
     ref = torch.stack([voice(1.0, seed) for seed in range(4)]).reshape(2, 2, -1)
     est = noisy(ref)

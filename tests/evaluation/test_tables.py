@@ -106,3 +106,15 @@ def test_rounding_makes_nothing_worse_and_there_is_no_negative_zero():
     assert number(-0.0004, 2) == "0.00"
     assert number(-0.0004, 2, signed=True) == "+0.00"
     assert number(-0.006, 2, signed=True) == "-0.01"
+
+
+def test_interval_is_its_definition():
+    """Talkers are drawn one by one; an item counts as often as all of its talkers together."""
+    values, groups = [1.0, 2.0, 4.0, 7.0], [("a",), ("a", "b"), ("b", "c"), ("c",)]
+    rng, means = np.random.default_rng(5), []
+    for _ in range(50):
+        drawn = np.array(["a", "b", "c"])[rng.integers(3, size=3)]
+        weight = np.array([np.prod([(drawn == name).sum() for name in names]) for names in groups])
+        means += [(weight * values).sum() / weight.sum()] if weight.sum() else []
+    found = bootstrap_interval(values, groups=groups, n_resamples=50, seed=5)
+    assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=1e-12)

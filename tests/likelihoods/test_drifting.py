@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffsr.errors import ConfigError
-from diffsr.likelihoods import DriftingNoise
+from diffsr.likelihoods import DriftingNoise, NMFNoise
 from diffsr.noise import NoiseListener
 
 
@@ -175,3 +175,20 @@ def test_trust_is_a_share():
 def test_a_listener_of_another_stft_is_refused():
     with pytest.raises(ConfigError, match="hears n_fft 256, hop_samples 64; expected .* 512 and 128"):
         DriftingNoise(listener=NoiseListener(n_fft=256, hop_samples=64, width=8, depth=1))
+
+
+@pytest.mark.parametrize("kind", [DriftingNoise, NMFNoise])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"quantile": 2.0}, "quantile is 2 and bias 1.3"),
+        ({"quantile": -0.5}, "quantile is -0.5"),
+        ({"bias": -1.0}, "bias -1; expected"),
+        ({"hop_samples": 0}, "n_fft is 512 and hop_samples 0"),
+        ({"hop_samples": 1000}, "n_fft is 512 and hop_samples 1000"),
+        ({"n_fft": -4}, "n_fft is -4"),
+    ],
+)
+def test_a_noise_model_that_cannot_start_is_refused(kind, wrong, message):
+    with pytest.raises(ConfigError, match=f"{kind.__name__}: .*{message}"):
+        kind(**wrong)

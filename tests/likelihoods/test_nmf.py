@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from diffsr.likelihoods import NMFNoise
+from diffsr.errors import ConfigError
+from diffsr.likelihoods import LateReverberation, NMFNoise, WhiteNoise
 from diffsr.likelihoods.base import FLOOR
 
 
@@ -117,3 +118,18 @@ def test_a_lower_quantile_starts_lower_when_the_noise_is_unsteady():
     for model in (low, usual):
         model.reset(level * noisy(1, 64_000), torch.arange(1))
     assert low.variance.mean() < 0.8 * usual.variance.mean()
+
+
+def test_no_component_is_refused():
+    with pytest.raises(ConfigError, match="rank of NMFNoise is 0"):
+        NMFNoise(rank=0)
+
+
+def test_nothing_is_late_in_a_recording_that_is_shorter_than_the_delay():
+    model = LateReverberation(WhiteNoise(1e-3), delay=40)
+    y = torch.randn(1, 1, 4000, generator=torch.Generator().manual_seed(0))
+    model.reset(y, torch.zeros(1, dtype=torch.long))
+    model.fit(y, 0.1 * y, torch.full((1, 1, 1), 1e-3))
+    torch.testing.assert_close(model.variance, model.noise.variance.expand_as(model.variance))
+    with pytest.raises(ConfigError, match="delay of LateReverberation is 0"):
+        LateReverberation(WhiteNoise(1e-3), delay=0)

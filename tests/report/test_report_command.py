@@ -1,6 +1,7 @@
 """`diffsr report scene` from the command line, on the starter corpus and on small folders."""
 
 import csv
+import json
 
 import pytest
 import torch
@@ -55,6 +56,16 @@ def test_measured_rooms_of_the_folder(data, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_manifests_of_the_other_kind_are_found(data, tmp_path, capsys):
+    (data / "speech_train.jsonl").write_text(
+        "".join(json.dumps({"path": f"train-{k}.wav", "speaker": str(k)}) + "\n" for k in range(2))
+    )
+    (data / "speech_train.csv").unlink()
+    target = str(tmp_path / "scene.png")
+    assert main(["report", "scene", "--data", str(data), "--index", "0", "--output", target, *QUICK]) == 0
+    assert "rain" in capsys.readouterr().out
+
+
 def test_simulated_rooms_are_the_default(tmp_path, capsys):
     arguments = ["--index", "5", "--microphones", "2", "--rate_hz", "8000", "--crop_s", "1"]
     assert main(["report", "scene", *arguments, "--output", str(tmp_path / "a.png")]) == 0
