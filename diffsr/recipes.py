@@ -53,6 +53,7 @@ from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.initialise import FromWiener, FromWPE
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Agreement, Ranker
+from diffsr.signal.room_frames import room_frames
 from diffsr.typing import is_whole
 
 PRESETS = {"fast": 30, "default": 60, "quality": 200}
@@ -236,7 +237,7 @@ def widen(degradation: Degradation, n_calls: int, estimators: Sequence[Estimator
 
 def dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     """One talker in an unknown room, no noise but the room's own: see docs/rooms.md."""
-    noise = WhiteNoise(ROOM_NOISE, *_room_stft(rate_hz))
+    noise = WhiteNoise(ROOM_NOISE, *room_frames(rate_hz))
     return _in_a_room(n_calls, rate_hz, 1.75, noise, [], EarlyReflections(), 2)
 
 
@@ -255,15 +256,9 @@ def denoise_dereverb(n_calls: int, rate_hz: int = 16000) -> Recipe:
     return _in_a_room(n_calls, rate_hz, 1.5, _drifting(rate_hz), steps, early, 3)
 
 
-def _room_stft(rate_hz: int) -> tuple[int, int]:
-    """Window and hop of a room in samples, which its noise must have, too."""
-    stft = LatePrediction(rate_hz=rate_hz).stft
-    return stft.n_fft, stft.hop_samples
-
-
 def _drifting(rate_hz: int) -> DriftingNoise:
     """Noise in a room."""
-    n_fft, hop_samples = _room_stft(rate_hz)
+    n_fft, hop_samples = room_frames(rate_hz)
     return DriftingNoise(n_fft=n_fft, hop_samples=hop_samples)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from diffsr.baselines.base import as_recording, for_every_talker
+from diffsr.signal.room_frames import HOP_S, OVERLAP, room_frames
 from diffsr.signal.wpe import wpe
-
-WINDOW_S, HOP_S = 0.032, 0.008
 
 
 class WPE:
@@ -30,18 +29,15 @@ class WPE:
     def __call__(self, observation: Tensor, rate_hz: int, n_talkers: int) -> Tensor:
         """See `System`."""
         recording = as_recording(observation, n_talkers)
-        hop_samples = max(1, round(HOP_S * rate_hz))
-        # A whole number of hops in a window, so that the inverse is exact at any rate.
-        n_fft = round(WINDOW_S / HOP_S) * hop_samples
         if recording.shape[-1]:
-            recording = wpe(recording, self.taps, self.delay, self.iterations, n_fft, hop_samples)
+            recording = wpe(recording, self.taps, self.delay, self.iterations, *room_frames(rate_hz))
         return for_every_talker(recording[0], n_talkers)
 
     def describe(self) -> dict[str, str]:
         """See `System`."""
         return {
             "system": self.name,
-            "window_s": str(WINDOW_S),
+            "window_s": str(OVERLAP * HOP_S),
             "hop_s": str(HOP_S),
             "taps": str(self.taps),
             "delay": str(self.delay),

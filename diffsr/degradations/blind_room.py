@@ -26,10 +26,9 @@ from diffsr.degradations.decay_fit import level_of
 from diffsr.degradations.room_fit import fit_response
 from diffsr.errors import ConfigError
 from diffsr.signal.filtering import fast_length, fft_convolve, fft_correlate, minimum_phase
+from diffsr.signal.room_frames import OVERLAP, room_frames
 from diffsr.signal.stft import STFT
 
-HOP_S = 0.008
-OVERLAP = 4
 """Frames are four hops long."""
 RANGE_DB = 45.0
 """The response reaches to where the longest decay has fallen so far: speech hides what comes later."""
@@ -97,9 +96,8 @@ class BlindRoom(Degradation):
         self.rate_hz, self.tie_decays, self.lr, self.betas = rate_hz, tie_decays, lr, betas
         self.longest_rt60_s, self.initial_level_db = longest_rt60_s, initial_level_db
         self.initial_rt60_s = min(max(initial_rt60_s, SHORTEST_RT60_S), longest_rt60_s)
-        self.hop = round(HOP_S * rate_hz)
+        n_fft, self.hop = room_frames(rate_hz)
         self.n_frames = math.ceil(longest_rt60_s * RANGE_DB / 60.0 * rate_hz / self.hop)
-        n_fft = OVERLAP * self.hop
         edges = torch.tensor([hz for hz in _EDGES_HZ if hz < rate_hz / 2], dtype=torch.float64)
         centres, hz = edges[1:], torch.arange(n_fft // 2 + 1) * (rate_hz / n_fft)
         above = torch.searchsorted(centres, hz.double()).clamp(1, len(centres) - 1)

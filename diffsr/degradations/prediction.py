@@ -11,10 +11,10 @@ from diffsr.degradations.decay_fit import DecayFit
 from diffsr.degradations.mixing import Mixing
 from diffsr.degradations.subband_room import SubbandRoom
 from diffsr.errors import ConfigError
+from diffsr.signal.room_frames import HOP_S, room_frames
 from diffsr.signal.stft import STFT
 from diffsr.signal.wpe import predict, stack_past
 
-HOP_S = 0.008
 LEAST_POWER = 1e-10
 """Variance of a bin in the weights of the fit."""
 BINS_AT_ONCE = 8
@@ -60,8 +60,7 @@ class LatePrediction(Mixing):
             )
         self.taps, self.delay, self.rate_hz = taps, delay, rate_hz
         self.response_taps, self.tied = response_taps, tied
-        hop_samples = round(HOP_S * rate_hz)
-        self.stft = STFT(4 * hop_samples, hop_samples)
+        self.stft = STFT(*room_frames(rate_hz))
         self.room = BlindRoom(rate_hz)
         self.late = self.spec = self.convolved = torch.empty(0)
         self.responses: SubbandRoom | None = None

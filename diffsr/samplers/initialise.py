@@ -11,9 +11,12 @@ from torch import Tensor
 from diffsr.samplers.problem import Problem
 from diffsr.signal.levels import active_rms
 from diffsr.signal.noise_floor import noise_floor
+from diffsr.signal.room_frames import room_frames
 from diffsr.signal.stft import STFT
 from diffsr.signal.wpe import wpe
 from diffsr.typing import Sources
+
+LEVEL_TAPS = 10
 
 
 class Initialiser(ABC):
@@ -94,12 +97,7 @@ class FromWPE(Initialiser):
         return torch.cat([self._dereverberated(channel[None], *short) for channel in y])
 
     def _dereverberated(self, y: Tensor, taps: int, delay: int, rate_hz: int) -> Tensor:
-        hop_samples = round(HOP_S * rate_hz)
-        return wpe(y, taps, delay, self.iterations, 4 * hop_samples, hop_samples)
-
-
-HOP_S = 0.008
-LEVEL_TAPS = 10
+        return wpe(y, taps, delay, self.iterations, *room_frames(rate_hz))
 
 
 def shared(wave: Tensor, problem: Problem, sigma_max: float) -> Sources:
