@@ -8,7 +8,7 @@ the estimate. An estimate that is best at one SNR and harmful at another is no g
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,19 @@ METHODS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def main(mixtures: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("mixtures", type=Path, help="folder of make_mixtures.py, with noisy/ and clean/")
+    mixtures = parser.parse_args().mixtures
+    if not any((mixtures / "noisy").glob("*.wav")):
+        parser.error(f"{mixtures} has no noisy/*.wav; make them with make_mixtures.py")
     stft = STFT(512, 128)
     print("| start | " + " | ".join(f"{snr} dB: level bias, gain (worst)" for snr in (0, 10, 25)) + " |")
     print("| --- | --- | --- | --- |")
     for name, method in METHODS.items():
-        cells = [cell(Path(mixtures), method, stft, snr_db) for snr_db in (0, 10, 25)]
+        cells = [cell(mixtures, method, stft, snr_db) for snr_db in (0, 10, 25)]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -66,4 +73,4 @@ def cell(mixtures: Path, method: Callable[[Tensor], Tensor], stft: STFT, snr_db:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

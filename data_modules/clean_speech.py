@@ -18,6 +18,9 @@ from data_modules.samplers import EpochSampler
 from data_modules.splits import STARTER, corpus_name, novelty, train_and_valid
 from diffsr.errors import ConfigError
 
+LONGEST_CROP_S = 600.0
+"""Samples in place of seconds would fill the memory."""
+
 
 class CleanSpeech(LightningDataModule):
     """Crops of clean speech, decoded once into memory (about 2 MB a minute at 16 kHz).
@@ -92,10 +95,10 @@ class CleanSpeech(LightningDataModule):
                 raise ConfigError(f"data.{name} is {value}, expected a number of at least 0.")
         if not 0 <= speed_share <= 1:
             raise ConfigError(f"data.speed_share is {speed_share}, expected a share from 0 to 1.")
-        if round(crop_s * rate_hz) < 1:
+        if round(crop_s * rate_hz) < 1 or not crop_s <= LONGEST_CROP_S:
             raise ConfigError(
-                f"data.crop_s is {crop_s:g}, less than a sample at {rate_hz} Hz; expected seconds, such as "
-                "2.048."
+                f"data.crop_s is {crop_s:g}; expected seconds, from a sample at {rate_hz} Hz to "
+                f"{LONGEST_CROP_S:g} s, such as 2.048."
             )
         self.data = str(STARTER) if data is None else data
         self.valid = valid

@@ -127,7 +127,7 @@ def three_ways(data: str, valid: str | None = None, test: str | None = None) -> 
             continue
         marked = [row for row in rows if row.split == role]
         if role == "test" and not marked:
-            _tell_heard(train, data)
+            _tell_heard(train, data, valid is not None or any(row.split == "valid" for row in rows))
         chosen[role] = _without(marked or next(unmarked), taken, role if marked else None)
         taken |= {_name(row) for row in chosen[role]}
         train = _without(train, taken, "train" if marked else None)
@@ -158,10 +158,16 @@ def _without(rows: list[Utterance], taken: set[str], role: str | None) -> list[U
     return left
 
 
-def _tell_heard(train: Sequence[Utterance], data: str) -> None:
+def _tell_heard(train: Sequence[Utterance], data: str, has_valid: bool) -> None:
     """Warn where `train_and_valid` does not keep the test talkers from a prior."""
+    if has_valid:
+        _log.warning(
+            "%s says which speech validates and not which tests: a prior that is trained on it has heard the "
+            "talkers of the test scenes. Mark rows as test in a column 'split', or give other test speech.",
+            data,
+        )
     n_talkers = len({row.speaker for row in train} - {None})
-    if 1 <= n_talkers < _FEWEST:
+    if not has_valid and 1 <= n_talkers < _FEWEST:
         _log.warning(
             "%s has %d labelled talkers, too few to hold any out from a prior: one that is trained on it has "
             "heard the talker of the test scenes. Mark rows in a column 'split', or give other test speech.",

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -43,6 +44,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
             cli = RunCLI(verb, arguments)
         except AlreadyFinished as found:
             return _nothing_left(found)
+        except OSError as error:
+            raise _unwritten(error, "the folder of the run") from error
         try:
             return _fit(cli) if verb == "fit" else _score_or_predict(cli)
         except MisconfigurationException as error:
@@ -58,14 +61,19 @@ def run(verb: str, arguments: Sequence[str]) -> int:
                 raise
             raise _misfit(cli, error) from error
         except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-            raise ConfigError(
-                f"{error.filename or cli.run_folder.path} cannot be written ({error.strerror}). Free some "
-                "disk space or choose another place with --runs DIR."
-            ) from error
+            raise _unwritten(error, cli.run_folder.path) from error
         finally:
             remove_if_empty(cli.run_folder.path)
+
+
+def _unwritten(error: OSError, where: Path | str) -> Exception:
+    """What to tell of a place that cannot be written; other errors as they are."""
+    if error.errno not in UNWRITABLE:
+        return error
+    return ConfigError(
+        f"{error.filename or where} cannot be written ({error.strerror}). Free some disk space or choose "
+        "another place with --runs DIR."
+    )
 
 
 class EndsAtSigterm(Callback):
@@ -108,6 +116,9 @@ def _score_or_predict(cli: RunCLI) -> int:
 
 def _fit(cli: RunCLI) -> int:
     trainer, folder = cli.trainer, cli.run_folder
+    trial = trainer.fast_dev_run  # type: ignore[attr-defined]
+    if trainer.is_global_zero and not trial:
+        folder.mark.unlink(missing_ok=True)  # what comes now may be stopped before it is finished
     try:
         # weights_only: a checkpoint of somebody else must not run code
         trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
@@ -119,7 +130,6 @@ def _fit(cli: RunCLI) -> int:
         return _stopped(cli, 130)  # Lightning's answer to Ctrl-C
     except KeyboardInterrupt:
         return _stopped(cli, 130)
-    trial = trainer.fast_dev_run  # type: ignore[attr-defined]
     if trainer.is_global_zero and not trial and folder.checkpoint.is_file():
         elapsed = [callback.time_elapsed() for callback in _timers(trainer)]
         Reached(trainer.global_step, trainer.current_epoch, max(elapsed, default=None), cli.budget).write(
@@ -133,9 +143,11 @@ def _stopped(cli: RunCLI, code: int) -> int:
     folder = cli.run_folder
     if cli.trainer.is_global_zero:
         if folder.checkpoint.is_file():
+            # --resume never starts over, --resume FILE from that file.
+            same = "give the same command again, or: " if cli.config.resume == "auto" else ""
             note(
-                f"stopped at step {cli.trainer.global_step}; the state is saved. To continue, give the same "
-                f"command again, or: diffsr fit --config {folder.path / 'config.yaml'}"
+                f"stopped at step {cli.trainer.global_step}; the state is saved. To continue, {same}diffsr "
+                f"fit --config {folder.path / 'config.yaml'}"
             )
         else:
             note("stopped before the first step; nothing to continue from.")

@@ -102,6 +102,9 @@ class RunCLI(LightningCLI):
         files = config_files(args)
         try:
             self.config = parser.parse_args([_nested_null(_quoted_path(argument)) for argument in args])
+        except UnicodeDecodeError as error:
+            named = ", ".join(str(path) for path in files)
+            raise ConfigError(f"{named}: not UTF-8 text ({error}). Save it as UTF-8.") from error
         except argparse.ArgumentError as error:
             raise ConfigError(explain(str(error), files, EXAMPLES[self.verb])) from error
         except OmegaConfBaseException as error:
@@ -109,6 +112,9 @@ class RunCLI(LightningCLI):
             key = next((line.split(":")[1].strip() for line in rest.splitlines() if "full_key" in line), "")
             raise ConfigError(explain(f"{key + ': ' if key else ''}{first}", files)) from error
         self.config_files = files
+        seed = self.config.get("seed_everything")
+        if not isinstance(seed, bool) and isinstance(seed, int) and not 0 <= seed < 2**32:
+            raise ConfigError(f"seed_everything is {seed}; expected a whole number from 0 to {2**32 - 1}.")
         check_model(self.verb, self.config.model.class_path, files)
 
     # --- the run folder
@@ -161,6 +167,9 @@ class RunCLI(LightningCLI):
         if chosen:
             run = Run(Path(chosen), run.experiment, run.hash)
             resume = "auto" if resume == "never" else resume
+        if resume == "auto" and self.config.trainer.get("fast_dev_run"):
+            self.run_folder, self.ckpt_path = run, None  # a trial of the code, which nothing is written of
+            return
         if resume == "auto" and (reached := finished(run, self.budget)) is not None:
             raise AlreadyFinished(run, reached)
         self.run_folder, self.ckpt_path = resume_from(run, resume, self.budget)
@@ -168,7 +177,7 @@ class RunCLI(LightningCLI):
 
     def _checkpoint_to_score(self) -> Path:
         given = self.config.ckpt_path
-        path = Path(given) if given else self.run_folder.checkpoint
+        path = Path(given).expanduser() if given else self.run_folder.checkpoint
         if not path.is_file():
             raise CheckpointError(
                 f"{path}: no such checkpoint. Give one with --ckpt_path PATH, or train this first: "
@@ -272,15 +281,15 @@ DESCRIPTIONS = {
 
 
 def _quoted_path(argument: str) -> str:
-    """Write `--a=PATH` as JSON where there is such a path and YAML would read a list or a number in it."""
+    """Write `--a=[b]` as `--a=./[b]` where there is such a path, as YAML would read a list in it."""
     name, _, value = argument.partition("=")
     if not (name.startswith("--") and value and os.path.exists(value)):
         return argument
     try:
-        is_text = isinstance(yaml.safe_load(value), str)
+        is_list = isinstance(yaml.safe_load(value), list)
     except yaml.YAMLError:
-        is_text = False
-    return argument if is_text else f"{name}={json.dumps(value)}"
+        is_list = False
+    return f"{name}=./{value}" if is_list else argument
 
 
 def _nested_null(argument: str) -> str:
@@ -299,5 +308,5 @@ def config_files(arguments: Sequence[str]) -> list[Path]:
         if name in ("--config", "-c"):
             value = value if equals else "".join(arguments[i + 1 : i + 2])
             if value:
-                found.append(Path(value))
+                found.append(Path(value).expanduser())
     return found

@@ -6,11 +6,11 @@ import argparse
 import importlib
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffsr.commands.terminal import Parser, Progress, note, say
 from diffsr.errors import ConfigError
+from diffsr.io.paths import named_path
 
 if TYPE_CHECKING:
     from diffsr.prepare.build import Prepared
@@ -76,13 +76,14 @@ def run(options: argparse.Namespace) -> int:
     from diffsr.prepare.corpus import Selection
 
     _check_output(options.output)
+    parts = tuple(dict.fromkeys(getattr(options, "parts", None) or ()))
     folder = _download(options) if getattr(options, "download", False) else options.folder
     with Progress("counting" if options.dry_run else "listing", "files") as progress:
         prepared = prepare(
             _corpus(options),
             folder,
             options.output,
-            Selection(tuple(getattr(options, "parts", None) or ()), getattr(options, "everything", False)),
+            Selection(parts, getattr(options, "everything", False)),
             options.quick,
             options.dry_run,
             progress,
@@ -136,7 +137,11 @@ def _corpus(options: argparse.Namespace) -> Corpus:
 
 def _check_output(output: str | None) -> None:
     """How a manifest is read goes by its suffix."""
-    if output and Path(output).suffix.lower() != ".jsonl" and not Path(output).is_dir():
+    if (
+        output is not None
+        and named_path(output).suffix.lower() != ".jsonl"
+        and not named_path(output).is_dir()
+    ):
         raise ConfigError(f"--output {output}: expected a name that ends in .jsonl.")
 
 

@@ -56,6 +56,11 @@ class Run:
         return last_checkpoint(self.path)
 
     @property
+    def mark(self) -> Path:
+        """Says that the run is finished, and how far it came."""
+        return self.path / "finished.json"
+
+    @property
     def prior(self) -> Path:
         """The exported prior of a finished training."""
         return exported_prior(self.path)
@@ -103,7 +108,7 @@ def find_run(config: Mapping[str, Any], config_files: Sequence[Path], runs: str 
             return Run(origin, experiment, digest)
     else:
         experiment = experiment_name(config_files)
-    return Run(Path(runs) / experiment / digest, experiment, digest)
+    return Run(Path(runs).expanduser() / experiment / digest, experiment, digest)
 
 
 def fresh_sibling(run: Run) -> Run:
@@ -127,7 +132,7 @@ def resume_from(run: Run, resume: str, budget: Budget) -> tuple[Run, Path | None
         return fresh_sibling(run), None
     if resume == "auto":
         return run, run.checkpoint if run.checkpoint.is_file() else None
-    path = Path(resume)
+    path = Path(resume).expanduser()
     if not path.is_file():
         raise CheckpointError(
             f"--resume {resume}: no such file. Give `auto` (continue this run if it exists), `never` (start "
@@ -185,13 +190,13 @@ class Reached:
     def write(self, run: Run) -> None:
         """Mark the run as finished."""
         record = {**vars(self), "budget": vars(self.budget)}
-        with replacing(run.path / "finished.json") as temporary:
+        with replacing(run.mark) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def finished(run: Run, budget: Budget) -> str | None:
     """Why there is nothing left to train ("1000 of 1000 steps"), or None when there is."""
-    record = _read_json(run.path / "finished.json")
+    record = _read_json(run.mark)
     if record is None or not run.checkpoint.is_file():
         return None
     step, epoch, elapsed_s = record["step"], record["epoch"], record["elapsed_s"]

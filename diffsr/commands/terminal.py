@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from diffsr.errors import ConfigError
 
@@ -107,6 +108,14 @@ class Progress:
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one message, like all others."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as argparse has it
+        """As argparse does; `--output=~/a`, which no shell expands, is in the home folder."""
+        found = super().parse_args(args, namespace)
+        for name, value in vars(found).items():
+            if isinstance(value, str) and value.startswith("~/"):
+                setattr(found, name, os.path.expanduser(value))
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""

@@ -124,7 +124,21 @@ def read_manifest(source: str | Path) -> list[Utterance]:
     if not rows:
         raise DataError(f"{source} lists no recordings, expected at least one row. Fill it or use another.")
     _check_files(source, rows)
-    return with_unique_ids([utterance for _, utterance in rows])
+    return with_unique_ids(_of_one_person([utterance for _, utterance in rows]))
+
+
+def _of_one_person(utterances: list[Utterance]) -> list[Utterance]:
+    """Speakers of several corpora that have one name get that of their corpus, too."""
+    corpora: dict[str, set[str | None]] = {}
+    for row in utterances:
+        if row.speaker is not None:
+            corpora.setdefault(row.speaker, set()).add(row.corpus)
+    return [
+        replace(row, speaker=f"{row.corpus}/{row.speaker}")
+        if row.speaker is not None and row.corpus is not None and len(corpora[row.speaker]) > 1
+        else row
+        for row in utterances
+    ]
 
 
 def training_rows(rows: Sequence[Utterance], source: str | Path) -> list[Utterance]:
@@ -194,7 +208,7 @@ def scan_folder(folder: str | Path) -> list[Utterance]:
     for path in find_audio(folder):
         relative = path.relative_to(folder)
         folders = list(relative.parts[:-1])
-        split = split_of(folders[0]) if folders else None
+        split = split_of_folder(folders[0]) if folders else None
         if split is not None:
             folders.pop(0)
         utterances.append(
@@ -283,6 +297,13 @@ def _utterance(source: Path, line: int, row: dict[str, Any]) -> Utterance:
 def split_of(name: str) -> str | None:
     """train, valid or test for the many ways to write it (Dev, dev-clean, test_other), else None."""
     return _SPLITS.get(name.lower().replace("_", "-").split("-")[0])
+
+
+def split_of_folder(name: str) -> str | None:
+    """The same for folders, whose names may begin with such a word by chance (cv-corpus-17, test-kitchen)."""
+    _, *rest = name.lower().replace("_", "-").split("-")
+    is_split = all(word.isdigit() or word in {"clean", "other", "set"} for word in rest)
+    return split_of(name) if is_split else None
 
 
 def _speaker(row: dict[str, Any]) -> str | None:

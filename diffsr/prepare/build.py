@@ -84,7 +84,9 @@ def prepare(
     """
     folder = named_path(folder)
     found = find(corpus, folder, selection or Selection())
-    manifest = Path(output).expanduser() if output is not None else found.home / MANIFEST_NAME
+    if not found.utterances:
+        raise DataError(f"{folder} holds no recording of {found.kind} that is taken{_aside(found)}.")
+    manifest = named_path(output) if output is not None else found.home / MANIFEST_NAME
     utterances = with_unique_ids(list(found.utterances))
     problems = _badly_named(utterances, manifest.parent)
     left_out = {problem.utterance.id for problem in problems}
@@ -112,6 +114,12 @@ def prepare(
             )
         sha256 = None if dry_run else _write(manifest, rows)
     return Prepared(manifest, sha256, found.kind, tuple(rows), tuple(problems), n_reused, found)
+
+
+def _aside(found: Found) -> str:
+    """What was left out on purpose."""
+    left = [f"{n:,} x {what}" for what, n in found.set_aside.items() if n]
+    return f"; left out: {', '.join(left)}. Give --all where there is such an option" if left else ""
 
 
 def find(corpus: Corpus, folder: Path, selection: Selection) -> Found:

@@ -122,7 +122,7 @@ def deal(files: Sequence[Coded], room_bytes: float) -> list[list[Coded]]:
             f"{largest.utterance.path} alone takes {_cost(largest) / MIB:.2f} MiB, and a part has room for "
             f"{max(room_bytes, 0) / MIB:.2f} MiB beside the validation speech. Give a larger --mib."
         )
-    n_parts = math.ceil(sum(_cost(file) for file in files) / room_bytes)
+    n_parts = max(1, math.ceil(sum(_cost(file) for file in files) / room_bytes))
     while True:
         parts = _deal(files, n_parts)
         if max(sum(map(_cost, one)) for one in parts) <= room_bytes:

@@ -13,6 +13,7 @@ from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
 from diffsr.files import FileReport, account, doubts, refuse_what_is_read, restore_together
+from diffsr.io.atomic import check_writable
 from diffsr.io.memory import PeakMemory
 from diffsr.io.paths import named_path
 from diffsr.io.recordings import Recording, check_folder, check_format, recordings_outside
@@ -208,10 +209,21 @@ class RestorationModule(LightningModule):
             raise AudioError("\n".join([f"{len(failed)} of {len(reports)} files failed:", *failed]))
 
     def on_test_start(self) -> None:
-        """Bring the models to where Lightning has put the prior."""
+        """Bring the models to where Lightning has put the prior, and see that the scores can be written.
+
+        Raises:
+            DataError: They cannot.
+        """
         self._follow()
         self._rows: list[Row] = []
         self._failed: dict[str, str] = {}
+        if self.trainer.is_global_zero:
+            check_writable(self._table)
+
+    @property
+    def _table(self) -> Path:
+        """Of the scores of each item."""
+        return Path(self.trainer.default_root_dir) / "scores.csv"
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Restore and score `observation [B, C, T]` against `target [B, S, T]`, item by item."""
@@ -229,9 +241,8 @@ class RestorationModule(LightningModule):
         evaluation = Evaluation(rows, dict(gathered(list(self._failed.items()), self.trainer)))
         for name, mean in means(evaluation).items():
             self.log(name, mean, sync_dist=True)  # the same everywhere, as the items of all were gathered
-        table = Path(self.trainer.default_root_dir) / "scores.csv"
         if self.trainer.is_global_zero:
-            evaluation.write_csv(table)
-        self.print(f"scored {len(rows)} of {len(rows) + len(evaluation.failed)} items: {table}")
+            evaluation.write_csv(self._table)
+        self.print(f"scored {len(rows)} of {len(rows) + len(evaluation.failed)} items: {self._table}")
         for name, problem in sorted(evaluation.failed.items()):
             self.print(f"  {name}: {problem}")

@@ -283,3 +283,52 @@ def test_a_prediction_ends_at_sigterm(shell) -> None:
     assert TinyTask.n_predicted == 2
     assert shell(*given) == 0
     assert TinyTask.n_predicted == 8
+
+
+def test_a_tilde_leads_to_the_same_run(shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(shell.folder))
+    assert shell(*FIT, "--runs=~/mine") == 0
+    [run] = (shell.folder / "mine/prior/tiny").iterdir()
+    assert shell(*FIT, "--runs=~/mine") == 0
+    assert "is trained already (6 of 6 steps)" in shell.err
+    inside = run.relative_to(shell.folder)
+    assert shell("fit", f"--config=~/{inside}/config.yaml") == 0
+    assert "is trained already (6 of 6 steps)" in shell.err
+    last = f"--resume=~/{inside}/checkpoints/last.ckpt"
+    assert shell(*FIT, "--runs=~/mine", last, "--trainer.max_steps=7") == 0
+    assert checkpoint(run)["global_step"] == 7
+    assert shell("validate", *FIT[1:], "--runs=~/mine", f"--ckpt_path{last[8:]}") == 0
+
+
+def test_a_run_that_is_taken_up_at_an_earlier_step_is_not_finished(shell) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert shell(*FIT) == 0
+    [run] = shell.run_folders()
+    assert shell(*FIT, "--trainer.max_steps=2", "--ema.decay=0.8") == 0
+    [other] = [path for path in shell.run_folders() if path != run]
+    early = f"--resume={other / 'checkpoints' / 'last.ckpt'}"
+    stop = ("--model.init_args.stop_at=4", "--model.init_args.how=INT")
+    assert shell("fit", "--config", str(run / "config.yaml"), early, *stop) == 130
+    again = shell.err.partition("To continue, ")[2].split()
+    assert again[:3] == ["diffsr", "fit", "--config"]  # the same command would begin at step 2 again
+    assert shell("fit", "--config", again[3], "--model.init_args.stop_at=null") == 0
+    assert "from step 4" in shell.err or "from step 4" in shell.out
+
+
+def test_a_trial_of_a_finished_run_is_a_trial(shell) -> None:
+    assert shell(*FIT) == 0
+    [run] = shell.run_folders()
+    before = sorted(path for path in run.rglob("*"))
+    assert shell(*FIT, "--trainer.fast_dev_run=true") == 0
+    assert "trained already" not in shell.err
+    assert sorted(path for path in run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_out_of_range_is_refused(shell, seed: str) -> None:
+    assert f"seed_everything is {seed}; expected" in shell.fails(*FIT, f"--seed_everything={seed}")
+
+
+def test_an_experiment_that_is_not_utf8_is_refused(shell) -> None:
+    (shell.folder / "latin.yaml").write_bytes("# caf\u00e9\nseed_everything: 0\n".encode("latin-1"))
+    assert "latin.yaml: not UTF-8 text" in shell.fails("fit", "--config", "latin.yaml")

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from diffsr.commands.terminal import Progress, say
+from diffsr.commands.terminal import Parser, Progress, say
 
 
 class Terminal(io.StringIO):
@@ -55,6 +55,15 @@ def test_the_time_left_is_that_of_what_is_at_work(monkeypatch, capsys):
         "diffsr: scoring: 2/3 items, b, 0.8 min left",
         "diffsr: scoring: 1/3 items, d, 1.7 min left",
     ]
+
+
+def test_a_home_folder_behind_an_option_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = Parser()
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--output")
+    assert parser.parse_args(["--output=~/a b.csv"]).output == str(tmp_path / "a b.csv")
+    assert parser.parse_args(["--output=~a.csv"]).output == "~a.csv"
 
 
 def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):

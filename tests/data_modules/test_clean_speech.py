@@ -360,6 +360,7 @@ def test_where_all_crops_are_pauses_the_loudest_is_validated_with(memory_corpus)
 def test_settings_that_make_no_sense():
     for options in (
         {"crop_s": 1e-5},
+        {"crop_s": 131072.0},
         {"crop_s": 0.0},
         {"batch_size": 0},
         {"rate_hz": -1},

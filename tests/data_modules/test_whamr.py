@@ -280,6 +280,9 @@ def test_test_talkers_that_a_prior_has_heard_are_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         three_ways(split_of(tmp_path, "data", rows(*"aabbcc", splits={0: "test", 1: "test"})))
     assert "has heard" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        three_ways(split_of(tmp_path, "data", rows(*"abcdefgh", splits={0: "valid", 1: "valid"})))
+    assert "says which speech validates and not which tests" in caplog.text
 
 
 def test_namesakes_in_other_corpora_are_told(tmp_path, caplog):

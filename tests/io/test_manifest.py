@@ -200,3 +200,22 @@ def test_a_path_that_cannot_be_looked_up_is_missing(tmp_path):
         read_manifest(tmp_path / "m.csv")
     with pytest.raises(DataError, match="does not exist"):
         read_manifest(tmp_path / ("b" * 300))
+
+
+def test_namesakes_of_several_corpora_are_no_one_person(tmp_path):
+    touch(tmp_path, *(f"{number}.wav" for number in range(5)))
+    (tmp_path / "m.csv").write_text(
+        "path,speaker,corpus\n0.wav,440,librispeech\n1.wav,440,wsj0\n2.wav,anna,wsj0\n3.wav,440,\n4.wav,,wsj0\n"
+    )
+    found = [row.speaker for row in read_manifest(tmp_path / "m.csv")]
+    assert found == ["librispeech/440", "wsj0/440", "anna", "440", None]
+
+
+def test_folders_that_begin_with_the_word_of_a_split_are_none(tmp_path):
+    marks = {
+        **{"train": "train", "dev-clean": "valid", "test_other": "test", "Train-clean-100": "train"},
+        **{"test-set": "test", "cv-corpus-17.0-2024": None, "val_smith": None, "test-kitchen": None},
+    }
+    touch(tmp_path, *(f"{folder}/a.wav" for folder in marks))
+    found = {row.path.parent.name: row.split for row in scan_folder(tmp_path)}
+    assert found == marks

@@ -284,6 +284,9 @@ def test_ears(tmp_path, record, listed):
     }
     assert len(rows) == 7
     assert len(listed("ears", tmp_path, selection=Selection(everything=True))) == 11
+    record("coughs/p001/nonverbal_cough.wav")
+    with pytest.raises(DataError, match="left out: 1 x no speech"):
+        prepare(CORPORA["ears"], tmp_path / "coughs")
     (tmp_path / "half" / "p003").mkdir(parents=True)
     assert "p003, found nothing" in refused("ears", tmp_path / "half")
 

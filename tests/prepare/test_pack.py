@@ -295,6 +295,7 @@ def test_the_command_reports_what_it_wrote(corpus, tmp_path, capsys):
     assert "part-1: 0.1" in out
     assert "8 talkers" in out
     assert "kbit/s; 1 files of validation speech in each" in out
+    assert main(["prepare", "pack", str(corpus), str(tmp_path / "all"), "--mib", "inf"]) == 0
     assert main(["prepare", "pack", str(corpus), str(tmp_path / "packs"), "--mib", "0"]) == 2
     assert "--mib 0: expected a size above 0" in capsys.readouterr().err
 

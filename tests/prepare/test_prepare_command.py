@@ -126,5 +126,7 @@ def test_the_manifest_is_a_jsonl_and_the_next_command_can_be_pasted(tmp_path, re
     assert main(["prepare", "folder", str(folder), "--output", str(tmp_path / "m.csv")]) == 2
     assert "m.csv: expected a name that ends in .jsonl" in capsys.readouterr().err
     assert not (tmp_path / "m.csv").exists()
+    assert main(["prepare", "folder", str(folder), "--output", ""]) == 2
+    assert "A path is empty" in capsys.readouterr().err
     assert main(["prepare", "folder", str(folder)]) == 0
     assert f"make train DATA='{folder / 'manifest.jsonl'}'" in capsys.readouterr().out
