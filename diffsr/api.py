@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from diffsr.diffusion.devices import check_precision, move_to, takes_bfloat16
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio
+from diffsr.io.model_folder import CONFIG
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration, UnfinishedError
@@ -29,6 +31,8 @@ from diffsr.restoration.recording import check_channels
 from diffsr.restoration.result import at_scale_of
 from diffsr.samplers.annealed import OnStep
 from diffsr.typing import is_whole
+
+_log = logging.getLogger(__name__)
 
 OVERLAP_S = 0.512
 """Of the windows in which a prior hears what is longer than it was trained on."""
@@ -253,11 +257,19 @@ def load_prior(source: str | Path) -> Prior:
 
     Raises:
         CheckpointError: Nothing there, parts missing, or weights that do not fit.
+        ConfigError: It is neither a name nor a path.
     """
+    if not isinstance(source, (str, Path)):
+        raise ConfigError(
+            f"The prior is {source!r}; expected a Prior, a name or a path (of an array give rate_hz=...)."
+        )
     path = Path(source).expanduser()
-    parts = (exported_prior(path), last_checkpoint(path))
     # os.path: unlike Path.exists, false where a folder above may not be entered
-    return Prior.from_pretrained(next((part for part in parts if os.path.exists(part)), path))
+    parts = [part for part in (exported_prior(path), last_checkpoint(path)) if os.path.exists(part)]
+    if len(parts) == 2 and os.path.getmtime(parts[1]) > os.path.getmtime(parts[0] / CONFIG):
+        _log.warning("%s has trained on since it wrote its prior: the newer checkpoint is taken.", path)
+        parts = parts[1:]
+    return Prior.from_pretrained(parts[0] if parts else path)
 
 
 def restore(

@@ -18,6 +18,14 @@ _NOISE = re.compile(
     r"|Expected a <class 'NoneType'>\. Got)"
 )
 
+_ARGUMENTS = "z: Sources, x0: Sources, sigma: Tensor, "
+_PROTOCOLS = {
+    "Guidance": f"`def correct(self, {_ARGUMENTS}problem: Problem) -> Sources`",
+    "Solver": f"`def step(self, {_ARGUMENTS}sigma_next: Tensor, posterior: PosteriorMean, problem: Problem) "
+    "-> Sources`",
+}
+"""The methods, with the annotations that the parser looks at."""
+
 
 @dataclass(frozen=True)
 class _Leaf:
@@ -100,6 +108,9 @@ def _sentence(leaf: _Leaf, same_key: Sequence[_Leaf], files: Sequence[Path], exa
     if text.startswith("Expected a"):
         return _located(_type_mismatch(leaf, same_key), leaf.key.rsplit(".", 1)[-1], files)
     where = f"{leaf.key}: " if leaf.key else ""
+    if match := re.match(r"Import path (.+) does not implement protocol (\w+)", text):
+        needed = _PROTOCOLS.get(match[2], f"the methods of {match[2]}")
+        return _located(f"{where}{match[1]} is no {match[2]}: expected {needed}", None, files)
     return _located(f"{where}{_one_line([text, *(o.text for o in same_key if o is not leaf)])}", None, files)
 
 

@@ -59,6 +59,9 @@ TASKS_OF = {
     "JointModule": ("joint",),
 }
 """Module of an experiment -> the tasks that it may be for."""
+OWN_MODULES = "diffsr.tasks."
+BESIDE = ("prior", "output", "seed", "overwrite", "channels", "keep_samples", "physics", "batch", "precision")
+"""Other options of these modules, which are no part of a recipe."""
 EXAMPLE = "See experiments/enhance/default.yaml for one that works."
 SAMPLER_EXAMPLE = "See experiments/sampler/dps.yaml for one that works."
 
@@ -86,7 +89,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path).expanduser()
     parts = recipe_parts(path, overrides)
     built: dict[str, Any] = {
-        name: _build(kind, parts[name], path) for name, kind in KINDS.items() if name in parts
+        name: _build(kind, parts[name], path, name) for name, kind in KINDS.items() if name in parts
     }
     built["n_samples"] = _count(parts, N_SAMPLES, path)
     built["n_sources"] = _count(parts, TALKERS, path, MAX_TALKERS)
@@ -105,12 +108,24 @@ def recipe_parts(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
     path = Path(path).expanduser()
     content = _read(path, EXAMPLE)
     given = _below(content, "model", "init_args") or {}
+    module = (_below(content, "model") or {}).get("class_path")
+    if str(module).startswith(OWN_MODULES):  # that of somebody else may have other options
+        _check_names(given, path)
     parts = {name: _inline(given[name], path, EXAMPLE) for name in PARTS if given.get(name) is not None}
     _check_needed(parts, path)
     numbers = {name: given[name] for name in (N_SAMPLES, TALKERS) if given.get(name) is not None}
     found = _resolved(content, {**parts, N_SAMPLES: 1, **numbers}, overrides, path)
     _check_needed(found, path)  # which an override may have taken away
     return found
+
+
+def _check_names(given: dict[str, Any], path: Path) -> None:
+    """Refuse a misspelled part, without which the recipe would be another one."""
+    known = [*PARTS, N_SAMPLES, TALKERS, *BESIDE]
+    for name in given:
+        if name not in known:
+            near = suggestion(str(name), known)
+            raise ConfigError(f"{path}: model.init_args has no option {name!r}.{near}")
 
 
 def _check_needed(parts: dict[str, Any], path: Path) -> None:
@@ -143,12 +158,12 @@ def load_sampler(path: Path) -> AnnealedSampler:
     section = _inline(content, path, SAMPLER_EXAMPLE)
     kind = _class_of(section, path)
     if issubclass(kind, AnnealedSampler):
-        sampler: AnnealedSampler = _build(AnnealedSampler, section, path)
+        sampler: AnnealedSampler = _build(AnnealedSampler, section, path, "sampler")
         return sampler
     if _is(kind, "correct", ("z", "x0", "sigma", "problem")):
-        return AnnealedSampler(guidance=_build(Guidance, section, path))
+        return AnnealedSampler(guidance=_build(Guidance, section, path, "guidance"))
     if _is(kind, "step", ("z", "x0", "sigma", "sigma_next", "posterior", "problem")):
-        return AnnealedSampler(solver=_build(Solver, section, path))
+        return AnnealedSampler(solver=_build(Solver, section, path, "solver"))
     raise ConfigError(
         f"{path}: {section['class_path']} is no sampler; expected an AnnealedSampler, a guidance (with a "
         f"method `correct`) or a solver (with a method `step`). {SAMPLER_EXAMPLE}"
@@ -292,15 +307,15 @@ def _is(kind: type, method: str, parameters: tuple[str, ...]) -> bool:
     return callable(found) and set(parameters) <= set(inspect.signature(found).parameters)
 
 
-def _build(kind: Any, section: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - a type, and one of it
+def _build(kind: Any, section: dict[str, Any], path: Path, name: str) -> Any:  # noqa: ANN401 - a type, and one of it
     """Check the options against the class, as experiments are, and make it."""
     from jsonargparse import ArgumentParser
 
     _class_of(section, path)  # a plain message where the class itself is misspelled
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--part", type=kind)
+    parser.add_argument(f"--{name}", type=kind)
     try:
-        return parser.instantiate(parser.parse_object({"part": section})).part
+        return parser.instantiate(parser.parse_object({name: section}))[name]
     except DiffsrError:
         raise
     except (argparse.ArgumentError, ValueError, TypeError) as error:

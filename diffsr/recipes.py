@@ -417,7 +417,10 @@ def check_choice(task: str, preset: str, cutoff_hz: float | None = None, talkers
     """
     check_task(task)
     if preset not in PRESETS:
-        raise ConfigError(f"There is no preset {preset!r}; choose one of: {', '.join(PRESETS)}.")
+        raise ConfigError(
+            f"There is no preset {preset!r}; choose one of: {', '.join(PRESETS)}, or give the .yaml file of "
+            "an experiment."
+        )
     if cutoff_hz is not None and task != "bandwidth":
         raise ConfigError(
             f"cutoff_hz: the task {task} has none, found {cutoff_hz:g} Hz. Leave it out (--cutoff_hz on the "

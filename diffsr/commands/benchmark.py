@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffsr.commands.report_listen import check_page
-from diffsr.commands.terminal import Progress, note, say
+from diffsr.commands.terminal import Progress, names_of, note, say
 from diffsr.io.atomic import check_writable
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _score(options: argparse.Namespace) -> int:
     metrics = _metrics(options)
     found, folder, place = _open(options)
     items = found.choose(options.subset)
-    labels = choose_labels(found, place, options.system or [])
+    labels = choose_labels(found, place, _parts(options.system))
     scores = []
     with Progress("scoring") as progress:
         for label in labels:
@@ -162,6 +163,11 @@ def _score(options: argparse.Namespace) -> int:
     return 2 if n_missing else 0
 
 
+def _parts(words: Sequence[str] | None) -> list[str]:
+    """Names that are separated by blanks or by commas."""
+    return [name for word in words or () for name in names_of(word) or ()]
+
+
 def _metrics(options: argparse.Namespace) -> list[str]:
     """Scores of every table, those of the track that can be had, and those that were asked for."""
     from diffsr.benchmark.tracks import EXTRA_METRICS, METRICS, find_track
@@ -170,7 +176,7 @@ def _metrics(options: argparse.Namespace) -> list[str]:
 
     track = find_track(options.track)
     extra = EXTRA_METRICS.get(track.name, ())
-    asked = [*METRICS, *options.metrics]
+    asked = [*METRICS, *_parts(options.metrics)]
     try:
         return [metric.name for metric in select_metrics([*asked, *extra], track.n_talkers)]
     except ConfigError as error:

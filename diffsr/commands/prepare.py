@@ -167,4 +167,5 @@ def _report(prepared: Prepared) -> None:
     if not dry:
         say(f"  sha256 {prepared.sha256}")
     if prepared.kind == "speech" and not dry:
-        say(f"  train on it with: make train DATA={shlex.quote(str(prepared.manifest))}")
+        data = shlex.quote(str(prepared.manifest))
+        say(f"  train on it with: make train EXP=prior/speech-16k-fast DATA={data}")

@@ -9,6 +9,7 @@ What is there already is skipped, so an interrupted run continues where it stopp
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -91,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         )
     from diffsr.api import Restorer
     from diffsr.files import restore_path
+    from diffsr.io.audio import of_other_formats
     from diffsr.io.memory import PeakMemory
 
     restorer = Restorer(
@@ -113,6 +115,8 @@ def run(options: argparse.Namespace) -> int:
         reports = restore_path(
             options.input, options.output, restorer, options.overwrite, progress, options.physics
         )
+    if os.path.isdir(options.input) and (advice := of_other_formats(options.input)):
+        note(advice)
     return summarise(reports, memory.mib())
 
 

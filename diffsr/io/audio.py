@@ -32,6 +32,8 @@ _FORMATS = {
     ".rf64": "RF64",
 }
 AUDIO_SUFFIXES = frozenset(_FORMATS)
+OTHER_SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mov", ".mkv", ".caf"})
+"""Of recordings that libsndfile does not read."""
 _UNKNOWN_FRAMES = 2**62
 """libsndfile has 2**63 - 1 where a header does not tell."""
 _READABLE = "a readable " + ", ".join(suffix[1:] for suffix in _FORMATS) + " file"
@@ -254,8 +256,24 @@ def find_audio(folder: str | Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if _is_recording(name, restored))
     if not found_files:
         known = ", ".join(sorted(AUDIO_SUFFIXES))
-        raise DataError(f"No recording in {folder} or below. Expected files that end in one of {known}.")
+        others = f" {advice}" if (advice := of_other_formats(folder)) else ""
+        raise DataError(
+            f"No recording in {folder} or below. Expected files that end in one of {known}.{others}"
+        )
     return sorted(found_files)
+
+
+def of_other_formats(folder: str | Path) -> str | None:
+    """What to tell of recordings in a folder that are of formats which cannot be read; None where none is."""
+    names = sorted(name for _, _, files in os.walk(folder) for name in files if not name.startswith("."))
+    others = [name for name in names if os.path.splitext(name)[1].lower() in OTHER_SUFFIXES]
+    if not others:
+        return None
+    stem, suffix = os.path.splitext(others[0])
+    return (
+        f"{len(others)} recordings of other formats (such as {others[0]}) cannot be read; convert them, as "
+        f"by `ffmpeg -i {stem}{suffix} {stem}.wav`."
+    )
 
 
 def _is_recording(name: str, restored: Collection[str]) -> bool:

@@ -46,6 +46,7 @@ class Posed:
         seconds: Wall time of getting ready.
         early: Cepstrum of the early reflections that `y` is without, of each of the K `[K, Q]`; None where
             none were looked for.
+        like: The first channel that each one is the same as, itself where there is none before.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Posed:
     scale: Tensor
     seconds: float = 0.0
     early: Tensor | None = None
+    like: Sequence[int] = ()
 
     @classmethod
     def of(
@@ -89,13 +91,17 @@ class Posed:
         y = resample(heard, rate_hz, prior_hz).to(device)
         y, level, early = prepared(y, prior_hz, recipe.sampler.initialiser, recipe.early_reflections)
         y = torch.where(level[:, None] > 0, y, 0.0)
-        rows = (level > 0).nonzero()[:, 0]  # none, where the little that was there lies above the band
+        rows = (level > 0).nonzero()[:, 0]  # none, where all of it lies above the band
+        like = first_alike(wave)
+        rows = rows[[like[row] == row for row in rows.tolist()]]  # what is heard twice stays one voice
         scale = recipe.n_sources**0.5 * prior.sigma_data / level[rows, None]
         if len(rows):
             rows, scale = _damaged(degradation, rows, y[rows] * scale, scale)
         seconds = time.perf_counter() - started
         early = None if early is None else early[rows]
-        return cls(item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, chosen, rows, scale, seconds, early)
+        return cls(
+            item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, chosen, rows, scale, seconds, early, like
+        )
 
     @property
     def waves(self) -> Tensor:
@@ -128,7 +134,7 @@ class Posed:
         out = resample(samples.cpu(), self.prior_hz, out_hz, n_samples)
         if bool(is_kept.any()):  # also above the band of the prior
             out[:, is_kept] = resample(self.wave[is_kept], self.rate_hz, out_hz, out.shape[-1])
-        return out, out_hz
+        return out[:, list(self.like)], out_hz
 
     def put_back_talkers(self, found: Tensor, n_sources: int) -> Tensor:
         """Restarts `[K, R, S, T]` at the prior's level -> `[R, S, T]` at level and rate of the recording.
@@ -139,6 +145,15 @@ class Posed:
             return torch.zeros(found.shape[1], n_sources, self.n_samples)
         restarts = found[0] / self.scale[0]
         return resample(restarts.cpu(), self.prior_hz, self.rate_hz, self.n_samples)
+
+
+def first_alike(wave: Tensor) -> list[int]:
+    """The first channel of `wave [C, T]` that each one is the same as, its own number for most."""
+    found: list[int] = []
+    for row in range(len(wave)):
+        same = (first for first in dict.fromkeys(found) if torch.equal(wave[first], wave[row]))
+        found.append(next(same, row))
+    return found
 
 
 def _damaged(degradation: Degradation, rows: Tensor, waves: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import DriftingNoise
-from diffsr.recipe_file import PARTS, is_recipe_file, load_recipe, recipe_parts, tasks_of
+from diffsr.recipe_file import (
+    BESIDE,
+    N_SAMPLES,
+    PARTS,
+    TALKERS,
+    is_recipe_file,
+    load_recipe,
+    recipe_parts,
+    tasks_of,
+)
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.restoration.choice import check_choice
 from diffsr.samplers import (
@@ -315,3 +325,36 @@ def test_an_experiment_of_an_own_module_is_for_any_task(tmp_path):
 def test_the_benchmark_refuses_an_experiment_for_another_task():
     with pytest.raises(ConfigError, match="the task is dereverb and the experiment .* is for enhance"):
         OwnTask("dereverb", "speech-16k-fast", str(DEFAULT), "cpu", 0)
+
+
+def test_a_misspelled_part_is_refused_and_options_of_other_modules_are_left_alone(tmp_path):
+    wrong = SAMPLER + LIKELIHOOD + "    jointer: {class_path: diffsr.samplers.LogSpectralMean}\n"
+    path = experiment(tmp_path, wrong)
+    mine = path.read_text().replace("model:\n", "model:\n  class_path: my_lab.EnhanceModule\n")
+    path.write_text(mine.replace("my_lab", "diffsr.tasks"))
+    with pytest.raises(ConfigError, match="has no option 'jointer'. Did you mean 'joiner'"):
+        load_recipe(path)
+    path.write_text(mine)
+    assert load_recipe(path).joiner is None
+
+
+def test_the_options_beside_a_recipe_are_those_of_the_modules():
+    from diffsr.tasks.restoration import RestorationModule
+
+    options = [name for name in inspect.signature(RestorationModule.__init__).parameters if name != "self"]
+    assert sorted(options) == sorted([*PARTS, N_SAMPLES, TALKERS, *BESIDE])
+
+
+def test_an_own_guidance_without_annotations_is_told_what_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "my_rules.py").write_text(
+        "class Mine:\n  needs_gradient = False\n  def correct(self, z, x0, sigma, problem):\n    return x0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    sampler = SAMPLER.replace("n_steps: 7", "guidance: {class_path: my_rules.Mine}")
+    path = experiment(tmp_path, sampler + LIKELIHOOD)
+    with pytest.raises(ConfigError) as error:
+        load_recipe(path)
+    assert "sampler.init_args.guidance: my_rules.Mine is no Guidance" in str(error.value)
+    assert "`def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> " in str(
+        error.value
+    )

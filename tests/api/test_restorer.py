@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -400,3 +401,34 @@ def test_recipes_that_cannot_be_are_refused(tiny_prior, options, words):
     recipe = Recipe(n_samples=1 if options else 0)
     with pytest.raises(ConfigError, match=words):
         Restorer(tiny_prior, recipe=recipe, **options)
+
+
+def test_a_channel_that_is_heard_twice_is_restored_once(tiny_prior, make_speech):
+    left, other = torch.from_numpy(make_speech(channels=2))
+    restorer = Restorer(tiny_prior)
+    found = restorer.restore(torch.stack([left, other, left, torch.zeros_like(left)]), 16000, "a")
+    assert torch.equal(found.wave[0], found.wave[2])
+    assert not torch.equal(found.wave[0], found.wave[1])
+    torch.testing.assert_close(found.wave[:1], restorer.restore(left[None], 16000, "a").wave)
+    assert [one["channel"] for one in found.physics.summary()] == [0, 1]
+    assert not found.wave[3].any()
+
+
+def test_a_run_that_has_trained_on_gives_its_newer_checkpoint(tiny_prior, tmp_path, caplog):
+    state = {f"prior.{name}": value for name, value in tiny_prior.state_dict().items()}
+    tiny_prior.save_pretrained(tmp_path / "prior")
+    newer = {name: value + 1 for name, value in state.items()}
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint = {"state_dict": newer, "diffsr_prior": tiny_prior.config}
+    torch.save(checkpoint, tmp_path / "checkpoints" / "last.ckpt")
+    written_s = (tmp_path / "prior" / "config.yaml").stat().st_mtime
+    name, value = next(iter(tiny_prior.state_dict().items()))
+    for later_s, expected in ((-5, value), (5, value + 1)):
+        os.utime(tmp_path / "checkpoints" / "last.ckpt", (written_s + later_s,) * 2)
+        assert torch.equal(load_prior(tmp_path).state_dict()[name], expected)
+        assert ("the newer checkpoint is taken" in caplog.text) == (later_s > 0)
+
+
+def test_a_rate_in_the_place_of_the_prior_is_told(make_speech):
+    with pytest.raises(ConfigError, match="prior is 16000; .*rate_hz="):
+        restore(make_speech(), 16000)

@@ -302,17 +302,20 @@ def test_a_tilde_leads_to_the_same_run(shell, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_run_that_is_taken_up_at_an_earlier_step_is_not_finished(shell) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert shell(*FIT) == 0
-    [run] = shell.run_folders()
-    assert shell(*FIT, "--trainer.max_steps=2", "--ema.decay=0.8") == 0
-    [other] = [path for path in shell.run_folders() if path != run]
-    early = f"--resume={other / 'checkpoints' / 'last.ckpt'}"
+    for steps in (2, 5):
+        assert shell(*FIT, f"--trainer.max_steps={steps}") == 0
+        [other] = shell.run_folders()
+        (other / "checkpoints" / "last.ckpt").rename(shell.folder / f"{steps}.ckpt")
     stop = ("--model.init_args.stop_at=4", "--model.init_args.how=INT")
-    assert shell("fit", "--config", str(run / "config.yaml"), early, *stop) == 130
+    assert shell(*FIT, *stop, "--resume=5.ckpt") == 0
+    [run] = [path for path in shell.run_folders() if path != other]
+    assert json.loads((run / "finished.json").read_text())["step"] == 6
+    assert shell(*FIT, *stop, "--resume=2.ckpt") == 130
+    assert not (run / "finished.json").exists()
     again = shell.err.partition("To continue, ")[2].split()
     assert again[:3] == ["diffsr", "fit", "--config"]  # the same command would begin at step 2 again
-    assert shell("fit", "--config", again[3], "--model.init_args.stop_at=null") == 0
-    assert "from step 4" in shell.err or "from step 4" in shell.out
+    assert shell(*again[1:]) == 130
+    assert f"training in {run.relative_to(shell.folder)}, from step 4\n" in shell.err
 
 
 def test_a_trial_of_a_finished_run_is_a_trial(shell) -> None:
