@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from tqdm import tqdm
 
-from diffsr.commands.terminal import note, say
+from diffsr.commands.terminal import NEWS_EVERY_S, note, say
 from diffsr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `diffsr restore`."""
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
+    parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--task", default="enhance", help=TASKS)
     parser.add_argument(
         "--talkers", type=int, metavar="N", help="how many; of --task separate and joint (2, up to 8)"
@@ -89,6 +90,12 @@ def run(options: argparse.Namespace) -> int:
     if options.channels not in ("each", "mean") and not options.channels.isdecimal():
         raise ConfigError(
             f"--channels {options.channels}: expected each, mean or the number of a channel (0 is the first)."
+        )
+    if options.more:
+        raise ConfigError(
+            f"{2 + len(options.more)} paths are given: {options.input}, {options.output}, "
+            f"{', '.join(options.more)}; expected one IN and one OUT. For several recordings give their "
+            "folder."
         )
     from diffsr.api import Restorer
     from diffsr.files import restore_path
@@ -145,10 +152,11 @@ def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
 
 
 class Progress:
-    """One line of a terminal with file, share and time left; without a terminal a line for each file."""
+    """One line of a terminal with file, share and time left; elsewhere one for each file and half minute."""
 
     def __init__(self) -> None:
-        self._started_s = time.time()
+        self._started_s = self._told_s = time.time()
+        self._first: tuple[float, float] | None = None
         self._n_finished, self._has_worked = 0, False
         self._bar: tqdm[NoReturn] | None = None
 
@@ -164,8 +172,7 @@ class Progress:
     def __call__(self, n_finished: int, n_files: int, name: str, step: int, n_steps: int) -> None:
         """See `diffsr.files.OnProgress`."""
         if not sys.stderr.isatty():
-            if step == 0 and n_files > 1:
-                note(f"{n_finished}/{n_files} {name}")
+            self._tell(n_finished, n_files, name, step, n_steps)
             return
         if self._bar is None:
             self._bar = _bar(n_files)
@@ -179,6 +186,21 @@ class Progress:
         self._bar.set_description_str(f"{number}{name}", refresh=False)
         self._bar.n = n_finished + step / n_steps
         self._bar.refresh()
+
+    def _tell(self, n_finished: int, n_files: int, name: str, step: int, n_steps: int) -> None:
+        """A line when a file is finished, and when it is time for one."""
+        now_s, done = time.time(), n_finished + step / n_steps
+        if step and self._first is None:
+            self._first = (now_s, done)
+        if step == 0 and n_files > 1:
+            note(f"{n_finished}/{n_files} {name}")
+            self._told_s = now_s
+        elif step and self._first is not None and now_s - self._told_s >= NEWS_EVERY_S:
+            since_s, before = self._first
+            left_s = (now_s - since_s) / max(done - before, 1e-9) * (n_files - done)
+            share = f"{step / n_steps:.0%} of it, {left_s / 60:.1f} min left in all"
+            note(f"{n_finished}/{n_files} {name}: {share}")
+            self._told_s = now_s
 
 
 def _bar(n_files: int) -> tqdm[NoReturn]:

@@ -269,10 +269,10 @@ def of_other_formats(folder: str | Path) -> str | None:
     others = [name for name in names if os.path.splitext(name)[1].lower() in OTHER_SUFFIXES]
     if not others:
         return None
-    stem, suffix = os.path.splitext(others[0])
+    stem, count = os.path.splitext(others[0])[0], f"{len(others)} recording{'s' * (len(others) > 1)}"
     return (
-        f"{len(others)} recordings of other formats (such as {others[0]}) cannot be read; convert them, as "
-        f"by `ffmpeg -i {stem}{suffix} {stem}.wav`."
+        f"{count} of other formats (such as {others[0]}) cannot be read; convert them, as by "
+        f"`ffmpeg -i {others[0]} {stem}.wav`."
     )
 
 

@@ -236,3 +236,33 @@ def test_without_a_terminal_a_line_for_each_file(shell, work: Path) -> None:
     assert shell.err == ""
     assert shell.out.startswith("restored 1 of 1 (0.4 s of audio in ")
     assert shell.out.endswith(f": out2{os.sep}a.wav\n")
+
+
+def test_without_a_terminal_a_long_file_tells_every_half_minute_how_far_it_is(monkeypatch, capsys) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    with command.Progress() as progress:
+        for step in range(1, 10):
+            now[0] += 10
+            progress(0, 2, "a.wav", step, 10)
+        progress(1, 2, "a.wav", 0, 10)
+    assert capsys.readouterr().err.splitlines() == [
+        "diffsr: 0/2 a.wav: 30% of it, 2.8 min left in all",  # 10 s a step, 17 of 20 left
+        "diffsr: 0/2 a.wav: 60% of it, 2.3 min left in all",
+        "diffsr: 0/2 a.wav: 90% of it, 1.8 min left in all",
+        "diffsr: 1/2 a.wav",
+    ]
+
+
+def test_several_recordings_are_no_output(shell, work: Path) -> None:
+    message = shell.fails("restore", "noisy/a.wav", "noisy/a.mp3", "out/")
+    assert "3 paths are given: noisy/a.wav, noisy/a.mp3, out/; expected one IN and one OUT" in message
+
+
+def test_formats_that_cannot_be_read_are_named(shell, work: Path) -> None:
+    (work / "noisy" / "call 1.m4a").touch()
+    assert shell("restore", "noisy", "out", "--prior=run", "--preset=fast") == 0
+    assert "1 recording of other formats (such as call 1.m4a) cannot be read" in shell.err
+    (work / "phone").mkdir()
+    (work / "phone" / "x.aac").touch()
+    assert "convert them, as by `ffmpeg -i x.aac x.wav`" in shell.fails("restore", "phone", "out")
