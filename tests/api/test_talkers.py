@@ -195,6 +195,7 @@ def test_the_limit_of_the_score_is_known_of_two_talkers_without_noise_and_room(t
 def test_doubtful_separations_are_named(tiny_prior_folder, mixtures, tmp_path, capsys, monkeypatch):
     command = ["restore", str(mixtures), str(tmp_path / "out"), f"--prior={tiny_prior_folder}"]
     command += ["--task=separate"]
+    monkeypatch.setattr(OneVoice, "scores", lambda self, x: torch.zeros(len(x)))  # these are too short for it
     for limit, words in ((9.0, "talkers may still be mixed: a.wav (best score "), (-9.0, None)):
         monkeypatch.setattr(Agreement, "sure_above", limit)
         monkeypatch.setattr(OneVoice, "sure_above", limit)

@@ -207,7 +207,7 @@ def test_too_short_too_few_and_silent(build, tmp_path):
     build.table(folder / "speech_test.csv", rows[-1:])
     with pytest.raises(DataError, match="None of the 1 files of speech lasts 4 s"):
         draw_list(TRACKS["enhance"], "test", folder)
-    build.table(folder / "speech_test.csv", [{**row, "speaker": "one"} for row in rows])
+    build.table(folder / "speech_test.csv", [{**row, "speaker": "one", "corpus": "mine"} for row in rows])
     with pytest.raises(DataError, match="at least 2 labelled talkers"):
         draw_list(TRACKS["separate"], "test", folder)
     silent = build.add(folder, "speech/test/silent", np.zeros(5 * 16000))

@@ -35,7 +35,10 @@ def test_a_corpus_becomes_a_manifest_with_a_table(corpus, capsys):
     assert lines[5] == "  left out, 1 of them:"
     assert "84-1-0001.flac is empty (0 bytes)" in lines[6]
     assert lines[7].startswith("  sha256 ")
-    assert lines[8] == f"  train on it with: make train DATA={corpus / 'manifest.jsonl'}"
+    assert (
+        lines[8]
+        == f"  train on it with: make train EXP=prior/speech-16k-fast DATA={corpus / 'manifest.jsonl'}"
+    )
 
 
 def test_options_reach_the_corpus(corpus, capsys, tmp_path):
@@ -129,4 +132,6 @@ def test_the_manifest_is_a_jsonl_and_the_next_command_can_be_pasted(tmp_path, re
     assert main(["prepare", "folder", str(folder), "--output", ""]) == 2
     assert "A path is empty" in capsys.readouterr().err
     assert main(["prepare", "folder", str(folder)]) == 0
-    assert f"make train DATA='{folder / 'manifest.jsonl'}'" in capsys.readouterr().out
+    assert (
+        f"make train EXP=prior/speech-16k-fast DATA='{folder / 'manifest.jsonl'}'" in capsys.readouterr().out
+    )
