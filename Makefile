@@ -36,8 +36,8 @@ SCORE_ARGS =
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The job of a target that needs one of the variables above starts with this check.
-need = $(if $($(1)),,$(error `make $@` needs $(1)=..., $(2). `make help` shows an example))
+# $(call need,TARGET,VARIABLE,what it is): said before anything is installed.
+need = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $($(2)),,$(error `make $(1)` needs $(2)=..., $(3). `make help` shows an example)))
 
 ##@ Environment
 
@@ -147,13 +147,13 @@ train: $(STAMP)  ## Train EXP (a second call goes on where the first one stopped
 	$(BIN)/diffsr fit $(fit_options) $(ARGS)
 
 .PHONY: piece
+$(call need,piece,DATA,a pack of speech)$(call need,piece,OUT,where the piece goes)
 piece: $(STAMP)  ## Train on DATA for some minutes, from START into OUT (docs/training.md)
-	$(call need,DATA,a pack of speech)$(call need,OUT,where the piece goes)
 	PYTHON='$(CURDIR)/$(BIN)/python' bash benchmarks/train_gpu.sh '$(DATA)' '$(or $(START),none)' '$(OUT)' $(ARGS)
 
 .PHONY: restore
+$(call need,restore,IN,a recording or a folder)$(call need,restore,OUT,where the results go)
 restore: $(STAMP)  ## Restore the file or folder IN into OUT with PRIOR
-	$(call need,IN,a recording or a folder)$(call need,OUT,where the results go)
 	$(BIN)/diffsr restore '$(IN)' '$(OUT)' $(if $(PRIOR),--prior '$(PRIOR)') $(ARGS)
 
 predict_options = --config 'experiments/$(EXP).yaml'
@@ -163,21 +163,22 @@ predict_options += $(if $(PRIOR),--model.init_args.prior='$(PRIOR)')
 predict_options += $(if $(DEVICES),--trainer.devices='$(DEVICES)')
 
 .PHONY: predict
+$(call need,predict,IN,a folder of recordings)$(call need,predict,OUT,where the results go)
 predict: EXP = enhance/default
 predict: $(STAMP)  ## Restore the folder IN into OUT with PRIOR by an experiment file (default EXP=enhance/default)
-	$(call need,IN,a folder of recordings)$(call need,OUT,where the results go)
 	$(BIN)/diffsr predict $(predict_options) $(ARGS)
 
 .PHONY: evaluate
+$(call need,evaluate,OUT,the restored file or folder)$(call need,evaluate,REF,the clean references)
 evaluate: $(STAMP)  ## Score the recordings OUT against the references REF, beside the inputs IN if given
-	$(call need,OUT,the restored file or folder)$(call need,REF,the clean references)
 	$(BIN)/diffsr evaluate '$(OUT)' '$(REF)' $(if $(IN),--input '$(IN)') $(ARGS)
 
 benchmark_options = --track '$(TRACK)' --data '$(DATA)' --system '$(SYSTEM)'
 
 .PHONY: benchmark
+$(call need,benchmark,TRACK,enhance dereverb denoise_dereverb separate or joint)
+$(call need,benchmark,SYSTEM,such as unprocessed)$(call need,benchmark,DATA,a folder with manifests)
 benchmark: $(STAMP)  ## Run SYSTEM on the TRACK of the open benchmark with DATA, score it, print the table
-	$(call need,TRACK,enhance dereverb denoise_dereverb separate or joint)$(call need,SYSTEM,such as unprocessed)$(call need,DATA,a folder with manifests)
 	$(BIN)/diffsr benchmark run $(benchmark_options) $(if $(PRIOR),--prior '$(PRIOR)') $(if $(PRESET),--preset '$(PRESET)') $(ARGS)
 	$(BIN)/diffsr benchmark score $(benchmark_options) $(SCORE_ARGS)
 
