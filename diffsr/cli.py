@@ -80,8 +80,9 @@ def _set_up(verb: str) -> None:
 
 def _dispatch(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else "--help"
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for own classes in YAML files, as `python -m diffsr` has it
+    with contextlib.suppress(OSError):  # a folder that is no more
+        if "" not in sys.path and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # for own classes in YAML files, as `python -m diffsr` has it
     if verb in ("-h", "--help", "help"):
         print(_help())
         return 0

@@ -53,9 +53,11 @@ def run(options: argparse.Namespace) -> int:
     talkers = names_of(options.talkers)
     with Progress("scoring", "items") as progress:
         found = evaluate(options.estimate, options.reference, options.input, progress, metrics, talkers)
-    if output is not None and output.suffix == ".csv":
-        found.write_csv(output)
-    elif output is not None:
-        write_text(output, found.to_markdown())
-    say(found.to_text())
+    try:
+        if output is not None and output.suffix == ".csv":
+            found.write_csv(output)
+        elif output is not None:
+            write_text(output, found.to_markdown())
+    finally:
+        say(found.to_text())
     return 2 if found.failed else 0

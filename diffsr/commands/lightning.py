@@ -45,7 +45,8 @@ def run(verb: str, arguments: Sequence[str]) -> int:
         except AlreadyFinished as found:
             return _nothing_left(found)
         except OSError as error:
-            raise _unwritten(error, "the folder of the run") from error
+            _tell_unwritten(error, "the folder of the run")
+            raise
         try:
             return _fit(cli) if verb == "fit" else _score_or_predict(cli)
         except MisconfigurationException as error:
@@ -61,19 +62,19 @@ def run(verb: str, arguments: Sequence[str]) -> int:
                 raise
             raise _misfit(cli, error) from error
         except OSError as error:
-            raise _unwritten(error, cli.run_folder.path) from error
+            _tell_unwritten(error, cli.run_folder.path)
+            raise
         finally:
             remove_if_empty(cli.run_folder.path)
 
 
-def _unwritten(error: OSError, where: Path | str) -> Exception:
-    """What to tell of a place that cannot be written; other errors as they are."""
-    if error.errno not in UNWRITABLE:
-        return error
-    return ConfigError(
-        f"{error.filename or where} cannot be written ({error.strerror}). Free some disk space or choose "
-        "another place with --runs DIR."
-    )
+def _tell_unwritten(error: OSError, where: Path | str) -> None:
+    """Raise what to tell of a place that cannot be written; nothing of other errors."""
+    if error.errno in UNWRITABLE:
+        raise ConfigError(
+            f"{error.filename or where} cannot be written ({error.strerror}). Free some disk space or choose "
+            "another place with --runs DIR."
+        ) from error
 
 
 class EndsAtSigterm(Callback):

@@ -29,15 +29,8 @@ def write_rows(rows: Sequence[Row], path: str | Path) -> None:
     if path.is_dir():
         raise DataError(f"Cannot write {path}: it is a folder, expected the name of a .csv file.")
     try:
-        with (
-            replacing(path) as temporary,
-            temporary.open(
-                "w",
-                newline="",
-                encoding="utf-8",
-                errors="backslashreplace",  # a name that is no text
-            ) as file,
-        ):
+        escaped = "backslashreplace"  # what of a file name is no text
+        with replacing(path) as temporary, temporary.open("w", -1, "utf-8", escaped, "") as file:
             writer = csv.DictWriter(file, fieldnames=columns, restval="")
             writer.writeheader()
             writer.writerows(lines)

@@ -124,9 +124,8 @@ def _pesq_of_piece(est: Tensor, ref: Tensor, rate_hz: int, mode: str) -> float:
 
     if est.shape[-1] < PESQ_SHORTEST_S * rate_hz or bool(unusable(ref)):
         return math.nan
-    if bool(
-        unusable(est)
-    ):  # speech that is lost: PESQ fails on zeros, and scores what is too faint to be heard
+    if bool(unusable(est)):
+        # Lost speech: PESQ fails on zeros, and scores noise that is too faint to be heard.
         est = PESQ_FAINT * torch.randn(est.shape, generator=torch.Generator().manual_seed(0))
     try:
         return float(perceptual_evaluation_speech_quality(est, ref, rate_hz, mode))
