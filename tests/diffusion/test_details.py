@@ -85,3 +85,17 @@ def test_crops_are_drawn_by_power():
     track[0, 10_000:10_100], track[0, 40_000:50_000] = 1.0, 0.1  # as much energy in both
     crops = crops_of(track, 2000, 400, torch.Generator().manual_seed(0))[0]
     assert float((crops.abs().amax(-1) == 1.0).float().mean()) == pytest.approx(0.5, abs=0.08)
+
+
+# Windows ---------------------------------------------------------------------------------------------
+
+
+def test_a_gradient_goes_through_the_network_in_single_precision():
+    prior = Prior(TFTransformer(width=16, depth=1, heads=2), window_s=0.5)
+    for parameter in prior.parameters():  # an untrained network ends in zeros
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    z, sigma = 0.1 * torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(1)), torch.tensor([0.05])
+    exact = WindowedPrior(prior, 0.5, 0.1).denoise(z, sigma)
+    low = WindowedPrior(prior, 0.5, 0.1, in_bfloat16=True)
+    assert not torch.equal(low.denoise(z, sigma), exact)
+    torch.testing.assert_close(low.denoise(z.requires_grad_(True), sigma), exact, atol=1e-6, rtol=0)

@@ -23,6 +23,7 @@ from diffsr.samplers import (
     LittleNoise,
     MeasureDecay,
     NoisePerturbed,
+    PredictorCorrector,
     Problem,
     Renoise,
     RowNoise,
@@ -357,3 +358,16 @@ def test_the_normalised_step_has_its_length_over_all_talkers_and_follows_the_gra
     gains = torch.tensor([sd**2 / (sd**2 + 0.1**2) for sd in sds])
     rms = step.square().mean(-1).sqrt()
     torch.testing.assert_close(rms[:, 0] / rms[:, 1], (gains[0] / gains[1]).expand(4), rtol=1e-3, atol=0)
+
+
+# Corrections -----------------------------------------------------------------------------------------
+
+
+def test_the_size_of_a_correction_is_one_of_each_row():
+    noise, drift = (torch.randn(2, 1, 4000, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    drift = torch.tensor([1.0, 4.0])[:, None, None] * drift
+    sigma = torch.tensor([0.5, 0.5])
+    together = PredictorCorrector(snr=0.3)._size(drift, noise, sigma)
+    alone = torch.cat([PredictorCorrector(snr=0.3)._size(drift[[k]], noise[[k]], sigma[[k]]) for k in (0, 1)])
+    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together[1, 0, 0], together[0, 0, 0] / 16, rtol=0.1, atol=0)
