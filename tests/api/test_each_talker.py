@@ -219,7 +219,7 @@ def test_the_room_lies_halfway_between_that_of_the_search_and_that_of_each_talke
 
 
 def test_joint_tells_of_the_room_of_search_and_restorations(tiny_prior, mixture, monkeypatch):
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 3})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": 3})
     told = Restorer(tiny_prior, task="joint").restore(mixture, RATE_HZ, "mix").physics
     monkeypatch.setattr("diffsr.restoration.several_talkers.halfway", lambda described, *_: described)
     before = Restorer(tiny_prior, task="joint").restore(mixture, RATE_HZ, "mix").physics

@@ -29,7 +29,7 @@ RATE_HZ = 16000
 
 @pytest.fixture
 def short_presets(monkeypatch):
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 8, "fast": 2})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": 8, "fast": 2})
 
 
 def room_response(rt60_s: float = 0.3, seconds: float = 0.4) -> torch.Tensor:

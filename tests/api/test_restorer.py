@@ -27,7 +27,7 @@ def restorer(tiny_prior):
 
 @pytest.fixture(autouse=True)
 def short_presets(monkeypatch):
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 4, "fast": 3})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": 4, "fast": 3})
 
 
 @pytest.mark.parametrize("gain", [0.1, 1e-3, 20.0, 32768.0, 1e8])

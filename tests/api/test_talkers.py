@@ -40,7 +40,7 @@ SD = 0.05
 
 @pytest.fixture(autouse=True)
 def short_presets(monkeypatch):
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": N_STEPS, "fast": 2})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": N_STEPS, "fast": 2})
 
 
 @pytest.fixture
@@ -406,7 +406,7 @@ def test_a_run_that_is_killed_while_it_replaces_a_set_leaves_none(
         assert not list(out.glob(".*"))
         if is_whole:
             assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": N_STEPS})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": N_STEPS})
     [report] = restore_path(mixtures / "a.wav", out, other)
     assert report.status == "restored"
 
@@ -494,7 +494,7 @@ def test_an_experiment_says_how_many_there_are(tiny_prior):
 def test_recordings_that_are_not_two_talkers_have_a_sane_result(
     tiny_prior, make_speech, monkeypatch, task, kind
 ):
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"fast": 8})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"fast": 8})
     one = torch.from_numpy(make_speech(3.0 if kind == "3 s" else 0.1 if kind == "0.1 s" else 0.5))
     other = torch.from_numpy(make_speech(0.5, seed=1)).flip(-1)
     y = {"the same twice": 2 * one, "stereo": torch.cat([one, -one[..., :] + 0.1 * one.flip(-1)])}.get(

@@ -65,7 +65,7 @@ def without_times(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("task", ["separate", pytest.param("joint", marks=pytest.mark.slow)])
 def test_talkers_of_predict_and_restore_are_the_same_bytes(shell, work: Path, task: str, monkeypatch) -> None:
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 3})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": 3})
     for name in ("a.mp3", "deep/er/c.d.wav"):
         (work / "noisy" / name).unlink()
     assert shell("restore", "noisy", "one", "--prior=run", f"--task={task}", "--talkers=3") == 0

@@ -25,7 +25,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "repair"
 
 @pytest.fixture(autouse=True)
 def short_presets(monkeypatch):
-    monkeypatch.setattr("diffsr.recipes.PRESETS", {"default": 3, "fast": 2})
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"default": 3, "fast": 2})
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_many_calls_for_a_lost_band_are_samples_whose_mean_keeps_the_other_band(
     tiny_prior_folder, speech, monkeypatch
 ):
     """The logarithmic mean of samples that agree below the cut-off is what was recorded there."""
-    monkeypatch.setattr("diffsr.recipes.REPAIR_LEVELS", 2)
+    monkeypatch.setattr("diffsr.recipes.repair.REPAIR_LEVELS", 2)
     recipe = widen(LowPass(4000.0, 16000), 6)
     assert (recipe.n_samples, len(recipe.sampler.sigmas) - 1) == (3, 2)
     damaged = recipe.degradation(speech[None])[0]
@@ -173,7 +173,7 @@ def test_many_calls_for_a_lost_band_are_samples_whose_mean_keeps_the_other_band(
 
 
 def test_many_calls_for_clipping_are_samples_whose_mean_keeps_the_rest(tiny_prior, speech, monkeypatch):
-    monkeypatch.setattr("diffsr.recipes.REPAIR_LEVELS", 2)
+    monkeypatch.setattr("diffsr.recipes.repair.REPAIR_LEVELS", 2)
     recipe = declip(6)
     assert (recipe.n_samples, len(recipe.sampler.sigmas) - 1) == (3, 2)
     y = speech.clamp(-LEVEL, LEVEL)
