@@ -19,11 +19,6 @@ def split(n_calls: int, n_levels: int = LEVELS) -> tuple[int, int]:
     return n_calls // n_samples, n_samples
 
 
-def churn(n_steps: int) -> float:
-    """Fresh noise at each level: so that one forgets the same share of the state, however many there are."""
-    return max(n_steps / 10 - 1, 0.0)
-
-
 def restarts(n_calls: int) -> tuple[int, int]:
     """Calls -> noise levels and restarts of several talkers: 13 of 60 levels for 4 times 200 calls."""
     n_steps = min(n_calls, RESTART_LEVELS)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffsr.degradations import LatePrediction, Room
 from diffsr.likelihoods import DriftingNoise, LateReverberation, Likelihood, WhiteNoise
-from diffsr.recipes.budget import churn, split
+from diffsr.recipes.budget import split
 from diffsr.recipes.recipe import Recipe
 from diffsr.samplers import (
     AnnealedSampler,
@@ -44,7 +44,7 @@ def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
         NoisePerturbed(),
         estimators=estimators,
         n_steps=n_steps,
-        churn=churn(n_steps),
+        churn=None,
         initialiser=FromWiener(),
     )
     little_noise = LittleNoise(
@@ -99,7 +99,7 @@ def _in_a_room(
         NoisePerturbed(weight),
         estimators=[*room_steps, MeasureDecay(), *voice],
         n_steps=n_steps,
-        churn=churn(n_steps),
+        churn=None,
         initialiser=FromWPE(10, 3, 3),
     )
     again = AnnealedSampler(

@@ -89,6 +89,11 @@ def with_last(sigmas: Tensor, last: Sequence[float]) -> Tensor:
     return torch.cat([sigmas[:-2], sigmas.new_tensor(levels)])
 
 
+def churn_of(n_steps: int) -> float:
+    """Fresh noise at each of so many levels, of which one then forgets the same share of the state."""
+    return max(n_steps / 10 - 1, 0.0)
+
+
 class AnnealedSampler:
     """Posterior sampling by descending noise levels.
 
@@ -105,7 +110,8 @@ class AnnealedSampler:
         rho: Curvature of the schedule; larger means more steps at small noise.
         churn: Fresh noise before each step, in units of the step: the level is raised by the factor
             `(sigma / sigma_next) ** churn`, so that its total does not depend on the number of steps; 0 is
-            the ODE. How much is best does depend on it, see `recipes.churn`.
+            the ODE. None is as much as `n_steps` levels take for one of them to forget the same share of the
+            state, however many there are (`churn_of`).
         churn_above: Noise level from which on there is fresh noise; below, where it would forget what is
             quiet, the ODE goes on (S_tmin of EDM, arXiv 2206.00364, Alg. 2).
         initialiser: What the state starts from, plus noise of the first level; None is the observation.
@@ -128,7 +134,7 @@ class AnnealedSampler:
         sigma_max: float = 0.5,
         sigma_min: float = 1e-4,
         rho: float = 7.0,
-        churn: float = 1.0,
+        churn: float | None = 1.0,
         initialiser: Initialiser | None = None,
         constraint: Constraint | None = None,
         exchange: Exchange | None = None,
@@ -139,6 +145,8 @@ class AnnealedSampler:
         self.solver = solver or Euler()
         self.estimators = [UpdateNoise()] if estimators is None else list(estimators)
         self.sigmas = with_last(rho_schedule(sigma_max, sigma_min, n_steps, rho), last_sigmas)
+        if churn is None:
+            churn = churn_of(n_steps)
         if not churn >= 0:
             raise ConfigError(f"churn is {churn:g}; expected 0 (the ODE) or more.")
         if not churn_above >= 0:

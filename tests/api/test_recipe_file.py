@@ -12,6 +12,7 @@ from diffsr.benchmark.systems import OwnTask
 from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
+from diffsr.io.audio import write_audio
 from diffsr.likelihoods import DriftingNoise
 from diffsr.recipe_file import (
     BESIDE,
@@ -24,7 +25,7 @@ from diffsr.recipe_file import (
     tasks_of,
 )
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
-from diffsr.restoration.choice import check_choice
+from diffsr.restoration.choice import check_choice, choose_recipe
 from diffsr.samplers import (
     LearnVoices,
     NoisePerturbed,
@@ -222,6 +223,25 @@ def test_the_default_experiment_and_that_on_scenes_are_the_default_recipe(task, 
         assert settings(getattr(written, part)) == settings(getattr(coded, part))
     assert written.n_samples == coded.n_samples
     assert written.n_sources == coded.n_sources
+
+
+def test_the_experiment_of_a_known_room_is_what_a_response_makes_of_dereverb(tmp_path):
+    response = torch.zeros(1, 4000)
+    response[0, 0], response[0, 1600] = 1.0, 0.5
+    write_audio(tmp_path / "room.wav", response, 16000)
+    path = EXPERIMENTS / "dereverb" / "informed.yaml"
+    written = load_recipe(path, [f"degradation.init_args.path={tmp_path / 'room.wav'}"])
+    coded = choose_recipe("dereverb", "default", 16000, rir=tmp_path / "room.wav")
+    for part in (name for name in PARTS if name != "degradation"):
+        assert settings(getattr(written, part)) == settings(getattr(coded, part))
+    assert settings(written.degradation)[1] == settings(coded.degradation)[1]
+    assert written.n_samples == coded.n_samples
+
+
+def test_fresh_noise_follows_the_number_of_levels():
+    default = EXPERIMENTS / "enhance" / "default.yaml"
+    for n_steps, fresh in ((30, 2.0), (60, 5.0), (5, 0.0)):
+        assert load_recipe(default, [f"sampler.init_args.n_steps={n_steps}"]).sampler.churn == fresh
 
 
 def test_the_experiment_for_little_noise_is_what_the_default_takes_for_it():
