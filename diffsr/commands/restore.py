@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `diffsr restore`."""
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
-    parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
+    # Catches too many paths; with a default, or argparse would ask for it where OUT is missing.
+    parser.add_argument("more", nargs="*", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--task", default="enhance", help=TASKS)
     parser.add_argument(
         "--talkers", type=int, metavar="N", help="how many; of --task separate and joint (2, up to 8)"

@@ -259,6 +259,10 @@ def test_several_recordings_are_no_output(shell, work: Path) -> None:
     assert "3 paths are given: noisy/a.wav, noisy/a.mp3, out/; expected one IN and one OUT" in message
 
 
+def test_without_an_output_that_alone_is_asked_for(shell) -> None:
+    assert "arguments are required: OUT. See `diffsr restore --help`" in shell.fails("restore", "a.wav")
+
+
 def test_formats_that_cannot_be_read_are_named(shell, work: Path) -> None:
     (work / "noisy" / "call 1.m4a").touch()
     assert shell("restore", "noisy", "out", "--prior=run", "--preset=fast") == 0
