@@ -29,7 +29,6 @@ from diffsr.signal.filtering import fast_length, fft_convolve, fft_correlate, mi
 from diffsr.signal.room_frames import OVERLAP, room_frames
 from diffsr.signal.stft import STFT
 
-"""Frames are four hops long."""
 RANGE_DB = 45.0
 """The response reaches to where the longest decay has fallen so far: speech hides what comes later."""
 SHORTEST_RT60_S = 0.1
