@@ -18,6 +18,7 @@ from diffsr.samplers import (
     Every,
     Heun,
     NoisePerturbed,
+    PosteriorTransition,
     Problem,
     Proximal,
     RowNoise,
@@ -179,8 +180,10 @@ def test_the_normalised_rule_moves_each_row_by_zeta_sigma_and_never_past_the_rec
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="expected one of likelihood, normalised"):
+    with pytest.raises(ConfigError, match="rule is 'fast'; expected one of likelihood, normalised"):
         DPS("fast")
+    with pytest.raises(ConfigError, match="observed is 'fast'; expected one of implicit, tractable"):
+        PosteriorTransition("fast")
 
 
 @pytest.mark.parametrize("snr_db", [0, 10, 30])
