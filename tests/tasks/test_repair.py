@@ -18,6 +18,7 @@ from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import probe, read_audio, write_audio
 from diffsr.recipes import REPAIRS, declip, make_recipe, widen
 from diffsr.restoration import Restoration
+from diffsr.signal.resampling import resample
 
 LEVEL = 0.07
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "repair"
@@ -104,6 +105,20 @@ def test_an_undamaged_recording_is_told(tiny_prior, speech, task, words):
         restorer.restore(speech, 16000)
     with pytest.raises(DataError, match="has 44100 Hz, expected the 16000 Hz of the prior"):
         restorer.restore(speech, 44100)
+
+
+@pytest.mark.parametrize("task", ["declip", "packet_loss"])
+def test_of_a_rate_that_is_a_multiple_samples_are_left_out(tiny_prior, speech, task):
+    wide = resample(speech, 16000, 48000)
+    damaged = with_gaps(wide) if task == "packet_loss" else wide.clamp(-LEVEL, LEVEL)
+    restorer = Restorer(tiny_prior, task=task)
+    with pytest.raises(DataError, match=r"Keep one sample of 3 without a filter .* wave\[:, ::3\]"):
+        restorer.restore(damaged, 48000)
+    assert restorer.restore(damaged[:, ::3], 16000).n_calls > 0
+    with pytest.raises(DataError, match="nothing to repair"):  # what everybody would try first
+        restorer.restore(resample(damaged, 48000, 16000), 16000)
+    with pytest.raises(DataError, match=r"Record it at 16000 Hz or a multiple, or train a prior for 8000 Hz"):
+        restorer.restore(damaged[:, ::6], 8000)
 
 
 def test_channels_are_repaired_where_they_are_damaged(tiny_prior, speech):
