@@ -107,6 +107,25 @@ def test_an_undamaged_recording_is_told(tiny_prior, speech, task, words):
         restorer.restore(speech, 44100)
 
 
+def test_what_is_clipped_too_much_for_other_tasks_is_repaired(tiny_prior, speech):
+    at = {
+        share: speech.clamp(*(speech.abs().quantile(1 - share) * torch.tensor([-1, 1])))
+        for share in (0.7, 0.95)
+    }
+    for task, share, words in (
+        (
+            "enhance",
+            0.7,
+            r"70% of its samples; expected at most 50%\. Record .* level, or raise .*--task declip",
+        ),
+        ("enhance", 0.95, r"95% of its samples; expected at most 50%\. Record it again at a lower level\.$"),
+        ("declip", 0.95, r"95% of its samples; expected at most 90%\. Record it again at a lower level\.$"),
+    ):
+        with pytest.raises(AudioError, match=words):
+            Restorer(tiny_prior, task=task).restore(at[share], 16000)
+    assert Restorer(tiny_prior, task="declip").restore(at[0.7], 16000).wave.abs().max() > at[0.7].abs().max()
+
+
 @pytest.mark.parametrize("task", ["declip", "packet_loss"])
 def test_of_a_rate_that_is_a_multiple_samples_are_left_out(tiny_prior, speech, task):
     wide = resample(speech, 16000, 48000)
