@@ -175,6 +175,18 @@ def test_arrays_come_back_as_they_are(tiny_prior, make_speech, convert):
     assert (y == before).all()
 
 
+def test_a_restoration_shows_itself_in_a_line(tiny_prior, make_speech):
+    wave = make_speech(0.4, channels=2)
+    one = restore(wave, tiny_prior, 16000, preset="fast")
+    assert repr(one).startswith(
+        f"Restoration(wave [2, 6400] at 16000 Hz, 0.40 s; {one.n_calls} network calls in "
+    )
+    assert repr(one).endswith("s; physics)")
+    assert repr(restore(wave[0], tiny_prior, 16000, preset="fast", n_samples=2)).endswith(
+        "; samples; physics)"
+    )
+
+
 def test_integers_come_back_as_floats_of_their_level(tiny_prior, make_speech):
     y = make_speech()
     one = restore(y, prior=tiny_prior, rate_hz=16000).wave
