@@ -104,6 +104,16 @@ def test_channels_each_mean_and_number(tiny_prior, make_speech):
         with_channels(3)
 
 
+def test_the_function_takes_what_the_class_takes_for_one_recording(tiny_prior, make_speech):
+    y = torch.from_numpy(make_speech(channels=3))
+    options = {"device": "cpu", "precision": "float32", "channels": 2}
+    of_class = Restorer(tiny_prior, **options).restore(y, 16000).wave
+    assert torch.equal(restore(y, tiny_prior, 16000, **options).wave, of_class)
+    for option, words in ({"device": "warp"}, "warp"), ({"precision": "half"}, "no precision 'half'"):
+        with pytest.raises(ConfigError, match=words):
+            restore(y, tiny_prior, 16000, **option)
+
+
 def test_seed_and_identity_decide_the_result(tiny_prior, make_speech):
     y = torch.from_numpy(make_speech())
     recipe = Recipe(AnnealedSampler(n_steps=4, churn=1.0), n_samples=2)
