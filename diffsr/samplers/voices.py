@@ -185,8 +185,11 @@ def crossfaded(x: Sources, order: Tensor, n_fade: int) -> Sources:
 def spread(of_segments: Tensor, segments: Segments, n_samples: int) -> Tensor:
     """What holds at segments, `[..., N]`, at the samples around their centres, `[..., T]`."""
     last = of_segments.shape[-1] - 1
-    at = torch.arange(n_samples, device=of_segments.device) - (segments.size - segments.hop) // 2
-    return of_segments[..., (at // segments.hop).clamp(0, last)]
+    at = (
+        torch.arange(n_samples, device=of_segments.device)
+        - (segments.size_samples - segments.hop_samples) // 2
+    )
+    return of_segments[..., (at // segments.hop_samples).clamp(0, last)]
 
 
 def check_segments(name: str, segment_s: float, hop_s: float) -> None:
