@@ -68,12 +68,14 @@ class Planner:
         faster, which = rng.random(), int(rng.integers(len(_CHANGED_SPEEDS)))
         speed = _CHANGED_SPEEDS[which] if faster < augmentation.speed_share else UNCHANGED
         manner = _manner(rng, augmentation)
-        length = length_at(SPEEDS[speed], self.n_samples)
-        slack = int(self.lengths[index]) - length
+        length_samples = length_at(SPEEDS[speed], self.n_samples)
+        slack = int(self.lengths[index]) - length_samples
         start = int(rng.integers(slack + 1)) if slack >= 0 else None
-        pieces = self._fill(index, self._others(index), length, speed, rng) if start is None else None
+        pieces = self._fill(index, self._others(index), length_samples, speed, rng) if start is None else None
         crop = Passage(pieces or self._cut(index, start or 0), pieces is not None, *manner)
-        reference = self._reference(index, crop, length, speed, (*key, _REFERENCE_STREAM), augmentation)
+        reference = self._reference(
+            index, crop, length_samples, speed, (*key, _REFERENCE_STREAM), augmentation
+        )
         return Plan(int(self.talkers[index]), speed, crop, reference)
 
     def fixed(self, index: int, start: int) -> Plan:
@@ -92,11 +94,11 @@ class Planner:
         return [Piece(index, 0, int(self.lengths[index]), -start)]
 
     def _fill(
-        self, index: int, others: np.ndarray, length: int, speed: int, rng: np.random.Generator
+        self, index: int, others: np.ndarray, length_samples: int, speed: int, rng: np.random.Generator
     ) -> list[Piece]:
         """An utterance that is too short, joined with others."""
         if len(others) == 0:
-            return [self._whole(index, int(rng.integers(length - self.lengths[index] + 1)))]
+            return [self._whole(index, int(rng.integers(length_samples - self.lengths[index] + 1)))]
         # Up to half of the first utterance lies before the crop: not every crop starts with a beginning.
         position = -int(rng.integers(self.lengths[index] // 2 + 1))
         pieces = []
@@ -104,7 +106,7 @@ class Planner:
             pieces.append(self._whole(utterance, position))
             pause_s = rng.uniform(*PAUSE_S) * SPEEDS[speed]
             position += int(self.lengths[utterance]) + round(pause_s * self.rate_hz)
-            if position >= length:
+            if position >= length_samples:
                 break
         return pieces
 
@@ -123,7 +125,7 @@ class Planner:
         self,
         index: int,
         crop: Passage,
-        length: int,
+        length_samples: int,
         speed: int,
         key: tuple[int, ...],
         augmentation: Augmentation | None,
@@ -136,31 +138,31 @@ class Planner:
         wanted = length_at(SPEEDS[speed], self.n_reference)
         others = self._others(index)
         if len(others) == 0:
-            pieces = self._rest(index, crop.pieces[0].position, length, wanted, rng)
+            pieces = self._rest(index, crop.pieces[0].position, length_samples, wanted, rng)
         else:
             unused = others[~np.isin(others, [piece.utterance for piece in crop.pieces])]
             pieces = self._any_of(unused, wanted, speed, rng)
         return Passage(pieces, True, gain, tilt)
 
     def _any_of(
-        self, utterances: np.ndarray, length: int, speed: int, rng: np.random.Generator
+        self, utterances: np.ndarray, length_samples: int, speed: int, rng: np.random.Generator
     ) -> list[Piece]:
         """A passage of some utterances of one talker, every second of them equally likely."""
         if len(utterances) == 0:
             return []
         ends = np.cumsum(self.lengths[utterances])
         index = int(utterances[np.searchsorted(ends, rng.integers(ends[-1]), side="right")])
-        slack = int(self.lengths[index]) - length
+        slack = int(self.lengths[index]) - length_samples
         if slack >= 0:
             return self._cut(index, int(rng.integers(slack + 1)))
-        return self._fill(index, utterances[utterances != index], length, speed, rng)
+        return self._fill(index, utterances[utterances != index], length_samples, speed, rng)
 
     def _rest(
-        self, index: int, position: int, length: int, wanted: int, rng: np.random.Generator
+        self, index: int, position: int, length_samples: int, wanted: int, rng: np.random.Generator
     ) -> list[Piece]:
         """What an utterance holds before or after a crop that begins `-position` samples into it."""
         total = int(self.lengths[index])
-        sides = [(0, -position), (min(total, length - position), total)]
+        sides = [(0, -position), (min(total, length_samples - position), total)]
         sides = [(first, stop) for first, stop in sides if 2 * (stop - first) >= wanted]
         if not sides:
             return []

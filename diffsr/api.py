@@ -283,6 +283,9 @@ def restore(
     n_samples: int | None = None,
     rir: str | Path | None = None,
     talkers: int | None = None,
+    device: str = "auto",
+    channels: str | int = "each",
+    precision: str = "auto",
 ) -> Restoration:
     """Restore a file or an array.
 
@@ -300,6 +303,9 @@ def restore(
             to the task and the preset.
         rir: File with the room response, where it is known; of the task `dereverb` alone.
         talkers: How many there are, of the tasks `separate` and `joint` alone; None is two.
+        device: `cpu`, `cuda`, `mps` or `auto`, see `Restorer`.
+        channels: `each`, `mean` or a number, see `Restorer`.
+        precision: `float32`, `bfloat16` or `auto`, see `Restorer`.
 
     Returns:
         The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`; of several talkers
@@ -317,6 +323,9 @@ def restore(
         n_samples=n_samples,
         rir=rir,
         talkers=talkers,
+        device=device,
+        channels=channels,
+        precision=precision,
     )
     if isinstance(audio, (str, Path)):
         if rate_hz is not None:

@@ -1,10 +1,9 @@
-"""Restoring files and folders: what is there already, one bad file among good ones, the account of it."""
+"""Restoring files and folders: what is there already, one bad file among good ones."""
 
 from __future__ import annotations
 
 import errno
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,46 +18,19 @@ from diffsr.io.recordings import Recording, plan_outputs, refuse_same
 from diffsr.report.physics import write_pictures, write_summary
 from diffsr.restoration import Restoration, UnfinishedError
 from diffsr.restoration.batch import batches
+from diffsr.restoration.file_report import FileReport
 from diffsr.restoration.recording import choose_channels
 from diffsr.restoration.side_files import AudioFiles, SideFiles
 from diffsr.restoration.talkers import Talkers
 from diffsr.samplers.annealed import OnStep
+from diffsr.signal.damage import clipped_share
 
 OnProgress = Callable[[int, int, str, int, int], None]
 """(finished files, files, name, finished steps of the current file, its steps), so that the whole is done
 to `(finished files + finished steps / steps) / files`; with 0 finished steps when the named file ends.
 Files that share a batch have one name, `a.wav and 3 more`, and the steps of all of them."""
 
-MOST_NAMED = 5
-"""Recordings in a line."""
 _ENDS_THE_RUN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What became of one file.
-
-    Attributes:
-        path: The recording.
-        output: Where its restoration is or should be; of several talkers the file of the first.
-        status: `restored`, `skipped` or `failed`.
-        message: Why it failed or was skipped.
-        seconds: Wall time; of files that shared a batch, an equal share.
-        duration_s: Length of the recording.
-        calls: Calls of the prior.
-        n_files: Audio files of the restoration: one, or of S talkers S + 1.
-        doubt: Of talkers who may not be told apart, why.
-    """
-
-    path: Path
-    output: Path
-    status: str
-    message: str = ""
-    seconds: float = 0.0
-    duration_s: float = 0.0
-    calls: int = 0
-    n_files: int = 1
-    doubt: str = ""
 
 
 def restore_path(
@@ -260,6 +232,10 @@ def _written(
         calls=result.n_calls,
         n_files=len(files.files),
         doubt=_doubt(result.talkers),
+        rate_hz=info.rate_hz,
+        clipped=0.0
+        if restorer.recipe.degradation.raises_peaks
+        else float(clipped_share(wave[:, None]).max()),
     )
 
 
@@ -281,26 +257,6 @@ def _failed(recording: Recording, output: Path, error: DiffsrError | OSError) ->
         raise error
     message = f"{recording.path}: {error.strerror}." if isinstance(error, OSError) else str(error)
     return FileReport(recording.path, output, "failed", message)
-
-
-def account(reports: Sequence[FileReport], memory_mib: float, n_devices: int = 1) -> str:
-    """One line about a run: files, lengths, time, calls and peak memory; `restored 2 of 3 (...)`.
-
-    The time is that of all files by the number of devices that they were shared among.
-    """
-    done = [report for report in reports if report.status == "restored"]
-    counts = Counter(report.calls for report in done)
-    line = f"restored {len(done)} of {len(reports)}"
-    if not done:
-        return line
-    took = sum(report.seconds for report in done) / n_devices
-    lasted = sum(report.duration_s for report in done)
-    most = max(counts)
-    calls = f"{most} network calls each" if len(counts) == 1 else f"up to {most} network calls each"
-    factor = f", real-time factor {took / lasted:.2f}" if lasted else ""
-    return (
-        f"{line} ({lasted:.1f} s of audio in {took:.1f} s{factor}, {calls}, peak memory {memory_mib:.0f} MiB)"
-    )
 
 
 @dataclass
@@ -326,13 +282,3 @@ class _Progress:
             first, n_others = self.recordings[0], len(self.recordings) - 1
             name = f"{first.id}{first.path.suffix}" + (f" and {n_others} more" if n_others else "")
             self.on_progress(n_finished, self.n_files, name, done, self.n_steps)
-
-
-def doubts(reports: Sequence[FileReport]) -> str:
-    """A line that names the recordings whose talkers may not be told apart; nothing where there are none."""
-    doubtful = [f"{report.path.name} ({report.doubt})" for report in reports if report.doubt]
-    if not doubtful:
-        return ""
-    more = f" and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
-    named = ", ".join(doubtful[:MOST_NAMED])
-    return f"talkers may still be mixed: {named}{more}; OUT.json has the scores (told_apart)"

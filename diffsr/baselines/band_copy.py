@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffsr.baselines.base import as_recording, for_every_talker
 from diffsr.signal.damage import find_cutoff_hz
+from diffsr.signal.levels import from_db
 from diffsr.signal.stft import STFT
 
 TILT_DB_PER_OCTAVE = -12.0
@@ -46,7 +47,7 @@ class BandCopy:
         width = last - last // 2
         above = torch.arange(last, stft.n_bins)
         source = last - width + (above - last) % width
-        gain = 10 ** (TILT_DB_PER_OCTAVE * (above / source).log2() / 20)
+        gain = from_db(TILT_DB_PER_OCTAVE * (above / source).log2())
         # What is there above the cut-off stays below.
         spectrum[last:] = gain[:, None] * spectrum[source]
         return for_every_talker(stft.inverse(spectrum, len(wave)), n_talkers)

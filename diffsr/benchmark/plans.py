@@ -35,15 +35,15 @@ class Clip:
 class Choice:
     """Where an item comes from: who speaks, the files of its noise and its room, and its levels.
 
-    `snr` and `spread` say where in their range the levels lie, 0 to 1.
+    `snr_share` and `spread_share` say where in their range the levels lie, 0 to 1.
     """
 
     pick: Pick
     noise: Candidate | None
     response: str | None
     measured: Utterance | None
-    snr: float
-    spread: float
+    snr_share: float
+    spread_share: float
 
 
 def draw_plan(
@@ -62,7 +62,7 @@ def draw_plan(
     used = [clips[utterance.id] for utterance in choice.pick.utterances]
     longest_s = min(max(tracks.SHORTEST_S, clip.end_s - clip.start_s) for clip in used)
     duration_s = _floor_ms(min(rng.uniform(tracks.SHORTEST_S, tracks.LONGEST_S), longest_s))
-    half_db = round(_within(tracks.SPREAD_DB, choice.spread) / 2, 3)
+    half_db = round(_within(tracks.SPREAD_DB, choice.spread_share) / 2, 3)
     gains_db = [half_db, -half_db] if track.n_talkers > 1 else [0.0]
     talkers = tuple(
         TalkerPlan(
@@ -119,7 +119,7 @@ def _noise(
         path=relative(noise.utterance.path, folder),
         category=noise.utterance.category,
         start_s=(_floor_ms(noise.start_s + rng.uniform(0.0, latest_s)),),
-        snr_db=round(_within(track.snr_db, choice.snr), 3),
+        snr_db=round(_within(track.snr_db, choice.snr_share), 3),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from diffsr.commands.restore import DEFAULT_PRIOR
 from diffsr.commands.terminal import say
 from diffsr.errors import DiffsrError
 
@@ -25,6 +26,8 @@ EXTRAS = {
 }  # fmt: skip
 """Optional packages by the extra that brings them, and what they are for."""
 GIB = 2**30
+LEAST_MEMORY_GIB = 2.0
+"""Available: `enhance` of ten minutes takes 1.8 GiB."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 def findings() -> Iterator[Finding]:
     """All checks, in order; a check that breaks is a finding itself."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _python, _packages, _torch, _torchaudio, _compiler, _disk, _starter
+        _python, _packages, _torch, _memory, _torchaudio, _compiler, _disk, _models, _starter
     )  # fmt: skip
     for check in checks:
         try:
@@ -159,6 +162,29 @@ def _torch() -> Iterator[Finding]:
         yield Finding("ok", "no GPU: training and restoring run on the CPU")
 
 
+def _memory() -> Iterator[Finding]:
+    found = _memory_gib()
+    if found is None:
+        return
+    total, available = found
+    what = f"memory: {available:.1f} of {total:.1f} GiB available"
+    if available < LEAST_MEMORY_GIB:
+        yield Finding("warn", what, "close other programs, and cut recordings of many minutes into pieces")
+    else:
+        yield Finding("ok", what)
+
+
+def _memory_gib() -> tuple[float, float] | None:
+    """Memory of the machine and what of it is available; None where the system does not say."""
+    try:
+        # Not os.sysconf("SC_AVPHYS_PAGES"), which counts files that are cached as if they were needed.
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+        return kib["MemTotal"] * 1024 / GIB, kib["MemAvailable"] * 1024 / GIB
+    except (OSError, ValueError, LookupError):  # no Linux
+        return None
+
+
 def _torchaudio() -> Iterator[Finding]:
     from diffsr.signal.torchaudio_home import extension_loaded
 
@@ -196,6 +222,30 @@ def _disk() -> Iterator[Finding]:
         yield Finding("warn", what, "checkpoints may fill it: free some, or choose --runs DIR")
     else:
         yield Finding("ok", what)
+
+
+def _models() -> Iterator[Finding]:
+    """Whether what restores when nothing else is named is there and whole: by loading it, in 0.3 s."""
+    from diffsr.diffusion import Prior
+    from diffsr.samplers.tracks import TRACKER
+    from diffsr.speakers import SpeakerEncoder, VoiceTracker
+
+    loads: dict[str, Callable[[str], object]] = {
+        DEFAULT_PRIOR: Prior.from_pretrained,
+        "speaker-16k": SpeakerEncoder.from_pretrained,
+        TRACKER: VoiceTracker.from_pretrained,
+    }
+    loaded = []
+    for name, load in loads.items():
+        try:
+            load(name)
+            loaded.append(name)
+        except DiffsrError as error:
+            yield Finding(
+                "fail", f"{name}, which ships with diffsr, does not load", f"{error} Reinstall diffsr."
+            )
+    if loaded:
+        yield Finding("ok", f"models: {', '.join(loaded)}")
 
 
 def _starter() -> Iterator[Finding]:

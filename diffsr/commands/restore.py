@@ -23,7 +23,8 @@ from diffsr.commands.terminal import NEWS_EVERY_S, note, say
 from diffsr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from diffsr.files import FileReport
+    from diffsr.api import Restorer
+    from diffsr.restoration.file_report import FileReport
 
 DEFAULT_PRIOR = "speech-16k-fast"  # diffsr.diffusion.prior.DEFAULT, whose import takes seconds
 TASKS = (
@@ -39,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `diffsr restore`."""
     parser.add_argument("input", metavar="IN", help="a recording (wav, flac, ogg, opus, mp3) or a folder")
     parser.add_argument("output", metavar="OUT", help="the file or the folder to write")
-    parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
+    # Catches too many paths; with a default, or argparse would ask for it where OUT is missing.
+    parser.add_argument("more", nargs="*", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--task", default="enhance", help=TASKS)
     parser.add_argument(
         "--talkers", type=int, metavar="N", help="how many; of --task separate and joint (2, up to 8)"
@@ -124,12 +126,12 @@ def run(options: argparse.Namespace) -> int:
         )
     if os.path.isdir(options.input) and (advice := of_other_formats(options.input)):
         note(advice)
-    return summarise(reports, memory.mib())
+    return summarise(reports, restorer, memory.mib())
 
 
-def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
+def summarise(reports: Sequence[FileReport], restorer: Restorer, memory_mib: float) -> int:
     """Say what became of the recordings; returns the exit code."""
-    from diffsr.files import account, doubts
+    from diffsr.restoration.file_report import account, notes
 
     counts = Counter(report.status for report in reports)
     if counts["restored"]:
@@ -143,8 +145,8 @@ def summarise(reports: Sequence[FileReport], memory_mib: float) -> int:
             "(restore again with --overwrite)"
         )
         note(reports[0].message if len(reports) == 1 else several)
-    if doubtful := doubts(reports):
-        note(doubtful)
+    for line in notes(reports, restorer.prior.rate_hz, restorer.recipe.degradation.extends_band):
+        note(line)
     failed = [report for report in reports if report.status == "failed"]
     for report in failed:
         sys.stderr.write(f"diffsr: error: {report.message}\n")

@@ -262,11 +262,19 @@ def refuse_resampled(recorded_hz: int, rate_hz: int, damage: str) -> None:
     Raises:
         DataError: The rates differ.
     """
-    if recorded_hz != rate_hz:
-        raise DataError(
-            f"The recording has {recorded_hz} Hz, expected the {rate_hz} Hz of the prior: {damage} cannot be "
-            "seen any more after resampling. Use a prior of the recording's rate."
+    if recorded_hz == rate_hz:
+        return
+    step, left = divmod(recorded_hz, rate_hz)
+    advice = f"Record it at {rate_hz} Hz or a multiple, or train a prior for {recorded_hz} Hz."
+    if not left:  # what was cut off, or lost, is so in every sample by itself
+        advice = (
+            f"Keep one sample of {step} without a filter (sox IN OUT downsample {step}; in Python "
+            f"wave[:, ::{step}]): the damage stays, and what sounds above {rate_hz / 2:g} Hz folds below it."
         )
+    raise DataError(
+        f"The recording has {recorded_hz} Hz, expected the {rate_hz} Hz of the prior: {damage} cannot be "
+        f"seen any more after resampling, whose filter changes every sample. {advice}"
+    )
 
 
 def per_row(value: Tensor, y: Tensor, name: str) -> Tensor:

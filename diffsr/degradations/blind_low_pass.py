@@ -20,6 +20,7 @@ from diffsr.degradations.base import Degradation
 from diffsr.errors import ConfigError, DataError
 from diffsr.signal.damage import LOWEST_EDGE_HZ, find_cutoff_hz
 from diffsr.signal.filtering import irfft, rfft
+from diffsr.signal.levels import from_db
 
 LOST_DB = 6.0
 """30 dB cost 6 dB of SI-SDR: slopes are found too shallow, and undoing them lifts the top of the band."""
@@ -112,7 +113,7 @@ class BlindLowPass(Degradation):
         """The recording, its attenuation undone, where it is not lost; the estimate elsewhere."""
         gain = self._gain(x0.shape[-1])
         kept = (gain > 0).to(gain)
-        undone = torch.where(gain > 0, 1.0 / gain.clamp_min(10 ** (-LOST_DB / 20)), 0.0)
+        undone = torch.where(gain > 0, 1.0 / gain.clamp_min(from_db(-LOST_DB)), 0.0)
         return x0 + self._filter(y, undone) - self._filter(x0, kept)
 
     def fit(self, source_power: Tensor, power: Tensor, n_updates: int = 10) -> Tensor:
@@ -174,7 +175,7 @@ class BlindLowPass(Degradation):
         parameters = self._current().detach()
         hz = torch.arange(n_samples // 2 + 1, device=parameters.device) * (self.rate_hz / n_samples)
         attenuation_db = self._attenuation_db(parameters, hz)
-        return torch.where(attenuation_db < LOST_DB, 10 ** (-attenuation_db / 20), 0.0)
+        return torch.where(attenuation_db < LOST_DB, from_db(-attenuation_db), 0.0)
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
         return irfft(rfft(x, x.shape[-1]) * gain[:, None], x.shape[-1])

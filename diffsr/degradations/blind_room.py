@@ -29,7 +29,6 @@ from diffsr.signal.filtering import fast_length, fft_convolve, fft_correlate, mi
 from diffsr.signal.room_frames import OVERLAP, room_frames
 from diffsr.signal.stft import STFT
 
-"""Frames are four hops long."""
 RANGE_DB = 45.0
 """The response reaches to where the longest decay has fallen so far: speech hides what comes later."""
 SHORTEST_RT60_S = 0.1
@@ -96,8 +95,8 @@ class BlindRoom(Degradation):
         self.rate_hz, self.tie_decays, self.lr, self.betas = rate_hz, tie_decays, lr, betas
         self.longest_rt60_s, self.initial_level_db = longest_rt60_s, initial_level_db
         self.initial_rt60_s = min(max(initial_rt60_s, SHORTEST_RT60_S), longest_rt60_s)
-        n_fft, self.hop = room_frames(rate_hz)
-        self.n_frames = math.ceil(longest_rt60_s * RANGE_DB / 60.0 * rate_hz / self.hop)
+        n_fft, self.hop_samples = room_frames(rate_hz)
+        self.n_frames = math.ceil(longest_rt60_s * RANGE_DB / 60.0 * rate_hz / self.hop_samples)
         edges = torch.tensor([hz for hz in _EDGES_HZ if hz < rate_hz / 2], dtype=torch.float64)
         centres, hz = edges[1:], torch.arange(n_fft // 2 + 1) * (rate_hz / n_fft)
         above = torch.searchsorted(centres, hz.double()).clamp(1, len(centres) - 1)
@@ -226,7 +225,7 @@ class BlindRoom(Degradation):
         parameters = self._current()
         with torch.no_grad():
             parameters.log_decay.copy_((self._decay(1.0) / rt60_s[:, None, around]).log())
-            parameters.log_level.copy_(level_of(frame_energy[:, None, around], self.hop))
+            parameters.log_level.copy_(level_of(frame_energy[:, None, around], self.hop_samples))
         self.project()
 
     def take_over(self, rt60_s: Tensor, level_db: Tensor) -> None:
@@ -267,7 +266,7 @@ class BlindRoom(Degradation):
 
     def _decay(self, rt60_s: float) -> float:
         """Nepers per frame."""
-        return math.log(1000.0) * self.hop / (rt60_s * self.rate_hz)
+        return math.log(1000.0) * self.hop_samples / (rt60_s * self.rate_hz)
 
     def _at_bins(self, values: Tensor) -> Tensor:
         """`[rows, S, bands] -> [rows, S, F]`."""
@@ -277,7 +276,7 @@ class BlindRoom(Degradation):
     def _overlap_add(self, spectrum: Tensor) -> Tensor:
         """Frames `[rows, S, F, N]`, the first one centred at time 0 -> `[rows, S, N hop]`."""
         frames = torch.fft.irfft(spectrum, len(self.window), dim=-2).transpose(-1, -2) * self.window
-        pieces = frames.unflatten(-1, (OVERLAP, self.hop))
+        pieces = frames.unflatten(-1, (OVERLAP, self.hop_samples))
         late = [F.pad(pieces[..., k, :], (0, 0, k, OVERLAP - 1 - k)) for k in range(OVERLAP)]
         blocks = torch.stack(late).sum(0)[..., OVERLAP // 2 : OVERLAP // 2 + self.n_frames, :]
         return blocks.flatten(-2)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffsr.signal.decays import (
     TINY,
+    blocks,
     decay_kernels,
     decayed,
     in_bands,
@@ -65,17 +66,19 @@ class DecayFit:
             noise: Power of what is neither speech nor reverberation, of a sample: `[rows, K, M]` for any bins
                 K from 0 Hz to half the rate and any frames M; None where there is none.
         """
-        parts = decayed(self.stft(x0).abs().square().sum(1), self.kernels)
+        dry = self.stft(x0).abs().square().sum(1)
         hidden = torch.zeros_like(self.power)
         if noise is not None:
             size = self.power.shape[-2:]
             hidden = self.stft.window_energy * F.interpolate(noise[:, None], size, mode="nearest")[:, 0]
-        floor = self.floor + hidden
-        for _ in range(n_updates):
-            power = weighted_sum(self.weights, parts) + floor
-            self.weights = updated_weights(self.weights, parts, self.power, power)
-        late = in_bands(weighted_sum(self.weights[:, EARLY_FRAMES:], parts[:, EARLY_FRAMES:]).sum(-1))
-        self.audible = (late + TINY) / (late + in_bands(hidden.sum(-1)) + TINY)
+        for bins, bands in blocks(dry.shape[-2], self.kernels):
+            parts, weights = decayed(dry[:, bins], self.kernels), self.weights[..., bands]
+            for _ in range(n_updates):
+                power = weighted_sum(weights, parts) + self.floor + hidden[:, bins]
+                weights = updated_weights(weights, parts, self.power[:, bins], power)
+            late = weighted_sum(weights[:, EARLY_FRAMES:], parts[:, EARLY_FRAMES:])
+            heard, masked = in_bands(late.sum(-1)) + TINY, in_bands(hidden[:, bins].sum(-1))
+            self.weights[..., bands], self.audible[:, bands] = weights, heard / (heard + masked)
 
     def of_bands(self) -> tuple[Tensor, Tensor]:
         """Reverberation times in seconds and energies of a frame at time 0, `[rows, bands]` each."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffsr.degradations.base import Degradation, per_row
+from diffsr.signal.levels import db, from_db
 
 LIMIT_DB = 12.0
 """The prior knows speech at many levels; a gain beyond this would hide an error elsewhere."""
@@ -41,7 +42,7 @@ class Gain(Degradation):
     @property
     def factor(self) -> Tensor:
         """`g`, `[rows, S]`."""
-        return 10.0 ** (self.gain_db / 20.0)
+        return from_db(self.gain_db)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[rows, S, T] -> [rows, S, T]`."""
@@ -79,7 +80,7 @@ class Gain(Degradation):
         largest = gram.diagonal(dim1=1, dim2=2).amax(1)[:, None, None]
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         gain = torch.linalg.solve_ex(gram + (_RIDGE * largest + 1e-30) * eye, right)[0][..., 0]
-        self.gain_db = 20.0 * gain.clamp_min(1e-3).log10()
+        self.gain_db = db(gain.clamp_min(1e-3))
         self.project()
 
     def describe(self) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from diffsr.diffusion.loss import denoising_loss
 from diffsr.diffusion.prior import Prior
 from diffsr.evaluation.metrics import si_sdr_db
+from diffsr.signal.levels import from_db
 
 SIGMAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Centres of the noise-level bands in which the loss is reported, half a decade apart."""
@@ -42,7 +43,7 @@ def denoising_scores(prior: Prior, wave: Tensor, seed: int) -> dict[str, Tensor]
     outputs, gains = {}, {}
     for snr_db in INPUT_SNRS_DB:
         rng = torch.Generator(wave.device).manual_seed(seed)
-        sigma = wave.square().mean(-1).sqrt().clamp_min(1e-6) * 10 ** (-snr_db / 20)
+        sigma = wave.square().mean(-1).sqrt().clamp_min(1e-6) * from_db(-snr_db)
         z = wave + sigma[:, None] * torch.randn(wave.shape, generator=rng, device=wave.device)
         output_db = si_sdr_db(prior.denoise(z, sigma), wave)
         outputs[f"{OUTPUT}{snr_db:+g}_db"] = output_db

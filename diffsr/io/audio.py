@@ -32,7 +32,7 @@ _FORMATS = {
     ".rf64": "RF64",
 }
 AUDIO_SUFFIXES = frozenset(_FORMATS)
-OTHER_SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mov", ".mkv", ".caf"})
+OTHER_SUFFIXES = frozenset({".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mov", ".mkv"})
 """Of recordings that libsndfile does not read."""
 _UNKNOWN_FRAMES = 2**62
 """libsndfile has 2**63 - 1 where a header does not tell."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.likelihoods.base import Likelihood, noise_posterior_power
-from diffsr.signal.decays import TINY, decay_kernels, decayed, n_bands, updated_weights, weighted_sum
+from diffsr.signal.decays import TINY, blocks, decay_kernels, decayed, n_bands, updated_weights, weighted_sum
 
 TIMES_S = (0.15, 0.25, 0.4, 0.6, 0.9, 1.3, 2.0)
 """Reverberation times whose mixture stands for the room."""
@@ -44,11 +44,14 @@ class LateReverberation(Likelihood):
         """Start from the decayed power of `y [rows, 1, T]` itself, all decays with the same energy."""
         self.noise.reset(y, item_of_row)
         power = self.stft(y[:, 0]).abs().square()
+        kernels = self._kernels(power)
         # Nothing is late in a recording that is shorter than the delay.
-        energy = self._kernels(power).sum(-1).clamp_min(TINY)
+        energy = kernels.sum(-1).clamp_min(TINY)
         shape = (len(power), -1, n_bands(power.shape[-2]))
         self.weights = (self.initial / len(energy) / energy)[None, :, None].expand(shape).clone()
-        self.late = weighted_sum(self.weights, decayed(power, self._kernels(power)))
+        self.late = torch.empty_like(power)
+        for bins, bands in blocks(power.shape[-2], kernels):
+            self.late[:, bins] = weighted_sum(self.weights[..., bands], decayed(power[:, bins], kernels))
 
     @property
     def variance(self) -> Tensor:
@@ -72,14 +75,17 @@ class LateReverberation(Likelihood):
             extra_variance: Variance of `x0` in bins, broadcastable to `[rows, F, N]`.
         """
         dry = self.stft(x0).abs().square().sum(1) + extra_variance
-        parts = decayed(dry, self._kernels(dry))
-        left = self.stft(residual[:, 0])
-        self.late = weighted_sum(self.weights, parts)
-        for _ in range(self.n_updates):
-            total = self.variance
-            target = noise_posterior_power(left, total, extra_variance)
-            self.weights = updated_weights(self.weights, parts, target, total)
-            self.late = weighted_sum(self.weights, parts)
+        left, extra = self.stft(residual[:, 0]), extra_variance.expand_as(dry)
+        noise, kernels = self.noise.variance.expand_as(dry), self._kernels(dry)
+        for bins, bands in blocks(dry.shape[-2], kernels):
+            parts, weights = decayed(dry[:, bins], kernels), self.weights[..., bands]
+            late = weighted_sum(weights, parts)
+            for _ in range(self.n_updates):
+                total = late + noise[:, bins]
+                target = noise_posterior_power(left[:, bins], total, extra[:, bins])
+                weights = updated_weights(weights, parts, target, total)
+                late = weighted_sum(weights, parts)
+            self.weights[..., bands], self.late[:, bins] = weights, late
 
     def _kernels(self, power: Tensor) -> Tensor:
         times_s = torch.tensor(TIMES_S, device=power.device)

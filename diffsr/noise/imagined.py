@@ -11,6 +11,7 @@ from diffsr.errors import ConfigError
 from diffsr.noise.chance import between, by_ratio, smooth_curves
 from diffsr.noise.courses import random_courses_db
 from diffsr.noise.spectra import gliding_db, random_spectra_db
+from diffsr.signal.levels import from_db
 from diffsr.signal.stft import STFT
 
 PARTS = 3
@@ -63,10 +64,10 @@ class ImaginedNoise:
         noise = self._noise(wave, stft, rate_hz, rng)
         babble = _babble(wave, stft, rng)
         chosen = torch.rand(len(wave), generator=rng, device=rng.device) < self.babble_share
-        floor = 10 ** (between(-25, 0, len(wave), rng) / 20)[:, None, None]
+        floor = from_db(between(-25, 0, len(wave), rng))[:, None, None]
         noise = torch.where(chosen[:, None, None], babble + floor * noise, noise)
         snr_db = between(self.snr_low_db, self.snr_high_db, len(wave), rng)
-        noise = noise * (_rms(speech) / _rms(noise).clamp_min(1e-12) * 10 ** (-snr_db / 20)[:, None, None])
+        noise = noise * (_rms(speech) / _rms(noise).clamp_min(1e-12) * from_db(-snr_db)[:, None, None])
         return (speech + noise).abs().square(), noise.abs().square()
 
     def _noise(self, wave: Tensor, stft: STFT, rate_hz: int, rng: torch.Generator) -> Tensor:
@@ -109,7 +110,7 @@ def _babble(wave: Tensor, stft: STFT, rng: torch.Generator) -> Tensor:
     count = min(int(torch.randint(*VOICES, (), generator=rng, device=rng.device)), others)
     total = torch.zeros_like(wave)
     for offset in torch.randperm(others, generator=rng, device=rng.device)[:count].tolist():
-        gain = 10 ** (between(-8, 0, len(wave), rng) / 20)
+        gain = from_db(between(-8, 0, len(wave), rng))
         # Each voice begins elsewhere, so that pauses of crops do not meet.
         start = int(torch.randint(wave.shape[-1], (), generator=rng, device=rng.device))
         total += gain[:, None] * wave.roll(offset + 1, 0).roll(start, -1)

@@ -84,8 +84,9 @@ class Recipe:
             self.degradation.keeps_samples or any(isinstance(one, Room) for one in self.degradation.modules())
         ):
             raise ConfigError(
-                f"early_reflections changes what {type(self.degradation).__name__} explains as it is. Leave "
-                "one of them out."
+                "early_reflections filters the recording before it is explained, and "
+                f"{type(self.degradation).__name__} explains it only as it was recorded: with the "
+                "reflections, or sample by sample. Leave out one of them."
             )
         if self.little_noise is None:
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any
 
@@ -18,9 +17,8 @@ from diffsr.restoration import Restoration
 from diffsr.restoration.physics import one_sided_psd
 from diffsr.restoration.side_files import SideFiles
 from diffsr.restoration.spread import variance_of
+from diffsr.signal.levels import LEAST_POWER, power_db
 from diffsr.signal.stft import STFT
-
-_LEAST = 1e-20
 
 
 def write_summary(restoration: Restoration, name: str, audio: str, sides: SideFiles) -> None:
@@ -103,10 +101,10 @@ def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:
         psd = one_sided_psd(variance_of(stft(one) for one in channel).mean(-1), stft, rate_hz)
         found.append(
             {
-                "level_db": _db(variance),
-                "relative_db": _db(variance / signal.clamp_min(_LEAST)),
+                "level_db": _rounded_db(variance),
+                "relative_db": _rounded_db(variance / signal.clamp_min(LEAST_POWER)),
                 "frequency_hz": [round(k * rate_hz / stft.n_fft, 2) for k in range(stft.n_bins)],
-                "psd_db_per_hz": [_db(value) for value in psd],
+                "psd_db_per_hz": [_rounded_db(value) for value in psd],
             }
         )
     return found
@@ -118,5 +116,5 @@ def _readable(found: dict[str, Any]) -> str:
     return re.sub(r"\[[^\[\]{}]*\]", lambda numbers: f"[{' '.join(numbers[0][1:-1].split())}]", text) + "\n"
 
 
-def _db(power: Tensor) -> float:
-    return round(10.0 * math.log10(max(float(power), _LEAST)), 2)
+def _rounded_db(power: Tensor) -> float:
+    return round(power_db(float(power)), 2)

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffsr.report.pictures import N_FFT, draw_spectra, hop_for, magnitude_db, new_figure, spectrogram_db
 from diffsr.restoration import Physics, Restoration
 from diffsr.restoration.spread import variance_of
+from diffsr.signal.levels import power_db
 from diffsr.signal.resampling import resample
 from diffsr.signal.room_acoustics import energy_decay_db, rt60_s
 from diffsr.signal.stft import STFT
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 INK, NOISE, ROOM = "#222222", "#D55E00", "#0072B2"
 """Vermilion and blue of Okabe and Ito, which colour-blind readers can tell apart."""
 DECAY_FLOOR_DB = -70.0
-_LEAST = 1e-20
 Panel = Callable[["Axes"], None]
 
 
@@ -99,7 +99,7 @@ def _panels(physics: Physics) -> dict[str, Panel]:
 
 
 def _draw_noise(axis: Axes, frequency_hz: Tensor, psd: Tensor) -> None:
-    axis.plot(frequency_hz / 1000.0, 10.0 * psd.clamp_min(_LEAST).log10(), color=NOISE, linewidth=1.4)
+    axis.plot(frequency_hz / 1000.0, power_db(psd), color=NOISE, linewidth=1.4)
     axis.set_xlim(0.0, float(frequency_hz[-1]) / 1000.0)
     axis.set_xlabel("kHz")
     axis.set_ylabel("dB per Hz")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffsr.restoration.spread import variance_of
+from diffsr.signal.levels import power_db
 from diffsr.signal.room_acoustics import drr_db, rt60_s
 from diffsr.signal.stft import STFT
 
@@ -18,7 +19,6 @@ POWER_OF_LEVEL = {"noise_power": 2, "clipping_threshold": 1}
 """Quantities that grow with the level of the recording, and with which power of it."""
 _BY_THEMSELVES = ("noise_power", "room_response")
 _OF_ROOM = ("rt60_s", "rt60_at_limit", "room_level_db", "band_hz", "early_reflections_db")
-_LEAST = 1e-20
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Physics:
     def noise_level_db(self) -> Tensor | None:
         """RMS of the noise in dB re full scale, `[K]`."""
         psd = self.noise_psd
-        return None if psd is None else _db(psd.sum(1) * self.rate_hz / self.stft.n_fft)
+        return None if psd is None else power_db(psd.sum(1) * self.rate_hz / self.stft.n_fft)
 
     @property
     def room_response(self) -> Tensor | None:
@@ -102,7 +102,7 @@ class Physics:
             found["noise"] = {
                 "level_db": _number(level_db[place]),
                 "frequency_hz": _list(self.frequency_hz),
-                "psd_db_per_hz": _list(_db(psd[place])),
+                "psd_db_per_hz": _list(power_db(psd[place])),
             }
         if response is not None:
             at_start = torch.tensor(0)
@@ -136,10 +136,6 @@ def one_sided_psd(bin_power: Tensor, stft: STFT, rate_hz: int) -> Tensor:
     if stft.n_fft % 2 == 0:
         both[-1] = 1.0
     return both * bin_power / (stft.window_energy * rate_hz)
-
-
-def _db(power: Tensor) -> Tensor:
-    return 10.0 * power.clamp_min(_LEAST).log10()
 
 
 def _plain(values: Tensor) -> float | None | list[float | None]:

@@ -50,6 +50,15 @@ class Restoration:
     full_scale: float = 1.0
     subtype: str | None = None
 
+    def __repr__(self) -> str:
+        """In one line, without the samples themselves."""
+        lasts_s = self.wave.shape[-1] / self.rate_hz
+        more = [name for name in ("samples", "physics", "talkers") if getattr(self, name) is not None]
+        return (
+            f"Restoration(wave {list(self.wave.shape)} at {self.rate_hz} Hz, {lasts_s:.2f} s; {self.n_calls} "
+            f"network calls in {self.seconds:.1f} s{''.join(f'; {name}' for name in more)})"
+        )
+
     @property
     def std(self) -> Any:  # noqa: ANN401 - of the kind of `wave`
         """Standard deviation of a posterior sample, like `wave`; None where one was drawn."""

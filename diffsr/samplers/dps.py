@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from diffsr.errors import ConfigError
 from diffsr.samplers.gradients import least_step, unit_rms
 from diffsr.samplers.innovation import N_ITERATIONS, Innovation
 from diffsr.samplers.problem import Problem
@@ -37,7 +38,7 @@ class DPS:
         n_iterations: Steps of conjugate gradients of the likelihood rule, where there is no closed form.
 
     Raises:
-        ValueError: No such rule.
+        ConfigError: No such rule.
     """
 
     needs_gradient = True
@@ -50,7 +51,7 @@ class DPS:
         n_iterations: int = N_ITERATIONS,
     ) -> None:
         if rule not in get_args(Rule):
-            raise ValueError(f"rule is {rule!r}; expected one of {', '.join(get_args(Rule))}.")
+            raise ConfigError(f"rule is {rule!r}; expected one of {', '.join(get_args(Rule))}.")
         self.rule, self.zeta, self.floor, self.n_iterations = rule, zeta, floor, n_iterations
 
     def correct(self, z: Sources, x0: Sources, sigma: Tensor, problem: Problem) -> Sources:

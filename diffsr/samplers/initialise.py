@@ -106,11 +106,6 @@ def shared(wave: Tensor, problem: Problem, sigma_max: float) -> Sources:
     return share + sigma_max * problem.noise.normal_like(share)
 
 
-def from_observation(problem: Problem, sigma_max: float) -> Tensor:
-    """The first state of `FromObservation`, `[rows, S, T]`."""
-    return FromObservation()(problem, sigma_max)
-
-
 def speech_level(y: Tensor, rate_hz: int) -> Tensor:
     """RMS of the speech in `y [..., T]` over its active frames, after its noise floor is subtracted, `[...]`.
 

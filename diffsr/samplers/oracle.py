@@ -19,7 +19,7 @@ from diffsr.degradations import Mixing
 from diffsr.diffusion.analytic import PriorOfEach, StationaryGaussianPrior, WhiteGaussianPrior
 from diffsr.likelihoods import WhiteNoise
 from diffsr.samplers.annealed import AnnealedSampler
-from diffsr.samplers.initialise import from_observation
+from diffsr.samplers.initialise import FromObservation
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.randomness import RowNoise
 from diffsr.typing import Denoiser, Sources
@@ -198,7 +198,7 @@ def check_sampler(
     if exact_start:
         z = oracle.start(sigma, noise, n_samples)
     else:
-        z = from_observation(problem, sigma) if n_sources == 1 else sampler.start(problem)
+        z = FromObservation()(problem, sigma) if n_sources == 1 else sampler.start(problem)
     started = time.perf_counter()
     samples = sampler.sample(problem, z)
     return compare(samples.x[:, 0], oracle, samples.n_calls, time.perf_counter() - started)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from diffsr.errors import ConfigError
 from diffsr.samplers.innovation import Innovation, coloured
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.solvers import PosteriorMean, Solver, is_last
@@ -108,12 +109,12 @@ class PosteriorTransition:
         observed: One of the two.
 
     Raises:
-        ValueError: No such likelihood.
+        ConfigError: No such likelihood.
     """
 
     def __init__(self, observed: Observed = "implicit") -> None:
         if observed not in get_args(Observed):
-            raise ValueError(f"observed is {observed!r}; expected one of {', '.join(get_args(Observed))}.")
+            raise ConfigError(f"observed is {observed!r}; expected one of {', '.join(get_args(Observed))}.")
         self.observed = observed
 
     def step(

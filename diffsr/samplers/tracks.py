@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from diffsr.errors import ConfigError
+from diffsr.samplers.exchange import check_every, in_pairs, is_due
 from diffsr.samplers.joining import Consensus, Joiner
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.voices import FADE_S, check_rate, crossfaded
@@ -49,8 +49,7 @@ class ExchangeTracks:
         every: int = 4,
         cost: float = COST,
     ) -> None:
-        if every < 1:
-            raise ConfigError(f"ExchangeTracks has every = {every}; expected 1 or more levels.")
+        check_every(type(self).__name__, every)
         check_cost(type(self).__name__, cost)
         self.tracker = VoiceTracker.from_pretrained(tracker)
         self.sigma_high, self.sigma_low, self.every, self.cost = sigma_high, sigma_low, every, cost
@@ -62,8 +61,8 @@ class ExchangeTracks:
             ConfigError: The tracker is for another rate than the prior.
         """
         check_rate(self.tracker, problem.prior.rate_hz)
-        is_due = level % self.every == 0 and self.sigma_low <= float(sigma.max()) <= self.sigma_high
-        return tracked_order(self.tracker, x0, self.cost) if is_due and x0.shape[1] > 1 else None
+        due = is_due(level, sigma, self.every, self.sigma_low, self.sigma_high)
+        return tracked_order(self.tracker, x0, self.cost) if due and x0.shape[1] > 1 else None
 
 
 class TracksInOrder(Joiner):
@@ -101,14 +100,7 @@ class TracksInOrder(Joiner):
 def tracked_order(tracker: VoiceTracker, x: Sources, cost: float) -> Tensor:
     """The track that each voice is in, long `[rows, S, T]`: `changed_places` for each pair of tracks."""
     tracker = tracker.to(x.device)
-    n_tracks = x.shape[1]
-    order = torch.arange(n_tracks, device=x.device)[None, :, None].repeat(len(x), 1, x.shape[-1])
-    for a in range(n_tracks):
-        for b in range(a):
-            pair = order[:, [a, b]]
-            changed = changed_places(tracker, x.gather(1, pair), cost)
-            order[:, [a, b]] = torch.where(changed[:, None], pair.flip(1), pair)
-    return order
+    return in_pairs(x.shape, x.device, lambda pair: changed_places(tracker, x.gather(1, pair), cost))
 
 
 def check_cost(name: str, cost: float) -> None:

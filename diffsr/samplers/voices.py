@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.io.network import SmallNetwork
+from diffsr.samplers.exchange import check_every, in_pairs, is_due
 from diffsr.samplers.joining import Consensus, Joiner
 from diffsr.samplers.problem import Problem
 from diffsr.samplers.ranking import Ranker
@@ -56,8 +57,7 @@ class ExchangeVoices:
         hop_s: float = 0.25,
     ) -> None:
         check_segments(type(self).__name__, segment_s, hop_s)
-        if every < 1:
-            raise ConfigError(f"ExchangeVoices has every = {every}; expected 1 or more levels.")
+        check_every(type(self).__name__, every)
         self.encoder = SpeakerEncoder.from_pretrained(encoder)
         self.sigma_high, self.sigma_low, self.every = sigma_high, sigma_low, every
         self.segment_s, self.hop_s = segment_s, hop_s
@@ -69,8 +69,9 @@ class ExchangeVoices:
             ConfigError: The encoder is for another rate than the prior.
         """
         check_rate(self.encoder, problem.prior.rate_hz)
-        is_due = level % self.every == 0 and self.sigma_low <= float(sigma.max()) <= self.sigma_high
-        if not is_due or x0.shape[1] < 2 or x0.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
+        if not is_due(level, sigma, self.every, self.sigma_low, self.sigma_high):
+            return None
+        if x0.shape[1] < 2 or x0.shape[-1] < round(SHORTEST_S * self.encoder.rate_hz):
             return None
         heard = torch.where(x0.isfinite(), x0, 0.0)  # rows that are lost have no voice, the others do
         segments = Segments.of(self.encoder.to(x0.device), heard, self.segment_s, self.hop_s)
@@ -166,14 +167,8 @@ class OneVoice(Ranker):
 
 def voice_order(segments: Segments, n_samples: int, cost: float = 0.0) -> Tensor:
     """The track that each voice is in, long `[rows, S, T]`: `exchanged` for each pair as the last left it."""
-    n_rows, n_tracks, n_segments = segments.weight.shape
-    order = torch.arange(n_tracks, device=segments.weight.device)[None, :, None]
-    order = order.repeat(n_rows, 1, n_segments)
-    for a in range(n_tracks):
-        for b in range(a):
-            pair = order[:, [a, b]]
-            is_changed = exchanged(segments.in_order(pair), cost)
-            order[:, [a, b]] = torch.where(is_changed[:, None], pair.flip(1), pair)
+    weight = segments.weight
+    order = in_pairs(weight.shape, weight.device, lambda pair: exchanged(segments.in_order(pair), cost))
     return spread(order, segments, n_samples)
 
 
@@ -190,8 +185,11 @@ def crossfaded(x: Sources, order: Tensor, n_fade: int) -> Sources:
 def spread(of_segments: Tensor, segments: Segments, n_samples: int) -> Tensor:
     """What holds at segments, `[..., N]`, at the samples around their centres, `[..., T]`."""
     last = of_segments.shape[-1] - 1
-    at = torch.arange(n_samples, device=of_segments.device) - (segments.size - segments.hop) // 2
-    return of_segments[..., (at // segments.hop).clamp(0, last)]
+    at = (
+        torch.arange(n_samples, device=of_segments.device)
+        - (segments.size_samples - segments.hop_samples) // 2
+    )
+    return of_segments[..., (at // segments.hop_samples).clamp(0, last)]
 
 
 def check_segments(name: str, segment_s: float, hop_s: float) -> None:

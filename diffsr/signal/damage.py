@@ -18,6 +18,11 @@ PILE_SAMPLES = 4
 PILE_DENSITY = 30.0
 """Samples per level at the peak, over those just below; 14 for a sine, about 1 for whole speech."""
 _BELOW = (0.95, 0.99)
+LEAST_CLIPPED = 0.01
+"""Share of samples at the peak from which on a recording looks clipped; about 2e-5 for whole speech."""
+LEAST_STEPS = 64
+"""Steps of quantisation up to the peak from which on samples at it say something: in the hum of a silent
+recording, ten steps high, every fifth sample is."""
 SHORTEST_GAP_MS = 5.0
 """Quantised speech holds shorter runs of zeros by itself."""
 LEAST_OFFSET = 0.1
@@ -44,6 +49,24 @@ def estimate_threshold(y: Tensor) -> Tensor:
     piles_up = (at_peak.sum(1) >= PILE_SAMPLES) & (density >= PILE_DENSITY * usual)
     level = torch.where(at_peak, size, math.inf).amin(1)
     return torch.where(piles_up, level, math.nan)
+
+
+def clipped_share(y: Tensor) -> Tensor:
+    """Share of the samples that were cut off, `[rows, C, T] -> [rows]`; 0 where a recording does not look it.
+
+    To be told to a user, so with more doubt than `estimate_threshold`, for what is known to be clipped:
+    many samples at the level, more than in the eighty times wider range just below it. That is 4 times as
+    many or more in speech of which 1 % was cut off, 0.2 times in a sine, 0.4 in one of 8 bits. Peaks that a
+    codec has changed are at no level.
+    """
+    size = y.abs().flatten(1)
+    peak = size.amax(1, keepdim=True)
+    level = estimate_threshold(y)[:, None]  # NaN compares as false
+    at_level = (size >= level).float().mean(1)
+    below = ((size >= _BELOW[0] * peak) & (size < _BELOW[1] * peak)).float().mean(1)
+    step = torch.where(size > 0, size, math.inf).amin(1)
+    is_fine = peak[:, 0] >= LEAST_STEPS * step
+    return torch.where(is_fine & (at_level >= LEAST_CLIPPED) & (at_level >= below), at_level, 0.0)
 
 
 def find_gaps(y: Tensor, rate_hz: int, shortest_ms: float = SHORTEST_GAP_MS) -> Tensor:

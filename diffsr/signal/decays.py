@@ -11,6 +11,7 @@ for each bin of a row, which read the parts once and write nothing of their size
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ from diffsr.signal.filtering import fft_convolve
 
 BINS_PER_BAND = 8
 TINY = 1e-20
+PART_VALUES = 2**20
+"""Of each row in a block of bands: the parts of all bins would take most of the memory of long recordings."""
 BLOCK_VALUES = 2**22
 """Values that are transformed at once: transforms of all bins take several times the memory of the result."""
 
@@ -54,6 +57,18 @@ def updated_weights(weights: Tensor, parts: Tensor, target: Tensor, power: Tenso
     sums = [part.transpose(0, 1) @ slope for part, slope in zip(parts, slopes, strict=True)]
     up, down = in_bands(torch.stack(sums).permute(3, 0, 2, 1))
     return (weights * (up / down.clamp_min(TINY)).sqrt()).clamp_min(1e-12)
+
+
+def blocks(n_bins: int, kernels: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Bins and their bands, a few bands at a time, whose parts under kernels `[K, N]` are worked on at once.
+
+    Bands have nothing to do with one another, so what is done with parts can be done block by block. Blocks
+    depend on the kernels alone, so that a row has the same ones in any company.
+    """
+    width = max(PART_VALUES // kernels.numel() // BINS_PER_BAND, 1)
+    for first in range(0, n_bands(n_bins), width):
+        last = min(first + width, n_bands(n_bins))
+        yield slice(first * BINS_PER_BAND, last * BINS_PER_BAND), slice(first, last)
 
 
 def weighted_sum(weights: Tensor, parts: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 FRAME_S = 0.02
 ACTIVE_RANGE_DB = 35.0
+LEAST_POWER = 1e-20
+"""Of what is shown as a level: no power at all is -200 dB."""
 SILENCE_DB = -120.0
 """Frame levels are floored here (re full scale); a wave with no frame above it is silence."""
 
@@ -45,6 +47,17 @@ def from_db(x_db: float | Tensor) -> float | Tensor:
     if isinstance(x_db, Tensor):
         return torch.pow(10.0, x_db / 20.0)
     return float(10.0 ** (x_db / 20.0))
+
+
+@overload
+def power_db(power: float) -> float: ...
+@overload
+def power_db(power: Tensor) -> Tensor: ...
+def power_db(power: float | Tensor) -> float | Tensor:
+    """Decibels of a power ratio, 10 log10; -200 for zero."""
+    if isinstance(power, Tensor):
+        return 10.0 * power.clamp_min(LEAST_POWER).log10()
+    return 10.0 * math.log10(max(power, LEAST_POWER))
 
 
 def loudest_channel(wave: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.errors import DataError
+from diffsr.signal.levels import power_db
 from diffsr.signal.room_acoustics import direct_path_sample
 
 LEAD_S = 0.0025
@@ -41,14 +42,14 @@ def clear_direct_path(response: Tensor, rate_hz: int) -> int:
     direct = float(power[start:stop].sum())
     if direct <= 0:
         raise DataError("it is silent")
-    before_db = _db(float(power[:start].sum()) / direct)
+    before_db = power_db(float(power[:start].sum()) / direct)
     if before_db > QUIET_BEFORE_DB:
         raise DataError(
             f"the energy before its direct path is {before_db:.1f} dB of that of the direct path, "
             f"expected at most {QUIET_BEFORE_DB:.0f} dB"
         )
     later = F.pad(power[stop:], (0, stop - start)).unfold(0, stop - start, 1).sum(-1)
-    later_db = _db(float(later.max()) / direct)
+    later_db = power_db(float(later.max()) / direct)
     if later_db > STRONGEST_LATER_DB:
         raise DataError(
             f"a reflection is {later_db:.1f} dB stronger than its direct path, expected at most "
@@ -96,7 +97,3 @@ def _length(response: Tensor, rate_hz: int) -> int:
 def _ramp(n_samples: int) -> Tensor:
     """Rising half of a Hann window, [T]."""
     return 0.5 - 0.5 * torch.cos(math.pi * (torch.arange(n_samples) + 0.5) / n_samples)
-
-
-def _db(ratio: float) -> float:
-    return 10 * math.log10(max(ratio, 1e-30))

@@ -35,7 +35,7 @@ def tracker_card(tracker: VoiceTracker, training: Mapping[str, str]) -> str:
         "`diffsr.speakers.VoiceTracker.from_pretrained(THIS_FOLDER)` hears two tracks and tells where their",
         "voices have changed places.",
     ]
-    hop_ms = 1000 * tracker.hop / tracker.rate_hz
+    hop_ms = 1000 * tracker.hop_samples / tracker.rate_hz
     return network_card(
         "Voice tracker", what, tracker, tracker.rate_hz, {"Distance of times": f"{hop_ms:.0f} ms", **training}
     )

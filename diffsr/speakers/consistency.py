@@ -27,14 +27,14 @@ class Segments:
     Attributes:
         embedding: `[R, S, N, E]`, unit norm; zeros for digital silence.
         weight: `[R, S, N]`, 1 where a segment is as loud as its track on average, 0 where it is quiet.
-        size: Length in samples.
-        hop: Distance in samples.
+        size_samples: Their length.
+        hop_samples: Their distance.
     """
 
     embedding: Tensor
     weight: Tensor
-    size: int
-    hop: int
+    size_samples: int
+    hop_samples: int
 
     @classmethod
     def of(cls, encoder: SpeakerEncoder, x: Tensor, segment_s: float, hop_s: float) -> Segments:
@@ -60,7 +60,7 @@ def consistency(segments: Segments) -> Tensor:
     Pairs of segments that overlap do not count. NaN where there are no others.
     """
     weight = segments.weight[..., None]
-    n_apart = -(-segments.size // segments.hop)
+    n_apart = -(-segments.size_samples // segments.hop_samples)
     cosine, total = (_sum_over_pairs(told, n_apart) for told in (segments.embedding * weight, weight))
     own = torch.eye(weight.shape[1], dtype=torch.bool, device=weight.device)
 

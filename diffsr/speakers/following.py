@@ -61,7 +61,7 @@ def directions(tracker: VoiceTracker, power: Tensor) -> Tensor:
         power: `[R, 2, M, N]` with N a multiple of 3, see `VoiceTracker`.
     """
     n_times = power.shape[-1] // STACKED
-    often = CUTS_HZ * tracker.hop / tracker.rate_hz
+    often = CUTS_HZ * tracker.hop_samples / tracker.rate_hz
     drawn = torch.rand(N_CUTS, n_times, generator=torch.Generator().manual_seed(0)).to(power.device)
     cuts = 1.0 - 2.0 * ((drawn < often).cumsum(1) % 2)
     found = []
@@ -77,12 +77,14 @@ def changed_places(tracker: VoiceTracker, tracks: Tensor, cost: float = 0.0) -> 
     Recordings below 48 ms stay as they are.
     """
     n_samples = tracks.shape[-1]
-    if n_samples < tracker.hop:
+    if n_samples < tracker.hop_samples:
         return torch.zeros(len(tracks), n_samples, dtype=torch.bool, device=tracks.device)
     found, weight = order_evidence(tracker, tracks, cost)
     sign = signs(found, cost)
     changed = sign * sign_of((sign * weight).sum(-1))[:, None] < 0
     last = changed.shape[1] - 1
     # A frame is centred on its time, so that the three of a time reach half a frame further to both sides.
-    at = (torch.arange(n_samples, device=tracks.device) + tracker.bands.hop // 2) // tracker.hop
+    at = (
+        torch.arange(n_samples, device=tracks.device) + tracker.bands.hop_samples // 2
+    ) // tracker.hop_samples
     return changed[:, at.clamp_max(last)]

@@ -24,7 +24,7 @@ class PairBands(nn.Module):
 
     Attributes:
         n_bands: M.
-        hop: Distance of frames in samples.
+        hop_samples: Distance of frames.
         band_of_bin: Band of each bin of the spectrum, or the nearest, `[F]`.
     """
 
@@ -33,8 +33,8 @@ class PairBands(nn.Module):
 
     def __init__(self, rate_hz: int) -> None:
         super().__init__()
-        self.hop = round(HOP_S * rate_hz)
-        self.stft = STFT(round(WINDOW_S * rate_hz), self.hop)
+        self.hop_samples = round(HOP_S * rate_hz)
+        self.stft = STFT(round(WINDOW_S * rate_hz), self.hop_samples)
         lines = torch.eye(self.stft.n_bins)[FIRST_LINE : FIRST_LINE + N_LINES]
         edge_hz = (FIRST_LINE + N_LINES) / WINDOW_S
         mel = import_torchaudio().functional.melscale_fbanks(

@@ -76,9 +76,9 @@ class VoiceTracker(SmallNetwork):
         self.project = nn.Linear(width, embedding_dim)
 
     @property
-    def hop(self) -> int:
+    def hop_samples(self) -> int:
         """Samples from one direction to the next."""
-        return STACKED * self.bands.hop
+        return STACKED * self.bands.hop_samples
 
     def forward(self, power: Tensor) -> Tensor:
         """Directions of the powers of two tracks, `[B, 2, M, N] -> [B, N // 3, E]`."""

@@ -12,13 +12,14 @@ from diffsr.api import Restorer
 from diffsr.degradations import Degradation, Mixing
 from diffsr.errors import AudioError, ConfigError
 from diffsr.evaluation.results import Evaluation, Row
-from diffsr.files import FileReport, account, doubts, refuse_what_is_read, restore_together
+from diffsr.files import refuse_what_is_read, restore_together
 from diffsr.io.atomic import check_writable
 from diffsr.io.memory import PeakMemory
 from diffsr.io.paths import named_path
 from diffsr.io.recordings import Recording, check_folder, check_format, recordings_outside
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
+from diffsr.restoration.file_report import FileReport, account, doubts
 from diffsr.samplers import (
     Agreement,
     AnnealedSampler,

@@ -115,7 +115,7 @@ class TrackerModule(VoiceModule):
         rows = ((talker != following) & (talker.maximum(following) >= 0)).nonzero()[:, 0]
         if len(rows) == 0:
             return None
-        bands, frames_hz = self.tracker.bands, self.tracker.rate_hz / self.tracker.bands.hop
+        bands, frames_hz = self.tracker.bands, self.tracker.rate_hz / self.tracker.bands.hop_samples
         with torch.no_grad():
             voices = _paired(bands(batch["wave"]), rows)
             plan = make_plan(voices, frames_hz, self.exchanges, rng)

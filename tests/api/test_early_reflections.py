@@ -215,7 +215,8 @@ def test_rooms_of_one_talker_have_them():
 
 @pytest.mark.parametrize("degradation", [Clipping(), Room(torch.ones(1, 1))])
 def test_beside_a_known_room_or_kept_samples_they_are_refused(degradation):
-    with pytest.raises(ConfigError, match=f"what {type(degradation).__name__} explains as it is"):
+    words = f"filters the recording .* {type(degradation).__name__} explains it only as it was recorded"
+    with pytest.raises(ConfigError, match=words):
         Recipe(degradation=degradation, early_reflections=EarlyReflections())
 
 

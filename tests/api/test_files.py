@@ -15,11 +15,12 @@ import torch
 
 from diffsr import Restorer
 from diffsr.errors import AudioError, ConfigError, DataError
-from diffsr.files import FileReport, account, restore_path
+from diffsr.files import restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.io.recordings import check_writable, list_recordings
 from diffsr.recipes import Recipe
 from diffsr.restoration import one_talker
+from diffsr.restoration.file_report import FileReport, account, notes
 from diffsr.samplers import AnnealedSampler
 
 
@@ -432,3 +433,19 @@ def test_the_account_shares_the_time_among_devices():
     assert "(8.0 s of audio in 6.0 s, real-time factor 0.75, 9 network calls each" in account(
         reports, 100.0, 2
     )
+
+
+def test_what_is_told_of_results_is_told_once_a_run():
+    def made(rate_hz: int = 16000, clipped: float = 0.0, status: str = "restored") -> FileReport:
+        return FileReport(Path("in/a.wav"), Path("out/a.wav"), status, rate_hz=rate_hz, clipped=clipped)
+
+    assert notes([made(), made(8000), made(48000, status="skipped")], 16000, False) == []
+    wide = [made(44100), made(48000), made()]
+    assert notes(wide, 16000, True) == []
+    assert notes(wide, 16000, False) == [
+        "nothing above 8 kHz is in the restored speech: the prior is for 16 kHz"
+    ]
+    [line] = notes([made(clipped=0.048)] * 7, 16000, False)
+    assert line.startswith("peaks look cut off: a.wav (4.8% of its samples), a.wav (")
+    assert line.count("a.wav") == 5
+    assert line.endswith(") and 2 more; --task declip raises them in recordings of 16 kHz")

@@ -104,6 +104,16 @@ def test_channels_each_mean_and_number(tiny_prior, make_speech):
         with_channels(3)
 
 
+def test_the_function_takes_what_the_class_takes_for_one_recording(tiny_prior, make_speech):
+    y = torch.from_numpy(make_speech(channels=3))
+    options = {"device": "cpu", "precision": "float32", "channels": 2}
+    of_class = Restorer(tiny_prior, **options).restore(y, 16000).wave
+    assert torch.equal(restore(y, tiny_prior, 16000, **options).wave, of_class)
+    for option, words in ({"device": "warp"}, "warp"), ({"precision": "half"}, "no precision 'half'"):
+        with pytest.raises(ConfigError, match=words):
+            restore(y, tiny_prior, 16000, **option)
+
+
 def test_seed_and_identity_decide_the_result(tiny_prior, make_speech):
     y = torch.from_numpy(make_speech())
     recipe = Recipe(AnnealedSampler(n_steps=4, churn=1.0), n_samples=2)
@@ -173,6 +183,18 @@ def test_arrays_come_back_as_they_are(tiny_prior, make_speech, convert):
     assert out.shape == y.shape
     assert out.dtype == y.dtype
     assert (y == before).all()
+
+
+def test_a_restoration_shows_itself_in_a_line(tiny_prior, make_speech):
+    wave = make_speech(0.4, channels=2)
+    one = restore(wave, tiny_prior, 16000, preset="fast")
+    assert repr(one).startswith(
+        f"Restoration(wave [2, 6400] at 16000 Hz, 0.40 s; {one.n_calls} network calls in "
+    )
+    assert repr(one).endswith("s; physics)")
+    assert repr(restore(wave[0], tiny_prior, 16000, preset="fast", n_samples=2)).endswith(
+        "; samples; physics)"
+    )
 
 
 def test_integers_come_back_as_floats_of_their_level(tiny_prior, make_speech):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -143,8 +144,34 @@ def test_doctor(shell) -> None:
     assert shell("doctor") == 0
     lines = [line for line in shell.out.splitlines() if re.match(r"(ok|warn|fail) ", line)]
     assert not [line for line in lines if line.startswith("fail")]
-    for word in ("Python", "torch", "threads", "torchaudio", "C compiler", "GiB free", "starter corpus"):
+    words = ("Python", "torch", "threads", "torchaudio", "C compiler", "GiB free", "starter corpus")
+    for word in (*words, "GiB available", "models: speech-16k-fast, speaker-16k, tracker-16k"):
         assert any(word in line for line in lines), word
+
+
+def test_doctor_says_which_models_do_not_load(shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path(shell.folder / "package")
+    shipped = Path(doctor.__file__).parents[1] / "assets"
+    shutil.copytree(shipped / "speakers", home / "assets" / "speakers")
+    shutil.copytree(shipped / "priors", home / "assets" / "priors")
+    prior = home / "assets" / "priors" / "speech-16k-fast" / "model.safetensors"
+    prior.write_bytes(prior.read_bytes()[:1000])
+    monkeypatch.setattr("diffsr.io.model_folder.files", lambda name: home)
+    assert shell("doctor") == 2
+    assert "fail  speech-16k-fast, which ships with diffsr, does not load\n      -> " in shell.out
+    assert "fail  tracker-16k, which ships with diffsr, does not load\n      -> " in shell.out
+    assert "tracker at tracker-16k" in shell.out
+    assert "ok    models: speaker-16k\n" in shell.out
+    assert shell.out.endswith("2 failures\n")
+
+
+def test_doctor_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for available, level in ((1.9, "warn"), (2.1, "ok")):
+        monkeypatch.setattr(doctor, "_memory_gib", lambda found=(8.0, available): found)
+        [finding] = doctor._memory()
+        assert (finding.level, finding.what) == (level, f"memory: {available} of 8.0 GiB available")
+    monkeypatch.setattr(doctor, "_memory_gib", lambda: None)
+    assert list(doctor._memory()) == []
 
 
 @pytest.mark.parametrize(("has_amx", "expected"), [(True, "bfloat16"), (False, "float32")])

@@ -47,6 +47,7 @@ def test_predict_and_restore_write_the_same_bytes(shell, work: Path, seed: int) 
     assert shell("restore", "noisy", "one", "--prior", "run", "--seed", str(seed)) == 0
     assert "restored 4 of 4" in shell.out
     assert "60 network calls each" in shell.out
+    assert "nothing above 8 kHz is in the restored speech: the prior is for 16 kHz" in shell.err
     options = ("--data.init_args.input=noisy", "--model.init_args.output=two", f"--seed_everything={seed}")
     assert shell(*predict(*options)) == 0
     assert "restored 4 of 4 (" in shell.out
@@ -179,8 +180,9 @@ def test_a_terminal_shows_one_line_and_takes_it_away(shell, work: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
         assert shell("restore", "noisy", "out", "--prior=run", "--preset=fast") == 0
-    shown = terminal.getvalue()
+    shown, rest = terminal.getvalue().split("diffsr: nothing above 8 kHz")
     assert "\n" not in shown
+    assert rest.count("\n") == 1
     assert "restoring 1/4 a.mp3" in shown
     assert "restoring 4/4 deep/er/c.d.wav" in shown
     assert " left" in shown
@@ -230,6 +232,7 @@ def test_without_a_terminal_a_line_for_each_file(shell, work: Path) -> None:
         "diffsr: 2/4 a.wav",
         "diffsr: 3/4 deep/b.flac",
         "diffsr: 4/4 deep/er/c.d.wav",
+        "diffsr: nothing above 8 kHz is in the restored speech: the prior is for 16 kHz",
     ]
     assert shell.err.splitlines() == expected
     assert shell("restore", "noisy/a.wav", "out2", "--prior=run", "--preset=fast") == 0
@@ -257,6 +260,22 @@ def test_without_a_terminal_a_long_file_tells_every_half_minute_how_far_it_is(mo
 def test_several_recordings_are_no_output(shell, work: Path) -> None:
     message = shell.fails("restore", "noisy/a.wav", "noisy/a.mp3", "out/")
     assert "3 paths are given: noisy/a.wav, noisy/a.mp3, out/; expected one IN and one OUT" in message
+
+
+def test_without_an_output_that_alone_is_asked_for(shell) -> None:
+    assert "arguments are required: OUT. See `diffsr restore --help`" in shell.fails("restore", "a.wav")
+
+
+def test_clipped_recordings_are_named_but_by_what_repairs_them(shell, work: Path, make_speech) -> None:
+    clipped = make_speech(0.4).T.clip(-0.05, 0.05)
+    soundfile.write(work / "noisy" / "loud.wav", clipped, 16000)
+    read = abs(soundfile.read(work / "noisy" / "loud.wav")[0])
+    share = (read == read.max()).mean()
+    assert shell("restore", "noisy", "out", "--prior=run", "--preset=fast") == 0
+    advice = "--task declip raises them in recordings of 16 kHz"
+    assert f"peaks look cut off: loud.wav ({share:.1%} of its samples); {advice}" in shell.err
+    assert shell("restore", "noisy/loud.wav", "out2", "--prior=run", "--preset=fast", "--task=declip") == 0
+    assert shell.err == ""
 
 
 def test_formats_that_cannot_be_read_are_named(shell, work: Path) -> None:

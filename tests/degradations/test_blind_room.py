@@ -174,9 +174,9 @@ def test_speech_that_is_silent_fits_nothing_and_breaks_nothing():
 def test_a_band_takes_over_the_decay_of_the_frequencies_around_it(rate_hz):
     room = BlindRoom(rate_hz)
     room.reset(torch.zeros(1, 1, 100), 1)
-    n_bins = 2 * room.hop + 1
+    n_bins = 2 * room.hop_samples + 1
     n_bands = -(-n_bins // BINS_PER_BAND)
     times = 0.3 + 0.01 * torch.arange(n_bands)[None]
     room.set_decays(times, torch.full_like(times, 1e-2))
-    bin_of = (room.band_hz / rate_hz * 4 * room.hop).round().long()
+    bin_of = (room.band_hz / rate_hz * 4 * room.hop_samples).round().long()
     torch.testing.assert_close(room.rt60_s()[0, 0], times[0, bin_of // BINS_PER_BAND])

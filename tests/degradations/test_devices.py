@@ -9,7 +9,8 @@ import torch
 
 from diffsr.degradations import BlindLowPass, Clipping, Gain, LowPass, PacketLoss
 from diffsr.errors import ConfigError, DataError
-from diffsr.signal.damage import TOLERANCE, estimate_threshold, find_gaps
+from diffsr.io.audio import read_audio, write_audio
+from diffsr.signal.damage import TOLERANCE, clipped_share, estimate_threshold, find_gaps
 from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000
@@ -40,6 +41,32 @@ def test_no_threshold_is_found_where_nothing_was_clipped():
     assert estimate_threshold(y).isnan().all()
     with pytest.raises(DataError, match=r"Rows 0, 1, 2, 3 .* no level at which samples pile up"):
         Clipping().reset(y, 1)
+
+
+@pytest.mark.parametrize("share", [0.012, 0.2])
+def test_a_recording_of_which_much_was_cut_off_looks_clipped(share):
+    wave = voice()
+    level = wave.abs().flatten(1).quantile(1 - share, dim=1)[:, None, None]
+    y = (wave.clamp(-level, level) * 2**15).round() / 2**15
+    torch.testing.assert_close(clipped_share(y), torch.full((3,), share), rtol=0.02, atol=0)
+    assert torch.equal(clipped_share(0.01 * y), clipped_share(y))  # at whatever level
+    few = wave.abs().flatten(1).quantile(0.995, dim=1)[:, None, None]
+    assert clipped_share(wave.clamp(-few, few)).tolist() == [0.0] * 3
+
+
+def test_tones_silence_and_loud_speech_do_not_look_clipped(tmp_path):
+    tone = torch.sin(2 * math.pi * 50.25 * torch.arange(RATE_HZ) / RATE_HZ)
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(RATE_HZ, generator=rng)
+    loud = voice()[0, 0] / voice()[0, 0].abs().max()
+    write_audio(tmp_path / "a.mp3", loud[None], RATE_HZ)
+    pressed = read_audio(tmp_path / "a.mp3")[0][0, :RATE_HZ]
+    fine = [loud, pressed, tone, 0.999 * tone, torch.zeros(RATE_HZ), torch.full((RATE_HZ,), 0.5)]
+    coarse = [0.3 * noise / 2**15, 10 * tone / 2**15, 300 * tone / 2**15]
+    y = torch.stack(fine + [(one * 2**15).round() / 2**15 for one in coarse + fine])
+    assert clipped_share(y[:, None]).tolist() == [0.0] * len(y)
+    of_8_bits = torch.stack([(size * tone).round() / 2**7 for size in (10, 70, 100, 127)])
+    assert clipped_share(of_8_bits[:, None]).tolist() == [0.0] * 4
 
 
 def test_a_known_threshold_must_be_the_peak():

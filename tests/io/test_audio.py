@@ -9,7 +9,15 @@ import soundfile
 import torch
 
 from diffsr.errors import AudioError, DataError
-from diffsr.io.audio import can_hold, find_audio, probe, read_audio, write_audio
+from diffsr.io.audio import (
+    AUDIO_SUFFIXES,
+    OTHER_SUFFIXES,
+    can_hold,
+    find_audio,
+    probe,
+    read_audio,
+    write_audio,
+)
 
 
 def tone(seconds=1.0, rate_hz=16000, channels=1, amplitude=0.5):
@@ -48,6 +56,10 @@ def test_mp3_is_read(tmp_path):
     back, info = read_audio(tmp_path / "a.mp3")
     assert info.format == "MP3"
     assert back.square().mean().sqrt() == pytest.approx(0.5 / math.sqrt(2), rel=0.05)
+
+
+def test_no_format_both_can_and_cannot_be_read():
+    assert AUDIO_SUFFIXES.isdisjoint(OTHER_SUFFIXES)
 
 
 def test_a_minute_of_opus_survives_block_writing(tmp_path):

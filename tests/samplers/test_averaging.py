@@ -10,7 +10,7 @@ from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.likelihoods import WhiteNoise
 from diffsr.restoration.spread import variance_of
 from diffsr.samplers import AnnealedSampler, LogSpectralMean, NoisePerturbed, Problem, RowNoise
-from diffsr.samplers.initialise import from_observation
+from diffsr.samplers.initialise import FromObservation
 from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000
@@ -26,7 +26,7 @@ def drawn(seed: int, antithetic: bool, n_restarts: int = 2) -> torch.Tensor:
     rows = RowNoise(seed, ["a"], n_restarts, antithetic=antithetic)
     problem = Problem.pose(y, WhiteGaussianPrior(0.05), Mixing(), WhiteNoise(0.05), rows, n_restarts)
     sampler = AnnealedSampler(NoisePerturbed(), estimators=[], n_steps=20, churn=1.0)
-    return sampler.sample(problem, from_observation(problem, 0.5)).x[:, 0]
+    return sampler.sample(problem, FromObservation()(problem, 0.5)).x[:, 0]
 
 
 def test_the_mean_of_an_antithetic_pair_has_no_chance_in_it_where_all_is_linear():

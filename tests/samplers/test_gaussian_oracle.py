@@ -32,7 +32,7 @@ from diffsr.samplers import (
     RowNoise,
     Unguided,
 )
-from diffsr.samplers.initialise import from_observation
+from diffsr.samplers.initialise import FromObservation
 from diffsr.samplers.oracle import TOLERANCE, check_sampler, coloured_oracle, compare, white_oracle
 from diffsr.signal.stft import STFT
 
@@ -198,7 +198,7 @@ def test_two_talkers_share_the_residual_and_explain_the_mixture(guidance):
     likelihood, noise = WhiteNoise(SD, 64, 16), RowNoise(0, list("abcd"))
     problem = Problem.pose(y, WhiteGaussianPrior(SD), Mixing(), likelihood, noise, n_sources=2)
     sampler = AnnealedSampler(guidance, Renoise(sampled=True), [], churn=0.0)
-    x = sampler.sample(problem, from_observation(problem, 0.5)).x
+    x = sampler.sample(problem, FromObservation()(problem, 0.5)).x
     assert float(x.mean()) == pytest.approx(SD / 3, rel=0.04)
     covariance = torch.cov(x.transpose(0, 1).flatten(1))
     expected = SD**2 * torch.tensor([[2 / 3, -1 / 3], [-1 / 3, 2 / 3]])

@@ -27,7 +27,7 @@ from diffsr.samplers import (
     RowNoise,
     Unguided,
 )
-from diffsr.samplers.initialise import from_observation
+from diffsr.samplers.initialise import FromObservation
 from diffsr.samplers.innovation import Innovation, conjugate_gradients
 
 T, SD = 256, 0.05
@@ -145,7 +145,7 @@ def test_a_room_in_noise_is_undone_exactly(guidance, solver):
 
     problem = problem_of(degradation, y=y.expand(rows, 1, T).contiguous())
     sampler = AnnealedSampler(guidance, solver, [], n_steps=40, churn=0.0)
-    found = sampler.sample(problem, from_observation(problem, 0.5)).x[:, 0]
+    found = sampler.sample(problem, FromObservation()(problem, 0.5)).x[:, 0]
     slope = float((found.mean(0) * expected).sum() / expected.square().sum())
     assert slope == pytest.approx(1.0, abs=0.05)
     assert float(found.std(0).square().mean().sqrt()) == pytest.approx(float(spread), rel=0.06)
@@ -156,7 +156,7 @@ def test_projection_keeps_what_was_recorded_and_draws_the_rest_from_the_prior():
     y = (SD * draw(1, 1, T) * mask()).expand(12, 1, T).contiguous()
     problem = problem_of(degradation, level=1e-4, y=y)
     sampler = AnnealedSampler(Projection(), Heun(), [], n_steps=40, churn=0.0)
-    x = sampler.sample(problem, from_observation(problem, 0.5)).x
+    x = sampler.sample(problem, FromObservation()(problem, 0.5)).x
     known = mask()[0]
     torch.testing.assert_close(x[..., known], y[..., known], rtol=0, atol=1e-6)
     assert float(x[..., ~known].std()) == pytest.approx(SD, rel=0.1)
@@ -225,7 +225,7 @@ def test_no_noise_little_noise_and_much_noise_stay_finite(degradation, level):
     for guidance, solver in pairs:
         problem = problem_of(degradation, level=level)
         sampler = AnnealedSampler(guidance, solver, [], n_steps=8, sigma_min=1e-6)
-        x = sampler.sample(problem, from_observation(problem, 0.5)).x
+        x = sampler.sample(problem, FromObservation()(problem, 0.5)).x
         assert bool(x.isfinite().all()), (guidance, solver)
         assert float(x.abs().max()) < 100 * SD, (guidance, solver)
 
@@ -233,5 +233,5 @@ def test_no_noise_little_noise_and_much_noise_stay_finite(degradation, level):
 def test_a_silent_recording_stays_finite_with_the_noise_model_of_enhancement():
     problem = problem_of(Mixing(), y=torch.zeros(1, 1, 2048), likelihood=NMFNoise())
     for guidance in (DPS(), DPS("normalised"), Proximal()):
-        x = AnnealedSampler(guidance, n_steps=8).sample(problem, from_observation(problem, 0.5)).x
+        x = AnnealedSampler(guidance, n_steps=8).sample(problem, FromObservation()(problem, 0.5)).x
         assert bool(x.isfinite().all())

@@ -18,6 +18,7 @@ from diffsr.samplers import (
     Every,
     Heun,
     NoisePerturbed,
+    PosteriorTransition,
     Problem,
     Proximal,
     RowNoise,
@@ -26,7 +27,7 @@ from diffsr.samplers import (
     UpdateNoise,
 )
 from diffsr.samplers.divergence import DivergedError
-from diffsr.samplers.initialise import from_observation, speech_level
+from diffsr.samplers.initialise import FromObservation, speech_level
 from diffsr.signal.levels import active_rms, db, rms
 
 SD = 0.05
@@ -56,7 +57,7 @@ class LikelihoodGradient:
 def sample(guidance, solver, n_steps):
     problem = problem_of()
     sampler = AnnealedSampler(guidance, solver, estimators=[], n_steps=n_steps, churn=0.0)
-    return sampler.sample(problem, from_observation(problem, 0.5))
+    return sampler.sample(problem, FromObservation()(problem, 0.5))
 
 
 def test_a_second_order_solver_is_closer_with_the_same_steps_and_its_calls_are_counted():
@@ -179,8 +180,10 @@ def test_the_normalised_rule_moves_each_row_by_zeta_sigma_and_never_past_the_rec
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="expected one of likelihood, normalised"):
+    with pytest.raises(ConfigError, match="rule is 'fast'; expected one of likelihood, normalised"):
         DPS("fast")
+    with pytest.raises(ConfigError, match="observed is 'fast'; expected one of implicit, tractable"):
+        PosteriorTransition("fast")
 
 
 @pytest.mark.parametrize("snr_db", [0, 10, 30])
@@ -221,7 +224,7 @@ def sampled_from(churn, churn_above=0.0):
     problem = problem_of()
     problem.noise = CountedNoise(0, ["a", "b"])
     sampler = AnnealedSampler(Proximal(), Euler(), [], 30, churn=churn, churn_above=churn_above)
-    start = from_observation(problem, 0.5)
+    start = FromObservation()(problem, 0.5)
     problem.noise.n_draws = 0
     return sampler.sample(problem, start).x, problem.noise.n_draws, sampler.sigmas
 

@@ -20,7 +20,7 @@ from diffsr.samplers import (
     RowNoise,
     Unguided,
 )
-from diffsr.samplers.initialise import from_observation
+from diffsr.samplers.initialise import FromObservation
 from diffsr.samplers.unconditional import draw_speech
 
 
@@ -36,7 +36,7 @@ def restore(y, ids, n_restarts=1, guidance=None, solver=None):
     noise = RowNoise(7, ids, n_restarts)
     problem = Problem.pose(y, tiny_prior(), Mixing(), NMFNoise(), noise, n_restarts)
     sampler = AnnealedSampler(guidance, solver, n_steps=6)
-    return sampler.sample(problem, from_observation(problem, 0.5)).x
+    return sampler.sample(problem, FromObservation()(problem, 0.5)).x
 
 
 def test_a_batch_equals_single_runs_in_any_order():

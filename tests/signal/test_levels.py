@@ -9,6 +9,7 @@ from diffsr.signal.levels import (
     frame_levels_db,
     from_db,
     loudest_channel,
+    power_db,
     rms,
     speech_span,
 )
@@ -29,6 +30,9 @@ def test_decibels_and_back():
     assert from_db(-6.0206) == pytest.approx(0.5, abs=1e-5)
     x = torch.tensor([0.01, 1.0, 3.0])
     torch.testing.assert_close(from_db(db(x)), x)
+    assert [power_db(power) for power in (100.0, 1.0, 0.0)] == pytest.approx([20.0, 0.0, -200.0])
+    torch.testing.assert_close(power_db(x.square()), db(x))
+    assert float(power_db(torch.zeros(()))) == pytest.approx(-200.0)
 
 
 def test_rms_of_a_sine():

@@ -17,7 +17,7 @@ RATE_HZ = 16000
 
 
 class RightTracker:
-    rate_hz, hop = RATE_HZ, 768
+    rate_hz, hop_samples = RATE_HZ, 768
 
     def __init__(self) -> None:
         self.bands, self.n_calls = PairBands(RATE_HZ), 0
@@ -70,14 +70,14 @@ def test_what_is_exchanged_twice_is_back():
 def test_segments_that_overlap_a_little_are_no_pair():
     embedding = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])[None, None].repeat(1, 2, 1, 1)
     embedding[:, 1] = embedding[:, 1].flip(-1)
-    assert consistency(Segments(embedding, torch.ones(1, 2, 3), size=5, hop=2)).isnan().all()
-    assert consistency(Segments(embedding, torch.ones(1, 2, 3), size=4, hop=2)).abs() > 0.1
+    assert consistency(Segments(embedding, torch.ones(1, 2, 3), size_samples=5, hop_samples=2)).isnan().all()
+    assert consistency(Segments(embedding, torch.ones(1, 2, 3), size_samples=4, hop_samples=2)).abs() > 0.1
 
 
 def test_a_segment_in_which_one_of_both_is_quiet_says_nothing():
     one = torch.tensor([1.0, 0.0]).expand(5, 2).clone()
     one[2] *= -1
-    segments = Segments(torch.stack([one, -one])[None], torch.ones(1, 2, 5), size=4, hop=2)
+    segments = Segments(torch.stack([one, -one])[None], torch.ones(1, 2, 5), size_samples=4, hop_samples=2)
     assert exchanged(segments, cost=0.5).tolist() == [[False, False, True, False, False]]
     segments.weight[0, 1, 2] = 0.0
     assert not exchanged(segments, cost=0.5).any()

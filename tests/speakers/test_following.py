@@ -14,7 +14,7 @@ RATE_HZ = 16_000
 class RightTracker:
     """Knows that one voice is low and the other high, and names them anew in every call."""
 
-    rate_hz, hop = RATE_HZ, 768
+    rate_hz, hop_samples = RATE_HZ, 768
 
     def __init__(self) -> None:
         self.bands, self.n_calls = PairBands(RATE_HZ), 0

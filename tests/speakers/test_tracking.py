@@ -27,7 +27,7 @@ def tracks() -> torch.Tensor:
 
 def test_directions_have_unit_norm_and_come_every_48_ms(tracker, tracks):
     direction = tracker(tracker.bands(tracks))
-    assert tracker.hop == 768
+    assert tracker.hop_samples == 768
     assert direction.shape == (3, 42, 4)  # of 126 frames
     torch.testing.assert_close(direction.norm(dim=-1), torch.ones(3, 42))
 

@@ -18,6 +18,7 @@ from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.io.audio import probe, read_audio, write_audio
 from diffsr.recipes import REPAIRS, declip, make_recipe, widen
 from diffsr.restoration import Restoration
+from diffsr.signal.resampling import resample
 
 LEVEL = 0.07
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "repair"
@@ -104,6 +105,39 @@ def test_an_undamaged_recording_is_told(tiny_prior, speech, task, words):
         restorer.restore(speech, 16000)
     with pytest.raises(DataError, match="has 44100 Hz, expected the 16000 Hz of the prior"):
         restorer.restore(speech, 44100)
+
+
+def test_what_is_clipped_too_much_for_other_tasks_is_repaired(tiny_prior, speech):
+    at = {
+        share: speech.clamp(*(speech.abs().quantile(1 - share) * torch.tensor([-1, 1])))
+        for share in (0.7, 0.95)
+    }
+    for task, share, words in (
+        (
+            "enhance",
+            0.7,
+            r"70% of its samples; expected at most 50%\. Record .* level, or raise .*--task declip",
+        ),
+        ("enhance", 0.95, r"95% of its samples; expected at most 50%\. Record it again at a lower level\.$"),
+        ("declip", 0.95, r"95% of its samples; expected at most 90%\. Record it again at a lower level\.$"),
+    ):
+        with pytest.raises(AudioError, match=words):
+            Restorer(tiny_prior, task=task).restore(at[share], 16000)
+    assert Restorer(tiny_prior, task="declip").restore(at[0.7], 16000).wave.abs().max() > at[0.7].abs().max()
+
+
+@pytest.mark.parametrize("task", ["declip", "packet_loss"])
+def test_of_a_rate_that_is_a_multiple_samples_are_left_out(tiny_prior, speech, task):
+    wide = resample(speech, 16000, 48000)
+    damaged = with_gaps(wide) if task == "packet_loss" else wide.clamp(-LEVEL, LEVEL)
+    restorer = Restorer(tiny_prior, task=task)
+    with pytest.raises(DataError, match=r"Keep one sample of 3 without a filter .* wave\[:, ::3\]"):
+        restorer.restore(damaged, 48000)
+    assert restorer.restore(damaged[:, ::3], 16000).n_calls > 0
+    with pytest.raises(DataError, match="nothing to repair"):  # what everybody would try first
+        restorer.restore(resample(damaged, 48000, 16000), 16000)
+    with pytest.raises(DataError, match=r"Record it at 16000 Hz or a multiple, or train a prior for 8000 Hz"):
+        restorer.restore(damaged[:, ::6], 8000)
 
 
 def test_channels_are_repaired_where_they_are_damaged(tiny_prior, speech):
