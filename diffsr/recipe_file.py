@@ -181,6 +181,17 @@ def tasks_of(path: str | Path) -> tuple[str, ...]:
     return TASKS_OF.get(str(name).rpartition(".")[2], ())
 
 
+def asks_for_room(path: str | Path) -> bool:
+    """Whether the experiment in a file leaves it to its user to name the file of the room's response.
+
+    Raises:
+        ConfigError: No such file, or not YAML.
+    """
+    part = _below(_read(Path(path).expanduser(), EXAMPLE), "model", "init_args", "degradation") or {}
+    path_of_room = (_below(part, "init_args") or {}).get("path")
+    return str(part.get("class_path")).endswith(".RoomFile") and path_of_room == "???"
+
+
 def talkers_of(path: Path) -> int:
     """How many talkers the experiment in a file is for; 1 where it says nothing or is but a part of one.
 

@@ -112,7 +112,8 @@ class OwnTask:
     ) -> None:
         from diffsr.api import Restorer
 
-        own = _own_recipe(task, preset, overrides)
+        changes = [*overrides, *_untold_room(preset, oracle)]
+        own = _own_recipe(task, preset, changes)
         self._restorer = Restorer(
             prior,
             task=task,
@@ -130,7 +131,7 @@ class OwnTask:
         self.label = _label(task, preset, overrides, oracle)
         self._settings = {
             "system": task,
-            "preset": recipe_digest(preset, overrides) if own else preset,
+            "preset": recipe_digest(preset, changes) if own else preset,
             "seed": str(seed),
             "prior": prior_sha1(self._restorer.prior)[:12],
             "calibration": calibration_sha1(self._restorer.prior)[:12] or "none",
@@ -199,6 +200,14 @@ def _own_recipe(task: str, preset: str, overrides: Sequence[str]) -> Recipe | No
             "experiments/enhance/default.yaml."
         )
     return None
+
+
+def _untold_room(preset: str, oracle: Sequence[str]) -> list[str]:
+    """What leaves out the file of a response that an experiment asks for, where the items tell theirs."""
+    from diffsr.recipe_file import asks_for_room, is_recipe_file
+
+    is_asked = "room" in oracle and is_recipe_file(preset) and asks_for_room(preset)
+    return ["degradation=null"] if is_asked else []
 
 
 def _label(task: str, preset: str, overrides: Sequence[str], oracle: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ class DecayFit:
         if noise is not None:
             size = self.power.shape[-2:]
             hidden = self.stft.window_energy * F.interpolate(noise[:, None], size, mode="nearest")[:, 0]
-        for bins, bands in blocks(dry.shape[-2], self.kernels):
+        for bins, bands in blocks(dry.shape[-2], self.kernels.numel()):
             parts, weights = decayed(dry[:, bins], self.kernels), self.weights[..., bands]
             for _ in range(n_updates):
                 power = weighted_sum(weights, parts) + self.floor + hidden[:, bins]

@@ -16,15 +16,13 @@ import math
 import torch
 from torch import Tensor
 
-from diffsr.signal.decays import BINS_PER_BAND, n_bands
+from diffsr.signal.decays import BINS_PER_BAND, blocks, n_bands
 from diffsr.signal.wpe import stack_past
 
 N_ROUNDS = 3
 """Rounds of expectation and maximisation in each fit."""
 N_SCORING_STEPS = 3
 RT60_LIMITS_S = (0.1, 2.0)
-BINS_AT_ONCE = 4 * BINS_PER_BAND
-"""Memory follows bins times taps."""
 _INITIAL_LOG_LEVEL, _INITIAL_RT60_S = math.log(0.1), 0.4
 _LOG_LEVEL_LIMITS = (-30.0, 1.0)
 _LEAST_PRIOR = 1e-9
@@ -77,15 +75,14 @@ class SubbandRoom:
         """
         found = []
         taps = len(self.frame)
-        for index, bins in enumerate(torch.arange(len(heard), device=dry.device).split(BINS_AT_ONCE)):
+        for bins, bands in blocks(len(heard), self.n_sources * taps * heard.shape[-1]):
             past = _past(dry[:, bins], taps, self.delay)
             weight = variance[bins, None].reciprocal()
             vague = _past(uncertainty[:, bins], taps, self.delay) @ weight.mT
             weighed = (past * weight).mH
             precision = (past @ weighed + torch.diag_embed(vague[..., 0])).to(torch.complex128)
             matched = (heard[bins, None] @ weighed).to(torch.complex128)
-            first = index * BINS_AT_ONCE // BINS_PER_BAND
-            response = self._response(row, slice(first, first + n_bands(len(bins))), precision, matched)
+            response = self._response(row, bands, precision, matched)
             found.append((response.to(past) @ past)[:, 0])
         return torch.cat(found)
 

@@ -50,7 +50,7 @@ class LateReverberation(Likelihood):
         shape = (len(power), -1, n_bands(power.shape[-2]))
         self.weights = (self.initial / len(energy) / energy)[None, :, None].expand(shape).clone()
         self.late = torch.empty_like(power)
-        for bins, bands in blocks(power.shape[-2], kernels):
+        for bins, bands in blocks(power.shape[-2], kernels.numel()):
             self.late[:, bins] = weighted_sum(self.weights[..., bands], decayed(power[:, bins], kernels))
 
     @property
@@ -77,7 +77,7 @@ class LateReverberation(Likelihood):
         dry = self.stft(x0).abs().square().sum(1) + extra_variance
         left, extra = self.stft(residual[:, 0]), extra_variance.expand_as(dry)
         noise, kernels = self.noise.variance.expand_as(dry), self._kernels(dry)
-        for bins, bands in blocks(dry.shape[-2], kernels):
+        for bins, bands in blocks(dry.shape[-2], kernels.numel()):
             parts, weights = decayed(dry[:, bins], kernels), self.weights[..., bands]
             late = weighted_sum(weights, parts)
             for _ in range(self.n_updates):

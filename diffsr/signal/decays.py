@@ -22,7 +22,7 @@ from diffsr.signal.filtering import fft_convolve
 BINS_PER_BAND = 8
 TINY = 1e-20
 PART_VALUES = 2**20
-"""Of each row in a block of bands: the parts of all bins would take most of the memory of long recordings."""
+"""Of a row in a block of bands: all bands at once would take most of the memory of long recordings."""
 BLOCK_VALUES = 2**22
 """Values that are transformed at once: transforms of all bins take several times the memory of the result."""
 
@@ -59,13 +59,13 @@ def updated_weights(weights: Tensor, parts: Tensor, target: Tensor, power: Tenso
     return (weights * (up / down.clamp_min(TINY)).sqrt()).clamp_min(1e-12)
 
 
-def blocks(n_bins: int, kernels: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Bins and their bands, a few bands at a time, whose parts under kernels `[K, N]` are worked on at once.
+def blocks(n_bins: int, n_values: int) -> Iterator[tuple[slice, slice]]:
+    """Bins and their bands, a few bands at a time, of bins that take `n_values` of memory in a row each.
 
-    Bands have nothing to do with one another, so what is done with parts can be done block by block. Blocks
-    depend on the kernels alone, so that a row has the same ones in any company.
+    Bands have nothing to do with one another, so what is done with them can be done block by block. Blocks do
+    not depend on the number of rows, so that a row has the same ones in any company.
     """
-    width = max(PART_VALUES // kernels.numel() // BINS_PER_BAND, 1)
+    width = max(PART_VALUES // n_values // BINS_PER_BAND, 1)
     for first in range(0, n_bands(n_bins), width):
         last = min(first + width, n_bands(n_bins))
         yield slice(first * BINS_PER_BAND, last * BINS_PER_BAND), slice(first, last)

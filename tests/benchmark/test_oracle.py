@@ -181,6 +181,21 @@ def test_one_talker_is_restored_once_from_the_recording_that_the_truth_is_told_o
     assert told.early_reflections is None
 
 
+@pytest.mark.parametrize("name", ["informed", "informed_dps"])
+def test_an_experiment_that_asks_for_a_room_is_told_that_of_the_items(opened, name):
+    """And so needs no file."""
+    path = str(Path(__file__).parents[2] / "experiments" / "dereverb" / f"{name}.yaml")
+    given = ("dereverb", "speech-16k-fast", path, "cpu", 0)
+    with pytest.raises(ConfigError, match="Missing mandatory value"):
+        OwnTask(*given)
+    own = OwnTask(*given, oracle=("room",))
+    assert own.label == f"dereverb-{name}+oracle-room"
+    rendered = rendered_of(opened)
+    known = known_of(rendered, own.oracle)
+    told = informed(own._restorer.recipe, known, rendered.observation, RATE_HZ, RATE_HZ)
+    assert isinstance(told.degradation, Room)
+
+
 def recipe(degradation) -> Recipe:
     sampler = AnnealedSampler(estimators=[UpdateNoise(), UpdateRoom()], n_steps=3)
     return Recipe(sampler, NMFNoise(n_fft=256, hop_samples=64), degradation)

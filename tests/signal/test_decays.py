@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffsr.signal.decays import BINS_PER_BAND, decay_kernels, decayed, n_bands, updated_weights, weighted_sum
+from diffsr.degradations.decay_fit import DecayFit
+from diffsr.degradations.subband_room import SubbandRoom
+from diffsr.likelihoods import LateReverberation, WhiteNoise
+from diffsr.signal.decays import (
+    BINS_PER_BAND,
+    blocks,
+    decay_kernels,
+    decayed,
+    n_bands,
+    updated_weights,
+    weighted_sum,
+)
 
 
 @pytest.fixture
@@ -77,3 +88,38 @@ def test_blocks_of_bins_give_what_all_of_them_at_once_give(monkeypatch):
     whole = decayed(power, kernels)
     monkeypatch.setattr("diffsr.signal.decays.BLOCK_VALUES", 1)
     assert torch.equal(decayed(power, kernels), whole)
+
+
+def test_blocks_hold_whole_bands_and_all_of_them():
+    for n_bins, n_values in ((257, 100_000), (257, 1), (20, 10**9), (8, 5000)):
+        found = list(blocks(n_bins, n_values))
+        bins = [one for some, _ in found for one in range(n_bins)[some]]
+        bands = [one for _, some in found for one in range(some.start, some.stop)]
+        assert bins == list(range(n_bins))
+        assert bands == list(range(n_bands(n_bins)))
+    assert len(list(blocks(257, 1))) == 1
+    assert len(list(blocks(257, 10**9))) == 33  # a long recording: band by band
+
+
+def _fitted() -> list[torch.Tensor]:
+    """What the models of a room make of two rows of noise."""
+    wave = torch.randn(2, 1, 12000, generator=torch.Generator().manual_seed(1))
+    dry = 0.5 * wave.roll(40, -1)
+    late = LateReverberation(WhiteNoise(1e-2, 256, 64))
+    late.reset(wave, torch.arange(2))
+    late.fit(dry, wave - dry, torch.full((2, 1, 1), 1e-2))
+    decays = DecayFit(wave[:, 0], late.stft, 16000)
+    decays.update(dry, 2, torch.full((2, 3, 5), 1e-4))
+    room = SubbandRoom(1, 1, 129, 5, 2, 0.004, torch.device("cpu"))
+    spec = late.stft(dry[0])
+    heard = room.explain(
+        0, spec, late.stft(wave[0, 0]), torch.ones(spec.shape[1:]), 0.1 * spec.abs().square()
+    )
+    return [late.weights, late.late, decays.weights, decays.audible, heard, room.decay]
+
+
+def test_rooms_band_by_band_are_those_of_all_bands_at_once(monkeypatch):
+    whole = _fitted()
+    monkeypatch.setattr("diffsr.signal.decays.PART_VALUES", 1)
+    for one, other in zip(_fitted(), whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
