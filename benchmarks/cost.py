@@ -1,11 +1,16 @@
 """What a prior costs: GFLOP and seconds per second of audio, and the real-time factor of the presets.
 
-python benchmarks/cost.py PRIOR [--threads 2] [--precisions float32 bfloat16]
+    python benchmarks/cost.py PRIOR [--threads 2] [--precisions float32 bfloat16]
+    python benchmarks/cost.py PRIOR --threads 1 --tasks dereverb joint --presets fast default --input IN
+
+Of each preset: calls, seconds in the network and in all else (noise, room, joining), for a second of audio.
+Without a recording it is white noise, in which a room has nothing to find.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 
 import torch
@@ -13,6 +18,7 @@ import torch
 from diffsr.api import Restorer
 from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.diffusion.devices import PRECISIONS, takes_bfloat16
+from diffsr.io.audio import read_audio
 from diffsr.networks.cost import gflop_per_second
 from diffsr.recipes import PRESETS
 
@@ -27,6 +33,8 @@ def main() -> None:
     )
     parser.add_argument("prior")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tasks", nargs="*", default=["enhance"], help="of diffsr restore")
+    parser.add_argument("--input", help="a recording, such as one of 5 s")
     parser.add_argument("--presets", nargs="*", default=["fast"], choices=list(PRESETS))
     parser.add_argument("--precisions", nargs="+", default=["auto"], choices=PRECISIONS)
     options = parser.parse_args()
@@ -34,16 +42,38 @@ def main() -> None:
 
     prior = Prior.from_pretrained(options.prior)
     print(f"{gflop_per_second(prior.network, prior.rate_hz):.2f} GFLOP per second of audio and call")
-    recording = 0.05 * torch.randn(1, 10 * prior.rate_hz)
+    recording, rate_hz = 0.05 * torch.randn(1, 10 * prior.rate_hz), prior.rate_hz
+    if options.input:
+        recording, info = read_audio(options.input)
+        recording, rate_hz = recording[:1], info.rate_hz
+    clock = Clock(prior)
     for precision in options.precisions:
         in_bfloat16 = takes_bfloat16(precision, torch.device("cpu"))
         windowed = WindowedPrior(prior, WINDOW_S, in_bfloat16=in_bfloat16)
         call_s = {count: seconds_of_call(windowed, count) for count in (1, 2)}
         print(f"{precision}: " + ", ".join(f"{s:.4f} s with {n} at once" for n, s in call_s.items()))
-        for preset in options.presets:
-            restorer = Restorer(prior, preset=preset, device="cpu", precision=precision)
-            result = restorer.restore(recording, prior.rate_hz)
-            print(f"  {preset}: {result.n_calls} calls, real-time factor {result.seconds / 10:.2f}")
+        for task, preset in itertools.product(options.tasks, options.presets):
+            clock.seconds = 0.0
+            restorer = Restorer(prior, task, preset, device="cpu", precision=precision)
+            result = restorer.restore(recording, rate_hz)
+            factor, network = (s * rate_hz / recording.shape[-1] for s in (result.seconds, clock.seconds))
+            shares = f"network {network:.2f}, all else {factor - network:.2f}"
+            print(f"  {task} {preset}: {result.n_calls} calls, real-time factor {factor:.2f} ({shares})")
+
+
+class Clock:
+    """The seconds that a prior's network takes from now on."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.seconds = self._started = 0.0
+        prior.network.register_forward_pre_hook(self._start)
+        prior.network.register_forward_hook(self._stop)
+
+    def _start(self, *_: object) -> None:
+        self._started = time.perf_counter()
+
+    def _stop(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._started
 
 
 def seconds_of_call(prior: WindowedPrior, n_signals: int) -> float:

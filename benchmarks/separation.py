@@ -13,7 +13,7 @@ over the mixture: all restarts, the best of each item (an oracle), the one that 
 joined as the recipe does; then of the joined: median, share made worse, after an oracle has put its pieces
 of 1 s, 250 ms and 64 ms in order, ESTOI, swaps a minute; with --silent_share the level in dB of the track of
 the one who is silent, relative to the other track. One CPU thread: set OMP_NUM_THREADS=1. Restarts are kept
-in --output; what is there already is not made again.
+in --output; what is there already is not made again. What each item took goes to stderr.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -37,6 +38,7 @@ from diffsr.diffusion.devices import PRECISIONS
 from diffsr.evaluation.item import score_item
 from diffsr.evaluation.permutation import best_assignment
 from diffsr.io.manifest import read_manifest
+from diffsr.io.memory import PeakMemory
 from diffsr.recipe_file import load_recipe
 from diffsr.recipes import PRESETS, TALKER_TASKS, Recipe, make_recipe
 from diffsr.samplers import (
@@ -301,7 +303,12 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
         n_samples=options.restarts,
         precision=options.precision,
     )
-    made = torch.as_tensor(restorer.restore(mixture, 16000, item_id).samples)
+    memory = PeakMemory()
+    memory.start()
+    done = restorer.restore(mixture, 16000, item_id)
+    made = torch.as_tensor(done.samples)
+    cost = f"{done.n_calls} calls, {done.seconds:.0f} s, {memory.mib():.0f} MiB"
+    print(f"{item_id}: {cost} for {mixture.shape[-1] / 16000:.1f} s", file=sys.stderr, flush=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     torch.save(made, place)
     return made

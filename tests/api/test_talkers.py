@@ -489,7 +489,10 @@ def test_an_experiment_says_how_many_there_are(tiny_prior):
 # Recordings that are not two talkers ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["one talker", "the same twice", "much louder", "0.1 s", "3 s", "stereo"])
+KINDS = ["one talker", "the same twice", "three talkers", "much louder", "0.1 s", "3 s", "stereo"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("task", list(TALKER_TASKS))
 def test_recordings_that_are_not_two_talkers_have_a_sane_result(
     tiny_prior, make_speech, monkeypatch, task, kind
@@ -502,11 +505,24 @@ def test_recordings_that_are_not_two_talkers_have_a_sane_result(
     )
     if kind == "much louder":
         y = one + 1e-3 * other
+    if kind == "three talkers":
+        y = one + other + torch.from_numpy(make_speech(0.5, seed=2)).roll(2000, -1)
     done = Restorer(tiny_prior, task, "fast").restore(y, 16000)
     assert done.wave.shape == (2, y.shape[-1])
     assert bool(done.wave.isfinite().all())
     assert float(done.wave.abs().max()) < 10 * float(y.abs().max())
     assert 0 <= done.talkers.confidence < 0.5  # of weights that know nothing
+
+
+@pytest.mark.parametrize("task", ["separate", pytest.param("joint", marks=pytest.mark.slow)])
+def test_more_than_a_window_is_two_talkers_throughout(tiny_prior, make_speech, monkeypatch, task):
+    monkeypatch.setattr("diffsr.recipes.by_name.PRESETS", {"fast": 2})
+    y = torch.from_numpy(make_speech(6.0)).repeat(1, 3)
+    done = Restorer(tiny_prior, task, "fast").restore(y, 16000)
+    assert done.wave.shape == (2, y.shape[-1])
+    assert bool(done.wave.isfinite().all())
+    power_of_seconds = done.wave.unfold(-1, 16000, 16000).square().mean(-1)
+    assert bool((power_of_seconds > 0).all())  # no window was left out
 
 
 @pytest.mark.parametrize("task", list(TALKER_TASKS))

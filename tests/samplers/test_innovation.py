@@ -63,31 +63,34 @@ def dense(apply, *shape):
 
 def exact(degradation, residual, r2, v, n_sources):
     """R A' (V + A R A')^-1 residual for white R and V."""
-    degradation.reset(torch.zeros(n_sources * T, 1, T), n_sources)
+    degradation.reset(torch.zeros(n_sources * T, residual.shape[1], T), n_sources)
     a = dense(degradation, n_sources, T)
-    gain = r2 * a.mT @ torch.linalg.inv(v * torch.eye(T) + r2 * a @ a.mT)
+    gain = r2 * a.mT @ torch.linalg.inv(v * torch.eye(len(a)) + r2 * a @ a.mT)
     return (residual.flatten(1) @ gain.mT).reshape(len(residual), n_sources, T)
 
 
 @pytest.mark.parametrize(
-    ("degradation", "n_sources"),
+    ("degradation", "n_sources", "n_microphones"),
     [
-        (Mixing(), 1),
-        (Mixing(), 3),
-        (Room(response()), 1),
-        (Room(response()), 2),
-        (Chain([Mixing(), PacketLoss(mask())]), 2),
-        (Chain([Room(response()), PacketLoss(mask())]), 1),
+        (Mixing(), 1, 1),
+        (Mixing(), 3, 1),
+        (Room(response()), 1, 1),
+        (Room(response()), 2, 1),
+        (Chain([Mixing(), PacketLoss(mask())]), 2, 1),
+        (Chain([Room(response()), PacketLoss(mask())]), 1, 1),
+        (Room(torch.cat([response(), response().roll(3)])), 1, 2),
+        (Room(draw(1, 2, 2, 24, seed=9)), 2, 2),
     ],
-    ids=["mixing", "talkers", "room", "rooms", "gap", "room and gap"],
+    ids=["mixing", "talkers", "room", "rooms", "gap", "room and gap", "two microphones", "two of each"],
 )
-def test_the_update_equals_the_dense_solution(degradation, n_sources):
-    problem = problem_of(degradation, n_sources=n_sources)
+def test_the_update_equals_the_dense_solution(degradation, n_sources, n_microphones):
+    y = SD * draw(2, n_microphones, T)
+    problem = problem_of(degradation, n_sources=n_sources, y=y)
     x0 = torch.zeros(2, n_sources, T)
     sigma = torch.full((2,), 0.03)
     r2 = float(0.03**2 * SD**2 / (0.03**2 + SD**2))
-    residual = 0.1 * draw(2, 1, T, seed=1)
-    innovation = Innovation(problem, x0, problem.source_variance(x0, sigma), n_iterations=40)
+    residual = 0.1 * draw(2, n_microphones, T, seed=1)
+    innovation = Innovation(problem, x0, problem.source_variance(x0, sigma), n_iterations=60)
     moved, weighed = innovation.move(residual), innovation.weigh(residual, sigma.square())
     by_weighing = problem.degradation.adjoint(weighed) * r2 / 0.03**2
     expected = exact(degradation, residual, r2, 0.02**2, n_sources)
