@@ -34,6 +34,7 @@ from data_modules.corpus import decode
 from diffsr.api import Restorer
 from diffsr.benchmark.items import Item, committed_list
 from diffsr.benchmark.scenes import render_item
+from diffsr.degradations import Chain, Gain, Mixing
 from diffsr.diffusion.devices import PRECISIONS
 from diffsr.evaluation.item import score_item
 from diffsr.evaluation.permutation import best_assignment
@@ -55,6 +56,7 @@ from diffsr.samplers import (
     Renoise,
     SpeakerGuidance,
     TellVoices,
+    UpdateGain,
     VoicesInOrder,
 )
 from diffsr.samplers.guidance import Guidance
@@ -158,6 +160,12 @@ def both(*changes: Callable[[Recipe], None]) -> Callable[[Recipe], None]:
     return change
 
 
+def gains(recipe: Recipe) -> None:
+    """Each talker has a level of his own, beside that which the prior gives him."""
+    recipe.degradation = Chain([Gain(fit=True), Mixing()])
+    recipe.sampler.estimators = [UpdateGain()]
+
+
 def untracked(recipe: Recipe) -> None:
     """No tracker: the default before it."""
     recipe.sampler.exchange, recipe.joiner = None, VoicesInOrder()
@@ -187,6 +195,7 @@ WAYS: dict[str, Callable[[Recipe], None]] = {
     "told, shares .86 .7": both(told, shares(0.86, 0.7)),
     "learnt": learnt,
     "untracked": untracked,
+    "gains": gains,
     "shares 1 1": shares(1.0, 1.0),
     "shares .86 .86": shares(0.86, 0.86),
     "shares .74 .74": shares(0.74, 0.74),
@@ -331,6 +340,7 @@ def digest(recipe: Recipe, options: argparse.Namespace) -> str:
         options.task,
         plain(recipe.sampler),
         plain(recipe.voices),
+        *([plain(recipe.degradation)] if recipe.sampler.estimators else []),
         options.prior,
         options.restarts,
         options.precision,
