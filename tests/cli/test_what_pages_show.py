@@ -26,7 +26,7 @@ def desk(shell, make_speech, monkeypatch) -> Path:
             speech = 0.1 * make_speech(0.6, 1, 16000, seed)[0]
             soundfile.write(folder / name / f"{seed}.wav", speech, 16000)
     soundfile.write(folder / "noisy.wav", 0.1 * make_speech(0.6, 1, 16000)[0], 16000)
-    shutil.copytree(ROOT / "experiments" / "enhance", folder / "experiments" / "enhance")
+    shutil.copytree(ROOT / "experiments" / "enhance", folder / "experiments" / "enhance", dirs_exist_ok=True)
     return folder
 
 
