@@ -36,15 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "s2 are folders of a corpus)",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="also write the scores: .csv per item, .md the tables"
+        "--output",
+        metavar="FILE",
+        help="also write the scores: .csv per item, .md or .tex the tables",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table; exit code 2 when items could not be scored."""
     output = Path(options.output) if options.output else None
-    if output is not None and output.suffix not in (".csv", ".md"):
-        raise DataError(f"--output {output}: expected a name ending in .csv (items) or .md (tables).")
+    if output is not None and output.suffix not in (".csv", ".md", ".tex"):
+        raise DataError(f"--output {output}: expected a name ending in .csv (items), .md or .tex (tables).")
     if output is not None:
         check_writable(output)
     from diffsr.evaluation.evaluate import evaluate
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         if output is not None and output.suffix == ".csv":
             found.write_csv(output)
         elif output is not None:
-            write_text(output, found.to_markdown())
+            write_text(output, found.to_latex() if output.suffix == ".tex" else found.to_markdown())
     finally:
         say(found.to_text())
     return 2 if found.failed else 0

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from diffsr.evaluation.csv_file import write_rows
 from diffsr.evaluation.metrics import ALL_METRICS, Metric
 from diffsr.evaluation.row import Row
-from diffsr.evaluation.tables import Summary, markdown_table, number, summarise, text_table
+from diffsr.evaluation.tables import Summary, latex_table, markdown_table, number, summarise, text_table
 
 __all__ = ["Evaluation", "Row"]
 
@@ -76,6 +76,10 @@ class Evaluation:
     def to_markdown(self) -> str:
         """The same tables for documents."""
         return "\n\n".join(markdown_table(*table) for table in _tables(self)) + "\n"
+
+    def to_latex(self) -> str:
+        """The same tables for papers."""
+        return "\n\n".join(latex_table(*table) for table in _tables(self)) + "\n"
 
     def write_csv(self, path: str | Path) -> None:
         """One line per scored item, written completely or not at all.

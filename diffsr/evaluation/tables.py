@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -140,6 +141,20 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
     cells = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same table for papers, in the rules of the package booktabs."""
+    lines = [" & ".join(map(_latex, line)) + r" \\" for line in (header, *rows)]
+    columns = "l" + "r" * (len(header) - 1)
+    begin = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule"]
+    return "\n".join([*begin, *lines[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def _latex(cell: str) -> str:
+    """A cell with what means something to LaTeX escaped, and a minus for a hyphen before digits."""
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", cell)
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
 
 
 def _places(groups: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], int]:

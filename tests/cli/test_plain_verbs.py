@@ -104,6 +104,8 @@ def test_evaluate(shell, noisy: Path) -> None:
     assert (shell.folder / "scores.csv").read_text().count("\n") == 2
     assert shell(*given, "--output", "scores.md") == 0
     assert (shell.folder / "scores.md").read_text().startswith("|")
+    assert shell(*given, "--output", "scores.tex") == 0
+    assert (shell.folder / "scores.tex").read_text().startswith(r"\begin{tabular}")
     assert "ending in .csv" in shell.fails(*given, "--output", "scores.txt")
     assert "Cannot write est.wav/scores.csv" in shell.fails(*given, "--output", "est.wav/scores.csv")
     assert "SI-SDR" not in shell.out  # told before anything is scored

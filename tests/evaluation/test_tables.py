@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from diffsr.evaluation.tables import bootstrap_interval, markdown_table, number, summarise, text_table
+from diffsr.evaluation.tables import (
+    bootstrap_interval,
+    latex_table,
+    markdown_table,
+    number,
+    summarise,
+    text_table,
+)
 
 
 def test_summary_leaves_nan_out_and_counts_it():
@@ -118,3 +125,19 @@ def test_interval_is_its_definition():
         means += [(weight * values).sum() / weight.sum()] if weight.sum() else []
     found = bootstrap_interval(values, groups=groups, n_resamples=50, seed=5)
     assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=1e-12)
+
+
+def test_a_table_for_papers_compiles_as_it_stands():
+    lines = latex_table(
+        ["metric", "mean_db"], [["SI-SDR (dB)", "-1.5"], ["worse & more", "+2 (5%)"]]
+    ).splitlines()
+    assert lines == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"metric & mean\_db \\",
+        r"\midrule",
+        r"SI-SDR (dB) & $-$1.5 \\",
+        r"worse \& more & +2 (5\%) \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
