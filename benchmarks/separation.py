@@ -59,6 +59,7 @@ from diffsr.samplers import (
     UpdateGain,
     VoicesInOrder,
 )
+from diffsr.samplers.estimation import Estimator
 from diffsr.samplers.guidance import Guidance
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import mean_agreement_db, nearness_db
@@ -163,7 +164,8 @@ def both(*changes: Callable[[Recipe], None]) -> Callable[[Recipe], None]:
 def gains(recipe: Recipe) -> None:
     """Each talker has a level of his own, beside that which the prior gives him."""
     recipe.degradation = Chain([Gain(fit=True), Mixing()])
-    recipe.sampler.estimators = [UpdateGain()]
+    steps: list[Estimator] = [UpdateGain()]
+    recipe.sampler.estimators = steps
 
 
 def untracked(recipe: Recipe) -> None:
