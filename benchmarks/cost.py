@@ -3,8 +3,8 @@
     python benchmarks/cost.py PRIOR [--threads 2] [--precisions float32 bfloat16]
     python benchmarks/cost.py PRIOR --threads 1 --tasks dereverb joint --presets fast default --input IN
 
-Of each preset: calls, seconds in the network and in all else (noise, room, joining), for a second of audio.
-Without a recording it is white noise, in which a room has nothing to find.
+Of each preset: calls, seconds in the network and in all else (noise, room, joining) for a second of audio,
+and peak memory. Without a recording it is white noise, in which a room has nothing to find.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from diffsr.api import Restorer
 from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.diffusion.devices import PRECISIONS, takes_bfloat16
 from diffsr.io.audio import read_audio
+from diffsr.io.memory import PeakMemory
 from diffsr.networks.cost import gflop_per_second
 from diffsr.recipes import PRESETS
 
@@ -54,11 +55,14 @@ def main() -> None:
         print(f"{precision}: " + ", ".join(f"{s:.4f} s with {n} at once" for n, s in call_s.items()))
         for task, preset in itertools.product(options.tasks, options.presets):
             clock.seconds = 0.0
+            memory = PeakMemory()
+            memory.start()
             restorer = Restorer(prior, task, preset, device="cpu", precision=precision)
             result = restorer.restore(recording, rate_hz)
             factor, network = (s * rate_hz / recording.shape[-1] for s in (result.seconds, clock.seconds))
             shares = f"network {network:.2f}, all else {factor - network:.2f}"
-            print(f"  {task} {preset}: {result.n_calls} calls, real-time factor {factor:.2f} ({shares})")
+            cost = f"{result.n_calls} calls, real-time factor {factor:.2f} ({shares}), {memory.mib():.0f} MiB"
+            print(f"  {task} {preset}: {cost}", flush=True)
 
 
 class Clock:
