@@ -73,6 +73,9 @@ class Clock:
         prior.network.register_forward_pre_hook(self._start)
         prior.network.register_forward_hook(self._stop)
 
+    def __deepcopy__(self, memo: object) -> Clock:
+        return self  # the copy of a prior in bfloat16 goes by the same clock
+
     def _start(self, *_: object) -> None:
         self._started = time.perf_counter()
 

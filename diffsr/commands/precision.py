@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from diffsr.commands.terminal import note
-from diffsr.diffusion.devices import has_amx
+from diffsr.networks.instructions import has_fast_bfloat16
 
 BFLOAT16, FLOAT32 = "bf16-mixed", "32-true"
 OPTION = "--trainer.precision"
@@ -28,7 +28,7 @@ def suited_precision(
         arguments: The command line.
     """
     is_asked_for = any(word.partition("=")[0] == OPTION for word in arguments)
-    if precision != BFLOAT16 or is_asked_for or not _is_cpu(accelerator) or has_amx():
+    if precision != BFLOAT16 or is_asked_for or not _is_cpu(accelerator) or has_fast_bfloat16():
         return precision
     return FLOAT32
 

@@ -148,8 +148,7 @@ class LatePrediction(Mixing):
         """Prediction of one row, all `[F, N]`."""
         found = []
         for bins in torch.arange(len(spec), device=spec.device).split(BINS_AT_ONCE):
-            past = stack_past(spec[bins, None], self.taps, self.delay).to(torch.complex128)
-            prior = torch.ones(past.shape[:2], dtype=torch.float64, device=past.device)
-            late = predict(target[bins, None].to(torch.complex128), past, power[bins, None].double(), prior)
-            found.append(late[:, 0])
-        return torch.cat(found).to(spec)
+            past = stack_past(spec[bins, None], self.taps, self.delay)
+            prior = power.new_ones(past.shape[:2])
+            found.append(predict(target[bins, None], past, power[bins, None], prior)[:, 0])
+        return torch.cat(found)

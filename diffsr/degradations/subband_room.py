@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffsr.signal.decays import BINS_PER_BAND, blocks, n_bands
+from diffsr.signal.decays import BINS_PER_BAND, PART_VALUES, blocks, n_bands
 from diffsr.signal.wpe import stack_past
 
 N_ROUNDS = 3
@@ -75,7 +75,9 @@ class SubbandRoom:
         """
         found = []
         taps = len(self.frame)
-        for bins, bands in blocks(len(heard), self.n_sources * taps * heard.shape[-1]):
+        for bins, bands in blocks(
+            len(heard), PART_VALUES // BINS_PER_BAND
+        ):  # one band: it stays in the cache
             past = _past(dry[:, bins], taps, self.delay)
             weight = variance[bins, None].reciprocal()
             vague = _past(uncertainty[:, bins], taps, self.delay) @ weight.mT
@@ -92,7 +94,7 @@ class SubbandRoom:
             level, decay = self.log_level[row, :, bands, None], self.decay[row, :, bands, None]
             prior = (level - decay * self.frame).exp().clamp_min(_LEAST_PRIOR)
             of_bins = prior.transpose(0, 1).flatten(1).repeat_interleave(BINS_PER_BAND, 0)[: len(matched)]
-            spread = torch.linalg.inv(precision + torch.diag_embed(of_bins.reciprocal()).to(precision))
+            spread = _inverse(precision + torch.diag_embed(of_bins.reciprocal()).to(precision))
             response = matched @ spread
             energy = response[:, 0].abs().square() + spread.diagonal(dim1=-2, dim2=-1).real
             of_bands = torch.stack([band.mean(0) for band in energy.split(BINS_PER_BAND)])
@@ -114,6 +116,12 @@ class SubbandRoom:
                 decay = decay.clamp(*(self._nepers / rt60_s for rt60_s in reversed(RT60_LIMITS_S)))
             level = (aim.mean(-1) + decay * self.frame.mean()).clamp(*_LOG_LEVEL_LIMITS)
         self.log_level[row, :, bands], self.decay[row, :, bands] = level, decay
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of Hermitian matrices `[..., K, K]`, positive definite but for rounding."""
+    factor, failure = torch.linalg.cholesky_ex(matrix)
+    return torch.linalg.inv(matrix) if failure.any() else torch.cholesky_inverse(factor)
 
 
 def _past(spec: Tensor, taps: int, delay: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from diffsr.errors import ConfigError
+from diffsr.networks.instructions import has_fast_bfloat16
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -39,8 +40,8 @@ def move_to(device: str | torch.device, *modules: nn.Module) -> torch.device:
 def takes_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether a prior shall compute in bfloat16 on a device.
 
-    `auto` takes it where there are units for its matrix products: AMX of CPUs, CUDA from compute capability
-    8.0 on. Without them it is slower than single precision (docs/results.md, Cost).
+    `auto` takes it where its matrix products are fast: on some CPUs, and with CUDA from compute capability
+    8.0 on. Elsewhere it is slower than single precision (docs/results.md, Cost).
 
     Args:
         precision: One of `PRECISIONS`.
@@ -57,7 +58,7 @@ def takes_bfloat16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         # AMD's all have it, and number their capabilities otherwise.
         return bool(torch.version.hip) or torch.cuda.get_device_properties(device).major >= 8
-    return device.type == "cpu" and has_amx()
+    return device.type == "cpu" and has_fast_bfloat16()
 
 
 def check_precision(precision: str) -> None:
@@ -79,9 +80,3 @@ def _can_autocast(device: torch.device) -> bool:
                 return torch.is_autocast_enabled(device.type)
         except RuntimeError:
             return False
-
-
-def has_amx() -> bool:
-    """Whether the CPU has matrix units for bfloat16, as far as this version of torch tells."""
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16"))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffsr.networks.instructions import has_amx, has_fast_bfloat16
 from diffsr.signal.stft import STFT
 
 
@@ -106,13 +107,20 @@ def attend(qkv: Tensor, heads: int, rotary: tuple[Tensor, Tensor]) -> Tensor:
         turned, v = qkv.view(batch, frames, 3, heads, -1).split([2, 1], dim=2)
         q, k = rotate(turned, rotary).permute(2, 0, 3, 1, 4)
         v = v[:, :, 0].transpose(1, 2)
-        if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad:
-            # The gradient of the fused attention does not use the bfloat16 matrix units of CPUs.
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16 and _is_better_in_parts(q):
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
             mixed = scores.softmax(-1) @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v)
     return mixed.transpose(1, 2).reshape(batch, frames, -1)
+
+
+def _is_better_in_parts(q: Tensor) -> bool:
+    """Whether products of matrices are faster than the fused attention of CPUs in bfloat16.
+
+    Its gradient never uses their instructions for bfloat16, and it itself only those of AMX.
+    """
+    return q.requires_grad or (has_fast_bfloat16() and not has_amx())
 
 
 def rotary_angles(frames: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -82,6 +82,9 @@ def stack_past(spec: Tensor, taps: int, delay: int) -> Tensor:
 def predict(target: Tensor, past: Tensor, power: Tensor, prior: Tensor | None = None) -> Tensor:
     """The weighted least-squares prediction of `target [F, C, N]` from `past [F, K, N]`, `[F, C, N]`.
 
+    Correlations are summed in the precision given: single suffices where a prior bounds the filters. The
+    filters are solved for in double precision.
+
     Args:
         target: What is to be predicted.
         past: What predicts it.
@@ -89,13 +92,12 @@ def predict(target: Tensor, past: Tensor, power: Tensor, prior: Tensor | None = 
         prior: Variance of the filters `[F, K]` around 0; None knows nothing about them.
     """
     weighed = (past * power.reciprocal()).mH  # a division of complex numbers takes twice as long
-    correlation = past @ weighed
-    tiny = torch.finfo(power.dtype).tiny
+    correlation = (past @ weighed).to(torch.complex128)
+    tiny = torch.finfo(torch.float64).tiny
     load = (DIAGONAL_LOAD * correlation.diagonal(dim1=-2, dim2=-1).real.mean(-1)).clamp_min(tiny)[:, None]
     if prior is not None:
         load = load + prior.reciprocal()
     # A bin without sound has a correlation of 0 and gets no filter.
-    filters = torch.linalg.solve(
-        correlation + torch.diag_embed(load.expand(past.shape[:2])).to(correlation), (target @ weighed).mH
-    )
-    return filters.mH @ past
+    correlation = correlation + torch.diag_embed(load.expand(past.shape[:2]))
+    filters = torch.linalg.solve(correlation, (target @ weighed).mH.to(correlation))
+    return filters.mH.to(past) @ past

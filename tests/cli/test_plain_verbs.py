@@ -176,11 +176,11 @@ def test_doctor_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(doctor._memory()) == []
 
 
-@pytest.mark.parametrize(("has_amx", "expected"), [(True, "bfloat16"), (False, "float32")])
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_doctor_says_how_precisely_priors_compute(
-    has_amx: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    is_fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diffsr.diffusion.devices.has_amx", lambda: has_amx)
+    monkeypatch.setattr("diffsr.diffusion.devices.has_fast_bfloat16", lambda: is_fast)
     [cpu] = [one.what for one in doctor.findings() if one.what.startswith("CPU")]
     assert f"restores in {expected} " in cpu
 

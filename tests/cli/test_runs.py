@@ -214,7 +214,7 @@ def test_predict(shell) -> None:
 def test_bfloat16_of_an_experiment_is_for_processors_that_have_it(
     shell, monkeypatch: pytest.MonkeyPatch, has_units: bool, more: tuple[str, ...], expected: str
 ) -> None:
-    monkeypatch.setattr("diffsr.commands.precision.has_amx", lambda: has_units)
+    monkeypatch.setattr("diffsr.commands.precision.has_fast_bfloat16", lambda: has_units)
     used = []
     monkeypatch.setattr(
         "cli_standins.TinyPrior.on_fit_start", lambda self: used.append(self.trainer.precision)

@@ -11,7 +11,7 @@ from diffsr import Restorer, load_prior
 from diffsr.diffusion import Prior, WindowedPrior, devices
 from diffsr.errors import ConfigError
 from diffsr.likelihoods import NMFNoise
-from diffsr.networks import NCSNpp, TFDualPath, TFTransformer
+from diffsr.networks import NCSNpp, TFDualPath, TFTransformer, instructions
 from diffsr.recipes import Recipe
 from diffsr.samplers import AnnealedSampler
 from diffsr.tasks import EnhanceModule
@@ -30,7 +30,7 @@ def shipped():
 
 def test_auto_is_bfloat16_where_there_are_units_for_it(monkeypatch):
     for there_are in (True, False):
-        monkeypatch.setattr(devices, "has_amx", lambda there_are=there_are: there_are)
+        monkeypatch.setattr(devices, "has_fast_bfloat16", lambda there_are=there_are: there_are)
         assert devices.takes_bfloat16("auto", CPU) is there_are
     # two GPUs of one machine, which need not be alike: one of capability 7.5 only emulates it
     majors = {"cuda:0": 7, "cuda:1": 9}
@@ -46,7 +46,24 @@ def test_auto_is_bfloat16_where_there_are_units_for_it(monkeypatch):
 
 def test_a_torch_that_does_not_tell_has_no_units(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert not devices.has_amx()
+    assert not instructions.has_amx()
+    assert not instructions.has_fast_bfloat16()
+
+
+@pytest.mark.parametrize(
+    ("there", "is_fast"),
+    [
+        (("amx_bf16", "avx512_bf16"), True),
+        (("avx512_bf16", "avx512_vp2intersect"), True),  # Zen 5
+        (("avx512_bf16",), False),
+        (("avx512_vp2intersect",), False),
+        ((), False),
+    ],
+)
+def test_processors_are_told_by_their_instructions(monkeypatch, there, is_fast):
+    capabilities = {name: name in there for name in ("amx_bf16", "avx512_bf16", "avx512_vp2intersect")}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert instructions.has_fast_bfloat16() is is_fast
 
 
 @pytest.mark.parametrize("wrong", ["half", "", "BFLOAT16"])
