@@ -30,6 +30,7 @@ from separation import restarts_of, sounds
 from torch import Tensor
 
 from diffsr.diffusion import Prior
+from diffsr.diffusion.devices import PRECISIONS
 from diffsr.diffusion.windowed import WindowedPrior
 from diffsr.evaluation.item import score_item
 from diffsr.recipes import make_recipe
@@ -51,13 +52,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--count", type=int, default=20, help="of the stratified 20 valid items")
+    parser.add_argument("--count", type=int, default=20, help="of the valid items, the stratified 20 first")
+    parser.add_argument("--skip", type=int, default=0, help="of these")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS)
     parser.add_argument("--restarts", type=int, default=4)
     parser.add_argument("--cut_s", type=float, default=0.0)
     parser.add_argument("--output", default="runs/separation")
     parser.set_defaults(
-        task="separate", split="valid", preset="default", prior="speech-16k-fast", precision="float32",
-        skip=0, talkers=2, quieter_db=0.0, silent_share=0.0, long_s=0.0,
+        task="separate", split="valid", preset="default", prior="speech-16k-fast", talkers=2,
+        quieter_db=0.0, silent_share=0.0, long_s=0.0,
     )  # fmt: skip
     options = parser.parse_args()
     prior = WindowedPrior(Prior.from_pretrained(options.prior), 8.192)

@@ -240,7 +240,8 @@ TALKERS_ONLY = {*PUBLISHED, *(way for way in WAYS if way.startswith("dirac"))}
 def sounds(options: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, mixture `[C, T]` and talkers `[S, T]` of each item, changed as the options say."""
     found = committed_list(options.task, options.split)
-    items = found.choose(20)
+    first = found.choose(20)
+    items = [*first, *(item for item in found.items if item not in first)]
     for place in range(options.skip, options.count):
         sound = render_item(items[place], options.data, found)
         talkers, name = sound.reference.clone(), items[place].id
@@ -313,6 +314,7 @@ def restarts_of(way: str, mixture: Tensor, item_id: str, options: argparse.Names
         device="cpu",
         n_samples=options.restarts,
         precision=options.precision,
+        seed=options.seed,
     )
     memory = PeakMemory()
     memory.start()
@@ -346,6 +348,7 @@ def digest(recipe: Recipe, options: argparse.Namespace) -> str:
         options.prior,
         options.restarts,
         options.precision,
+        *([options.seed] if options.seed else []),
     ]
     return hashlib.sha1(json.dumps(told).encode()).hexdigest()[:8]
 
@@ -366,8 +369,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--task", default="separate", choices=TALKER_TASKS)
     parser.add_argument("--split", default="valid")
-    parser.add_argument("--count", type=int, default=20, help="of the stratified 20")
+    parser.add_argument("--count", type=int, default=20, help="the stratified 20 come first")
     parser.add_argument("--skip", type=int, default=0, help="of these, so that two processes share them")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--restarts", type=int, default=4)
     parser.add_argument("--talkers", type=int, default=2, choices=(2, 3))
     parser.add_argument("--quieter_db", type=float, default=0.0)
