@@ -23,6 +23,7 @@ from diffsr.samplers import (
     EachTalker,
     EarlyReflections,
     LittleNoise,
+    PowerCeiling,
     SecondPass,
     SecondSearch,
     Telling,
@@ -45,6 +46,7 @@ KINDS: dict[str, type] = {
     "second_pass": SecondPass,
     "second_search": SecondSearch,
     "early_reflections": EarlyReflections,
+    "ceiling": PowerCeiling,
 }
 """Part of a recipe -> what it is; the first two are needed."""
 PARTS = tuple(KINDS)

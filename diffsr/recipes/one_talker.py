@@ -17,6 +17,7 @@ from diffsr.samplers import (
     LogSpectralMean,
     MeasureDecay,
     NoisePerturbed,
+    PowerCeiling,
     Proximal,
     SecondPass,
     UpdateLateReverberation,
@@ -52,7 +53,12 @@ def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
         [UpdateNoise(sigma_start=0.05, n_updates=2), *_voice(rate_hz)],
     )
     return Recipe(
-        sampler, DriftingNoise(), n_samples=n_samples, joiner=LogSpectralMean(), little_noise=little_noise
+        sampler,
+        DriftingNoise(),
+        n_samples=n_samples,
+        joiner=LogSpectralMean(),
+        little_noise=little_noise,
+        ceiling=PowerCeiling(),
     )
 
 

@@ -14,6 +14,7 @@ from diffsr.samplers import (
     EachTalker,
     EarlyReflections,
     LittleNoise,
+    PowerCeiling,
     SecondPass,
     SecondSearch,
     Telling,
@@ -21,7 +22,7 @@ from diffsr.samplers import (
 from diffsr.samplers.joining import Joiner
 from diffsr.samplers.ranking import Agreement, Ranker
 
-FOR_ONE_TALKER = ("little_noise", "second_pass", "early_reflections")
+FOR_ONE_TALKER = ("little_noise", "second_pass", "early_reflections", "ceiling")
 FOR_TALKERS = ("voices", "each_talker", "second_search")
 """Parts of a recipe that do nothing for another number of talkers."""
 
@@ -50,6 +51,7 @@ class Recipe:
             once.
         early_reflections: How those of the room of one talker are found and taken away before the recording
             is restored; None leaves them.
+        ceiling: Keeps one talker from being louder than the recording; None does not.
 
     Raises:
         ConfigError: A part that does nothing for so many talkers, early reflections beside a known response
@@ -70,6 +72,7 @@ class Recipe:
     second_pass: SecondPass | None = None
     second_search: SecondSearch | None = None
     early_reflections: EarlyReflections | None = None
+    ceiling: PowerCeiling | None = None
 
     def __post_init__(self) -> None:
         """Check that every part does something, and that what is found of all recordings has one shape."""

@@ -18,6 +18,15 @@ from diffsr.samplers.annealed import OnStep
 
 def solve_talker(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved, Tensor | None]:
     """Samples of channels, and what is made of them `[K, 1, T]`; None takes their mean."""
+    solved, made = _sampled(posterior, on_step)
+    ceiling = posterior.recipe.ceiling
+    if ceiling is None or not posterior.ids:
+        return solved, made
+    return solved, ceiling(solved.x.mean(1) if made is None else made, posterior.waves[:, None])
+
+
+def _sampled(posterior: Posterior, on_step: OnStep | None) -> tuple[Solved, Tensor | None]:
+    """As `solve_talker`, without a ceiling."""
     recipe = posterior.recipe
     second = recipe.second_pass
     if not posterior.ids or second is None:

@@ -3,6 +3,7 @@
 from diffsr.samplers.annealed import AnnealedSampler, Samples
 from diffsr.samplers.averaging import LogSpectralMean
 from diffsr.samplers.balanced import BalancedRenoise
+from diffsr.samplers.ceiling import PowerCeiling
 from diffsr.samplers.constraint import EvenShare, Remainder
 from diffsr.samplers.dps import DPS
 from diffsr.samplers.each_talker import EachTalker
@@ -77,6 +78,7 @@ __all__ = [
     "NoisePerturbed",
     "OneVoice",
     "PosteriorTransition",
+    "PowerCeiling",
     "PredictorCorrector",
     "Problem",
     "Projection",

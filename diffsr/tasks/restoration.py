@@ -26,6 +26,7 @@ from diffsr.samplers import (
     EachTalker,
     EarlyReflections,
     LittleNoise,
+    PowerCeiling,
     SecondPass,
     SecondSearch,
     Telling,
@@ -70,6 +71,7 @@ class RestorationModule(LightningModule):
             once.
         early_reflections: How those of the room of one talker are found and taken away before the recording
             is restored; None leaves them.
+        ceiling: Keeps one talker from being louder than the recording; None does not.
         precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
 
     Raises:
@@ -102,6 +104,7 @@ class RestorationModule(LightningModule):
         second_pass: SecondPass | None = None,
         second_search: SecondSearch | None = None,
         early_reflections: EarlyReflections | None = None,
+        ceiling: PowerCeiling | None = None,
         precision: str = "auto",
     ) -> None:
         super().__init__()
@@ -122,6 +125,7 @@ class RestorationModule(LightningModule):
                 second_pass=second_pass,
                 second_search=second_search,
                 early_reflections=early_reflections,
+                ceiling=ceiling,
             ),
             seed=seed,
             device="cpu",

@@ -1,0 +1,43 @@
+"""Speech that is nowhere louder than its recording."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from diffsr.signal.smoothing import mean_around
+from diffsr.signal.stft import STFT
+
+AROUND_FRAMES, AROUND_BINS = 5, 3
+"""Of the means: few, as a pause lies beside speech that is 40 dB louder."""
+TINY = 1e-20
+
+
+class PowerCeiling:
+    """Takes down what is louder than the recording, where it is, to the power of that.
+
+    What is added to speech is independent of it, so that powers add up, `E|Y|^2 = E|X|^2 + E|N|^2`, and means
+    of the power of an estimate over a few bins and frames have no business above those of the recording.
+    They are, in the pauses of clean recordings: the speech that a prior has learned from was recorded
+    somewhere, and it restores the hiss of these rooms, too (docs/enhancement.md, Hiss).
+
+    Args:
+        n_fft: STFT window in samples.
+        hop_samples: STFT hop in samples.
+    """
+
+    def __init__(self, n_fft: int = 512, hop_samples: int = 128) -> None:
+        self.stft = STFT(n_fft, hop_samples)
+
+    def __call__(self, speech: Tensor, recording: Tensor) -> Tensor:
+        """`[..., T]` and `[..., T]` of one level -> `[..., T]`."""
+        stft = self.stft.to(speech.device)
+        spec = stft(speech)
+        own, most = (_local(one) for one in (spec, stft(recording)))
+        gain = (most / own.clamp_min(TINY)).clamp_max(1).sqrt()
+        return stft.inverse(gain * spec, speech.shape[-1])
+
+
+def _local(spec: Tensor) -> Tensor:
+    """Mean power around each bin and frame, `[..., F, N]`."""
+    power = spec.abs().square()
+    return mean_around(power.flatten(0, -3), AROUND_FRAMES, AROUND_BINS).view(power.shape)
