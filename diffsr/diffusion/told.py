@@ -30,6 +30,11 @@ class PersonalPrior(ABC):
         self.rate_hz, self.sigma_data = prior.rate_hz, prior.sigma_data
         self.n_told = 0
 
+    @property
+    def in_bfloat16(self) -> bool:
+        """As the prior."""
+        return self.prior.in_bfloat16
+
     def of(self, items: list[int], n_restarts: int) -> PersonalPrior:
         """The same for some of the items, of `n_restarts` rows each."""
         return self.knowing(self.known.unflatten(0, (-1, n_restarts))[items].flatten(0, 1))

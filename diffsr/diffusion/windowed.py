@@ -48,6 +48,11 @@ class WindowedPrior(nn.Module):
         self.rounded = rounded(prior) if in_bfloat16 else None
 
     @property
+    def in_bfloat16(self) -> bool:
+        """Whether the network computes in it."""
+        return self.rounded is not None
+
+    @property
     def speaker_width(self) -> int:
         """Width of the embedding of a talker that `denoise` takes; 0 where it takes none."""
         return self.prior.speaker_width if isinstance(self.prior, Prior) else 0

@@ -68,6 +68,11 @@ class Problem:
         own = torch.arange(len(self.y), device=self.y.device)
         return self.item_of_row if self.n_sources == 1 else own
 
+    @property
+    def in_bfloat16(self) -> bool:
+        """Whether the prior's network computes in it, so that others within a search may, too."""
+        return getattr(self.prior, "in_bfloat16", False)
+
     def forget(self) -> None:
         """Before a sampler begins: nothing remembered, nobody told."""
         self.memory.clear()

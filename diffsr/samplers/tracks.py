@@ -62,7 +62,10 @@ class ExchangeTracks:
         """
         check_rate(self.tracker, problem.prior.rate_hz)
         due = is_due(level, sigma, self.every, self.sigma_low, self.sigma_high)
-        return tracked_order(self.tracker, x0, self.cost) if due and x0.shape[1] > 1 else None
+        if not due or x0.shape[1] == 1:
+            return None
+        tracker = self.tracker.rounded() if problem.in_bfloat16 else self.tracker
+        return tracked_order(tracker, x0, self.cost)
 
 
 class TracksInOrder(Joiner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -53,6 +54,7 @@ class VoiceTracker(SmallNetwork):
     """
 
     kind = KIND
+    in_bfloat16 = False
 
     def __init__(
         self,
@@ -80,8 +82,18 @@ class VoiceTracker(SmallNetwork):
         """Samples from one direction to the next."""
         return STACKED * self.bands.hop_samples
 
+    def rounded(self) -> VoiceTracker:
+        """The same weights, computing in bfloat16."""
+        twin = copy.copy(self)
+        twin.in_bfloat16 = True
+        return twin
+
     def forward(self, power: Tensor) -> Tensor:
         """Directions of the powers of two tracks, `[B, 2, M, N] -> [B, N // 3, E]`."""
+        with torch.autocast(power.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            return self._directions(power)
+
+    def _directions(self, power: Tensor) -> Tensor:
         n_tokens = power.shape[-1] // STACKED
         frames = relative_log(power)[..., : n_tokens * STACKED].unflatten(-1, (n_tokens, STACKED))
         own = frames.permute(0, 1, 3, 4, 2)

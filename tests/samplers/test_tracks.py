@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from diffsr.degradations import Mixing
+from diffsr.diffusion import WindowedPrior
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import CheckpointError, ConfigError
 from diffsr.likelihoods import WhiteNoise
@@ -18,9 +19,9 @@ RATE_HZ = 16_000
 LAST = torch.tensor([0.0099])
 
 
-def problem_of(x, rate_hz=RATE_HZ):
+def problem_of(x, rate_hz=RATE_HZ, prior=None):
     noise = RowNoise(0, [str(k) for k in range(len(x))], 1)
-    prior = WhiteGaussianPrior(rate_hz=rate_hz)
+    prior = prior or WhiteGaussianPrior(rate_hz=rate_hz)
     return Problem.pose(x.sum(1, keepdim=True), prior, Mixing(), WhiteNoise(1e-5), noise, 1, x.shape[1])
 
 
@@ -42,9 +43,11 @@ def pair(voice):
     return torch.stack([voice(90.0, 6.0), voice(260.0, 6.0)])
 
 
-def test_exchanged_voices_go_back_where_they_were(pair):
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_exchanged_voices_go_back_where_they_were(pair, in_bfloat16):
     wrong = swapped(pair, (1.0, 1.3), (2.0, 2.6), (4.0, 5.0))[None]
-    order = ExchangeTracks().order(wrong, LAST, 56, problem_of(wrong))
+    prior = WindowedPrior(WhiteGaussianPrior(rate_hz=RATE_HZ), 8.0, in_bfloat16=in_bfloat16)
+    order = ExchangeTracks().order(wrong, LAST, 56, problem_of(wrong, prior=prior))
     right = exchange(wrong, order)[0]
     assert share_wrong(wrong[0], pair) > 0.25
     assert share_wrong(right, pair) < 0.06
@@ -70,6 +73,24 @@ def test_three_talkers(pair, voice):
     )[0]
     assert share_wrong(wrong, three) > 0.15
     assert share_wrong(right, three) < 0.08
+
+
+@pytest.mark.parametrize("in_bfloat16", [False, True])
+def test_the_tracker_computes_as_precisely_as_the_prior(pair, in_bfloat16, monkeypatch):
+    heard = []
+    monkeypatch.setattr(
+        VoiceTracker,
+        "_directions",
+        lambda self, power: (
+            heard.append(self.embed(torch.ones(1, 1, self.embed.in_features)).dtype)
+            or torch.ones(len(power), power.shape[-1] // 3, 16)
+        ),
+    )
+    prior = WindowedPrior(WhiteGaussianPrior(rate_hz=RATE_HZ), 8.0, in_bfloat16=in_bfloat16)
+    move = ExchangeTracks()
+    move.order(pair[None], LAST, 56, problem_of(pair[None], prior=prior))
+    assert set(heard) == {torch.bfloat16 if in_bfloat16 else torch.float32}
+    assert not move.tracker.in_bfloat16
 
 
 def test_only_between_two_levels_and_every_so_many(pair):

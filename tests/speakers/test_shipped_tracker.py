@@ -39,6 +39,14 @@ def test_it_is_small_and_has_a_card(tracker):
     assert all(word in card for word in ("CC BY 4.0", "LibriSpeech", "Picovoice", "Limits", "no mixture"))
 
 
+def test_rounded_it_hears_the_same(tracker, voices):
+    power = tracker.bands(torch.stack(voices[:2])[None])
+    exact, found = tracker(power), tracker.rounded()(power)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert float((found * exact).sum(-1).mean()) > 0.99
+
+
 def test_it_finds_where_synthetic_voices_change_places(tracker, voices):
     wrong = torch.zeros(N_SAMPLES, dtype=torch.bool)
     for start_s, end_s in ((0.7, 1.0), (1.6, 2.1), (3.0, 3.4)):
