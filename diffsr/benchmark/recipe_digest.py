@@ -13,7 +13,7 @@ from diffsr.benchmark.items import checksum
 
 def recipe_digest(preset: str, overrides: Sequence[str]) -> str:
     """Name of the file, and a checksum of what it says of the recipe and of the files that it names."""
-    from diffsr.recipe_file import recipe_parts
+    from diffsr.experiment_file import recipe_parts
 
     parts = recipe_parts(preset, overrides)
     named = {text: found for text in _texts(parts) if (found := _checksums(text))}

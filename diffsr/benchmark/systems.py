@@ -188,7 +188,8 @@ def _own_recipe(task: str, preset: str, overrides: Sequence[str]) -> Recipe | No
         ConfigError: The file cannot be used, is for another task or for one talker where there are
             several, or there are overrides and no file.
     """
-    from diffsr.recipe_file import is_recipe_file, load_recipe
+    from diffsr.experiment_file import is_recipe_file
+    from diffsr.recipe_file import load_recipe
     from diffsr.restoration.choice import check_experiment, for_talkers
 
     if is_recipe_file(preset):
@@ -204,7 +205,7 @@ def _own_recipe(task: str, preset: str, overrides: Sequence[str]) -> Recipe | No
 
 def _untold_room(preset: str, oracle: Sequence[str]) -> list[str]:
     """What leaves out the file of a response that an experiment asks for, where the items tell theirs."""
-    from diffsr.recipe_file import asks_for_room, is_recipe_file
+    from diffsr.experiment_file import asks_for_room, is_recipe_file
 
     is_asked = "room" in oracle and is_recipe_file(preset) and asks_for_room(preset)
     return ["degradation=null"] if is_asked else []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffsr.commands.terminal import say
-from diffsr.recipe_file import load_sampler, talkers_of
+from diffsr.experiment_file import talkers_of
+from diffsr.recipe_file import load_sampler
 from diffsr.samplers import AnnealedSampler
 from diffsr.samplers.oracle import ORACLES, TALKERS_ORACLES, TOLERANCE, Moments, check_sampler
 

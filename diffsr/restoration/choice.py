@@ -8,9 +8,10 @@ from pathlib import Path
 from diffsr import recipes
 from diffsr.degradations import read_response
 from diffsr.errors import ConfigError, DataError
+from diffsr.experiment_file import is_recipe_file, tasks_of
 from diffsr.io.audio import probe
 from diffsr.io.network import SmallNetwork
-from diffsr.recipe_file import is_recipe_file, load_recipe, tasks_of
+from diffsr.recipe_file import load_recipe
 from diffsr.recipes import Recipe
 from diffsr.samplers.voices import check_rate
 

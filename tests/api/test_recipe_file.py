@@ -12,18 +12,18 @@ from diffsr.benchmark.systems import OwnTask
 from diffsr.degradations import Clipping, Mixing
 from diffsr.diffusion.analytic import WhiteGaussianPrior
 from diffsr.errors import ConfigError
-from diffsr.io.audio import write_audio
-from diffsr.likelihoods import DriftingNoise
-from diffsr.recipe_file import (
+from diffsr.experiment_file import (
     BESIDE,
     N_SAMPLES,
     PARTS,
     TALKERS,
     is_recipe_file,
-    load_recipe,
     recipe_parts,
     tasks_of,
 )
+from diffsr.io.audio import write_audio
+from diffsr.likelihoods import DriftingNoise
+from diffsr.recipe_file import load_recipe
 from diffsr.recipes import TALKER_TASKS, TASKS, make_recipe
 from diffsr.restoration.choice import check_choice, choose_recipe
 from diffsr.samplers import (

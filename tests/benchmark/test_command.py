@@ -15,7 +15,7 @@ from diffsr.benchmark.restoring import Job, Row
 from diffsr.benchmark.systems import Runnable
 from diffsr.cli import main
 from diffsr.evaluation import metrics
-from diffsr.recipe_file import recipe_parts
+from diffsr.experiment_file import recipe_parts
 
 
 @pytest.fixture
