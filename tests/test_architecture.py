@@ -16,7 +16,17 @@ LAYERS: list[set[str]] = [
     {"networks", "degradations", "likelihoods", "noise", "simulation", "evaluation", "baselines"},
     {"diffusion", "speakers"},
     {"samplers"},
-    {"recipes", "recipe_file", "restoration", "api", "files", "prepare", "report", "benchmark"},
+    {
+        "recipes",
+        "experiment_file",
+        "recipe_file",
+        "restoration",
+        "api",
+        "files",
+        "prepare",
+        "report",
+        "benchmark",
+    },
     {"tasks", "callbacks", "data_modules"},
     {"commands", "cli", "__main__"},
 ]
