@@ -1,9 +1,9 @@
 """How loud pauses are in clean recordings, and in what is made of them.
 
-    python benchmarks/hiss.py speech_test.csv [--count 12] [--preset default]
+    python benchmarks/hiss.py speech_test.csv [--count 12] [--task enhance] [--preset default]
 
-The first seconds of one recording of each talker, which are restored as if they were noisy, with the ceiling
-of the recipe and without. Of the quietest tenth of the frames the level of three bands over the mean power of
+The first seconds of one recording of each talker, which are restored as if they were noisy, with a ceiling
+and without. Of the quietest tenth of the frames the level of three bands over the mean power of
 the recording, and how far the result is from the recording, which is the best that one can hope for. Means in
 dB, and the largest rise. One CPU thread: set OMP_NUM_THREADS=1.
 """
@@ -23,9 +23,11 @@ from diffsr.api import Restorer
 from diffsr.evaluation.tables import markdown_table
 from diffsr.io.manifest import read_manifest
 from diffsr.recipes import PRESETS, make_recipe
+from diffsr.samplers import PowerCeiling
 from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000
+ONE_TALKER = ("enhance", "dereverb", "denoise_dereverb")
 BANDS_HZ = ((0, 1000), (1000, 4000), (4000, 8000))
 QUIETEST = 0.1
 LEVEL = 0.05
@@ -38,13 +40,14 @@ def main() -> None:
     parser.add_argument("speech", type=Path)
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--task", default="enhance", choices=ONE_TALKER)
     parser.add_argument("--preset", default="default", choices=PRESETS)
     options = parser.parse_args()
     recordings = one_of_each(options.speech, options.count, options.seconds)
-    recipe = make_recipe("enhance", options.preset)
+    recipe = make_recipe(options.task, options.preset)
     before = np.array([pauses_db(wave, wave) for wave in recordings])
     rows = [["the recordings", *shown(before), "", ""]]
-    for name, ceiling in (("without the ceiling", None), ("**with it**", recipe.ceiling)):
+    for name, ceiling in (("without a ceiling", None), ("**with one**", PowerCeiling())):
         restorer = Restorer(recipe=replace(recipe, ceiling=ceiling), device="cpu")
         made = [torch.as_tensor(restorer.restore(wave[None], RATE_HZ).wave)[0] for wave in recordings]
         after = np.array([pauses_db(one, wave) for one, wave in zip(made, recordings, strict=True)])
