@@ -16,9 +16,8 @@ class PowerCeiling:
     """Takes down what is louder than the recording, where it is, to the power of that.
 
     What is added to speech is independent of it, so that powers add up, `E|Y|^2 = E|X|^2 + E|N|^2`, and means
-    of the power of an estimate over a few bins and frames have no business above those of the recording.
-    They are, in the pauses of clean recordings: the speech that a prior has learned from was recorded
-    somewhere, and it restores the hiss of these rooms, too (docs/enhancement.md, Hiss).
+    of the power of an estimate over a few bins and frames have no business above those of the recording. In
+    the pauses of clean recordings they are, by up to 44 dB (docs/enhancement.md, "Hiss of clean recordings").
 
     Args:
         n_fft: STFT window in samples.
