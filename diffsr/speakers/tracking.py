@@ -90,7 +90,9 @@ class VoiceTracker(SmallNetwork):
 
     def forward(self, power: Tensor) -> Tensor:
         """Directions of the powers of two tracks, `[B, 2, M, N] -> [B, N // 3, E]`."""
-        with torch.autocast(power.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+        if not self.in_bfloat16:  # in training what is around it decides
+            return self._directions(power)
+        with torch.autocast(power.device.type, torch.bfloat16):
             return self._directions(power)
 
     def _directions(self, power: Tensor) -> Tensor:
