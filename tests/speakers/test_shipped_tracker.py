@@ -47,6 +47,17 @@ def test_rounded_it_hears_the_same(tracker, voices):
     assert float((found * exact).sum(-1).mean()) > 0.99
 
 
+def test_a_training_in_bfloat16_decides_how_it_computes(tracker):
+    tokens = []
+    hook = tracker.embed.register_forward_hook(lambda module, given, found: tokens.append(found.dtype))
+    power = tracker.bands(torch.zeros(1, 2, 16_000))
+    with torch.autocast("cpu", torch.bfloat16):
+        tracker(power)
+    tracker(power)
+    hook.remove()
+    assert tokens == [torch.bfloat16, torch.float32]
+
+
 def test_it_finds_where_synthetic_voices_change_places(tracker, voices):
     wrong = torch.zeros(N_SAMPLES, dtype=torch.bool)
     for start_s, end_s in ((0.7, 1.0), (1.6, 2.1), (3.0, 3.4)):
