@@ -75,7 +75,7 @@ class SubbandRoom:
         """
         found = []
         taps = len(self.frame)
-        for bins, bands in blocks(len(heard), PART_VALUES):  # one band: it stays in the cache
+        for bins, bands in blocks(len(heard), PART_VALUES):  # one band at a time, which stays in the cache
             past = _past(dry[:, bins], taps, self.delay)
             weight = variance[bins, None].reciprocal()
             vague = _past(uncertainty[:, bins], taps, self.delay) @ weight.mT
