@@ -29,6 +29,8 @@ from diffsr.restoration.choice import check_choice, check_networks, choose_recip
 from diffsr.restoration.progress import part_of
 from diffsr.restoration.recording import check_channels
 from diffsr.restoration.result import at_scale_of
+from diffsr.restoration.section_plan import SECTION_S, check_section
+from diffsr.restoration.sections import as_one
 from diffsr.samplers.annealed import OnStep
 from diffsr.typing import is_whole
 
@@ -93,6 +95,7 @@ class Restorer:
         batch: int | None = None,
         talkers: int | None = None,
         precision: str = "auto",
+        section_s: float | None = SECTION_S,
     ) -> None:
         rir = None if rir is None else Path(rir).expanduser()
         for name, option, value in (("n_samples", "samples", n_samples), ("batch", "batch", batch)):
@@ -108,6 +111,7 @@ class Restorer:
         if not is_whole(seed):
             raise ConfigError(f"seed is {seed!r}; expected a whole number.")
         check_channels(str(channels))
+        check_section(section_s)
         check_precision(precision)  # all before the prior, which takes longer
         if recipe is None:
             check_choice(task, preset, cutoff_hz, rir, talkers)
@@ -115,7 +119,7 @@ class Restorer:
             refuse_beside_recipe(cutoff_hz=cutoff_hz, rir=rir)
         self.prior = prior if isinstance(prior, Prior) else load_prior(prior)
         self.seed, self.channels, self.batch, self.precision = seed, str(channels), batch, precision
-        self.rir = rir
+        self.rir, self.section_s = rir, section_s
         self.keeps_samples = n_samples is not None and n_samples > 1
         self._asked = n_samples
         self._at_work = threading.Lock()
@@ -208,25 +212,32 @@ class Restorer:
             For each the restoration, or what `restore` would have raised.
         """
         results: dict[int, Restoration | DiffsrError] = {}
-        posed: dict[int, Posed] = {}
+        posed: dict[int, list[Posed]] = {}
         with self._at_work:
             for place, (wave, rate_hz, item_id) in enumerate(zip(waves, rates_hz, ids, strict=True)):
                 try:
                     posed[place] = self._posed(wave, rate_hz, item_id)
                 except DiffsrError as error:
                     results[place] = error
-            groups = batches({place: one.y.shape[-1] for place, one in posed.items()}, self.batch_size)
-            for number, group in enumerate(groups):
-                members = [posed[place] for place in group]
-                steps = part_of(on_step, number, len(groups))
+            sections = {
+                (place, number): one for place, parts in posed.items() for number, one in enumerate(parts)
+            }
+            restored: dict[tuple[int, int], Restoration | DiffsrError] = {}
+            groups = batches({key: one.y.shape[-1] for key, one in sections.items()}, self.batch_size)
+            for count, group in enumerate(groups):
+                members = [sections[key] for key in group]
+                steps = part_of(on_step, count, len(groups))
                 done = restore_batch(members, self._windowed, self.recipe, self.seed, self.n_samples, steps)
-                results.update(zip(group, done, strict=True))
+                restored.update(zip(group, done, strict=True))
+        for place, parts in posed.items():
+            results[place] = as_one(parts, [restored[place, number] for number in range(len(parts))])
         return [at_scale_of(wave, results[place]) for place, wave in enumerate(waves)]
 
-    def _posed(self, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> Posed:
-        """A recording ready to be explained, see `Posed.of`."""
+    def _posed(self, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> list[Posed]:
+        """The sections of a recording, ready to be explained, see `Posed.of`."""
         heard = as_wave(wave) / full_scale_of(wave)
-        return Posed.of(heard, as_rate(rate_hz), item_id, self.channels, self.prior, self.recipe, self.device)
+        models = (self.prior, self.recipe, self.device)
+        return Posed.of(heard, as_rate(rate_hz), item_id, self.channels, *models, self.section_s)
 
     @property
     def batch_size(self) -> int:

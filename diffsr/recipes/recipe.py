@@ -107,6 +107,17 @@ class Recipe:
         is_known = is_known and isinstance(self.likelihood, WhiteNoise)
         return self.ranker.sure_above if is_known else None
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether sections of a recording can be restored one by one.
+
+        Tracks of several talkers would have to be joined, and what shows damage of samples, or is known of
+        each recording, is told of the whole.
+        """
+        parts = [part for part in self.degradation.modules() if isinstance(part, Degradation)]
+        is_of_each = any(part.known is not None and len(part.known) > 1 for part in parts)
+        return self.n_sources == 1 and not self.degradation.keeps_samples and not is_of_each
+
     def modules(self) -> list[nn.Module]:
         """Its models of the recording, which live on a device."""
         little = [] if self.little_noise is None else [self.little_noise.likelihood]

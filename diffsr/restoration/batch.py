@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -26,10 +27,13 @@ TOO_LONG = (
 )
 
 
-def batches(lengths: Mapping[int, int], size: int) -> list[list[int]]:
+Member = TypeVar("Member", bound=Hashable)
+
+
+def batches(lengths: Mapping[Member, int], size: int) -> list[list[Member]]:
     """Members of equal length, at most `size` together: member -> length becomes lists of members."""
-    of_length: dict[int, list[int]] = {}
-    found: list[list[int]] = []
+    of_length: dict[int, list[Member]] = {}
+    found: list[list[Member]] = []
     for member, length in lengths.items():
         if not of_length.get(length):
             of_length[length] = []

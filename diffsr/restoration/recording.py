@@ -13,9 +13,10 @@ from diffsr.degradations import Degradation
 from diffsr.diffusion import Prior
 from diffsr.errors import AudioError, ConfigError, DataError
 from diffsr.recipes import Recipe
+from diffsr.restoration.section_plan import SectionPlan
 from diffsr.samplers.early_reflections import prepared
 from diffsr.signal.damage import without_offset
-from diffsr.signal.levels import active_rms
+from diffsr.signal.levels import active_rms, from_db
 from diffsr.signal.resampling import resample
 
 SHORTEST_S = 0.1
@@ -25,13 +26,15 @@ CANCELLED_DB = 40.0
 """The mean of channels is that much below the loudest: one of them has the opposite polarity."""
 LOWEST_RATE_HZ = 1000
 """Below it there is no speech. A wrong header: at the prior's rate such a file could fill the memory."""
+PAUSE_DB = 20.0
+"""A section whose speech is that much below that of the loudest one has none."""
 HIGHEST_PEAK = 1e9
 """Of samples as floating point: far above integers that were not scaled, far below where squares overflow."""
 
 
 @dataclass(frozen=True)
 class Posed:
-    """A recording ready to be explained.
+    """A recording, or a section of a long one, ready to be explained.
 
     Attributes:
         id: Its identity, which the random numbers depend on.
@@ -44,6 +47,7 @@ class Posed:
         channels: Their numbers in the recording, or `mean`.
         rows: Those of them that are to be restored, K of C.
         scale: What they are multiplied by to be at the level that the prior expects, `[K, 1]`.
+        start_s: Where it begins, of a section of a longer recording.
         seconds: Wall time of getting ready.
         early: Cepstrum of the early reflections that `y` is without, of each of the K `[K, Q]`; None where
             none were looked for.
@@ -59,6 +63,7 @@ class Posed:
     channels: Sequence[int | str]
     rows: Tensor
     scale: Tensor
+    start_s: float = 0.0
     seconds: float = 0.0
     early: Tensor | None = None
     like: Sequence[int] = ()
@@ -73,8 +78,25 @@ class Posed:
         prior: Prior,
         recipe: Recipe,
         device: torch.device,
-    ) -> Posed:
-        """Check `wave [C, T]` and bring it to the prior's rate and level.
+        section_s: float | None = None,
+    ) -> list[Posed]:
+        """Check `wave [C, T]`, bring it to the prior's rate and level, and cut it where it is long.
+
+        All sections have the scale of the whole, so that what is quiet in one of them stays so.
+
+        Args:
+            wave: The recording.
+            rate_hz: Its sampling rate.
+            item_id: Its identity.
+            channels: `each`, `mean` or a number.
+            prior: Of clean speech.
+            recipe: What the recording is explained by.
+            device: Where it is restored.
+            section_s: Longest section, see `SectionPlan`; None cuts nothing, as do recipes that
+                cannot (`Recipe.can_be_cut`).
+
+        Returns:
+            The sections.
 
         Raises:
             AudioError: It is silent, too short, not finite, or clipped throughout.
@@ -89,25 +111,52 @@ class Posed:
         _check_content(wave, rate_hz, degradation.raises_peaks)
         # A constant would count as loud speech in the level, and as noise.
         heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)
-        y = resample(heard, rate_hz, prior_hz).to(device)
-        y, level, early = prepared(y, prior_hz, recipe.sampler.initialiser, recipe.early_reflections)
-        y = torch.where(level[:, None] > 0, y, 0.0)
-        rows = (level > 0).nonzero()[:, 0]  # none, where all of it lies above the band
+        whole = resample(heard, rate_hz, prior_hz).to(device)
+        duration_s = wave.shape[-1] / rate_hz
+        plan = SectionPlan.of(duration_s, (rate_hz, prior_hz), section_s if recipe.can_be_cut else None)
+        initialiser, early_reflections = recipe.sampler.initialiser, recipe.early_reflections
+        ready = [
+            prepared(whole[:, part.start : part.stop], prior_hz, initialiser, early_reflections)
+            for part in plan.ranges(prior_hz, whole.shape[-1])
+        ]
+        scale = recipe.n_sources**0.5 * prior.sigma_data / _of_all(torch.stack([one.level for one in ready]))
         like = first_alike(wave)
-        rows = rows[[like[row] == row for row in rows.tolist()]]  # what is heard twice stays one voice
-        scale = recipe.n_sources**0.5 * prior.sigma_data / level[rows, None]
-        if len(rows):
-            rows, scale = _damaged(degradation, rows, y[rows] * scale, scale)
-        seconds = time.perf_counter() - started
-        early = None if early is None else early[rows]
-        return cls(
-            item_id, rate_hz, prior_hz, wave.shape[-1], wave, y, chosen, rows, scale, seconds, early, like
-        )
+        is_first = torch.tensor([place == first for place, first in enumerate(like)], device=device)
+        # Those that are heard: none where all of it lies above the band. What is heard twice stays one voice.
+        rows = [((one.level > 0) & is_first).nonzero()[:, 0] for one in ready]
+        parts = [torch.where(one.level[:, None] > 0, one.wave, 0.0) for one in ready]
+        if any(map(len, rows)):
+            rows = _damaged(degradation, rows, parts, scale)
+        seconds = (time.perf_counter() - started) / len(ready)
+        recorded = plan.ranges(rate_hz, wave.shape[-1])
+        return [
+            cls(
+                item_id if number == 0 else f"{item_id}/section {number + 1}",
+                rate_hz,
+                prior_hz,
+                len(recorded[number]),
+                wave[:, recorded[number].start : recorded[number].stop],
+                parts[number],
+                chosen,
+                rows[number],
+                scale[rows[number], None],
+                plan.starts_s[number],
+                seconds,
+                None if one.early is None else one.early[rows[number]],
+                like,
+            )
+            for number, one in enumerate(ready)
+        ]
 
     @property
     def waves(self) -> Tensor:
         """The channels to restore at the level that the prior expects, `[K, T]`."""
         return self.y[self.rows] * self.scale
+
+    @property
+    def end_s(self) -> float:
+        """Where it ends, from the beginning of the recording that it is a section of."""
+        return self.start_s + self.n_samples / self.rate_hz
 
     @property
     def row_ids(self) -> list[str]:
@@ -157,15 +206,31 @@ def first_alike(wave: Tensor) -> list[int]:
     return found
 
 
-def _damaged(degradation: Degradation, rows: Tensor, waves: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that are to be restored, and their scales."""
-    damaged = degradation.damaged(waves[:, None])
-    if not bool(damaged.any()):
+def _of_all(levels: Tensor) -> Tensor:
+    """Level of the speech in a recording from those of its sections, `[N, C] -> [C]`; 0 for silence.
+
+    Sections without speech lower it as little as pauses do (`signal.levels.active_rms`).
+    """
+    if len(levels) == 1:
+        return levels[0]
+    counts = levels > levels.amax(0) * from_db(-PAUSE_DB)
+    return ((levels.square() * counts).sum(0) / counts.sum(0).clamp_min(1)).sqrt()
+
+
+def _damaged(
+    degradation: Degradation, rows: list[Tensor], parts: list[Tensor], scale: Tensor
+) -> list[Tensor]:
+    """The rows of each section that are to be restored, of those that are heard."""
+    found = []
+    for some, y in zip(rows, parts, strict=True):
+        waves = y[some, None] * scale[some, None, None]
+        found.append(some[degradation.damaged(waves)] if len(some) else some)
+    if not any(map(len, found)):
         raise DataError(
             f"The recording {degradation.nothing_found}. There is nothing to repair; it is left as it is. "
             "Copy it, or choose another task."
         )
-    return rows[damaged], scale[damaged]
+    return found
 
 
 def _check_shape(wave: Tensor, rate_hz: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,21 @@ from diffsr.restoration.talkers import Talkers
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a long recording that was restored by itself.
+
+    Attributes:
+        start_s: Where it begins.
+        end_s: Where it ends, some time after the next one begins.
+        physics: What was found out in it; None where nothing was restored.
+    """
+
+    start_s: float
+    end_s: float
+    physics: Physics | None
+
+
+@dataclass(frozen=True)
 class Restoration:
     """A restored recording and what it took.
 
@@ -37,6 +52,7 @@ class Restoration:
         talkers: Residual, ranking and levels of several talkers; None for one.
         full_scale: What stands for full scale in `wave`, `samples` and `talkers.residual`, 1 but of integers.
         subtype: Coding of the file that was restored, such as PCM_16; None of an array.
+        sections: Those that a long recording was restored in; none of a recording that was not cut.
     """
 
     wave: Any
@@ -49,6 +65,7 @@ class Restoration:
     talkers: Talkers | None = None
     full_scale: float = 1.0
     subtype: str | None = None
+    sections: Sequence[Section] = ()
 
     def __repr__(self) -> str:
         """In one line, without the samples themselves."""

@@ -234,7 +234,7 @@ def test_gain_comes_back(tiny_prior, mixture):
 
 def test_a_mixture_meets_the_prior_louder_by_the_square_root_of_its_talkers(tiny_prior, mixture):
     def level(n_sources: int) -> float:
-        posed = Posed.of(mixture, 16000, "a", "each", tiny_prior, recipe(n_sources), torch.device("cpu"))
+        [posed] = Posed.of(mixture, 16000, "a", "each", tiny_prior, recipe(n_sources), torch.device("cpu"))
         return float(posed.waves.std())
 
     assert level(2) / level(1) == pytest.approx(2**0.5, rel=1e-4)

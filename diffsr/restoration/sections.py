@@ -1,0 +1,94 @@
+"""Sections of a long recording that were restored one by one, as one restoration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from diffsr.errors import DiffsrError
+from diffsr.restoration.recording import Posed
+from diffsr.restoration.result import Restoration, Section, UnfinishedError
+from diffsr.restoration.section_physics import over_sections
+
+FADE_S = 0.1
+"""In which one section takes over from another: long enough to be no click, shorter than most pauses."""
+
+
+def as_one(posed: Sequence[Posed], results: Sequence[Restoration | DiffsrError]) -> Restoration | DiffsrError:
+    """The sections of one recording as a whole; of one that failed, why.
+
+    Args:
+        posed: The sections, in order.
+        results: What became of each.
+    """
+    if len(results) == 1:
+        return results[0]
+    parts: list[Restoration] = []
+    problem: DiffsrError | None = None
+    for one, result in zip(posed, results, strict=True):
+        if isinstance(result, DiffsrError) and problem is None:
+            problem = result
+            result.args = (f"{result} It is the section from {one.start_s:.0f} to {one.end_s:.0f} s.",)
+        if isinstance(result, UnfinishedError):
+            parts.append(result.best)
+        elif isinstance(result, Restoration):
+            parts.append(result)
+        else:
+            return result
+    whole = _joined(posed, parts)
+    return whole if problem is None else UnfinishedError(str(problem), whole)
+
+
+def _joined(posed: Sequence[Posed], parts: Sequence[Restoration]) -> Restoration:
+    """One restoration; its calls are those of each section, as those of each window are."""
+    rate_hz = parts[0].rate_hz
+    starts = [round(one.start_s * rate_hz) for one in posed]
+    cuts = [
+        _quietest(torch.as_tensor(before.wave)[..., start - earlier :], torch.as_tensor(after.wave), rate_hz)
+        for before, after, earlier, start in zip(parts, parts[1:], starts, starts[1:], strict=False)
+    ]
+    has_samples = parts[0].samples is not None
+    sections = [Section(one.start_s, one.end_s, part.physics) for one, part in zip(posed, parts, strict=True)]
+    return replace(
+        parts[0],
+        wave=_faded([part.wave for part in parts], starts, cuts, rate_hz),
+        n_calls=max(part.n_calls for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        samples=_faded([part.samples for part in parts], starts, cuts, rate_hz) if has_samples else None,
+        physics=over_sections([one.physics for one in sections if one.physics is not None]),
+        sections=sections,
+    )
+
+
+def _quietest(before: Tensor, after: Tensor, rate_hz: int) -> int:
+    """Where two restorations of the same time are quietest together: first sample of a fade there.
+
+    Args:
+        before: From the beginning of what both have on, `[C, O]`.
+        after: Of which the first `O` samples are the same time.
+        rate_hz: Their sampling rate.
+    """
+    length, n_fade = before.shape[-1], round(FADE_S * rate_hz)
+    power = (before.square() + after[..., :length].square()).sum(0).double()
+    total = torch.nn.functional.pad(power.cumsum(0), (1, 0))
+    return int((total[n_fade:] - total[:-n_fade]).argmin())
+
+
+def _faded(waves: Sequence[Tensor], starts: Sequence[int], cuts: Sequence[int], rate_hz: int) -> Tensor:
+    """Waves `[..., T]` that begin at `starts`, each taking over from the last one at `cuts` of its own."""
+    n_fade = round(FADE_S * rate_hz)
+    rising = torch.linspace(0, 1, n_fade + 2)[1:-1]
+    pieces, begin = [], 0
+    for number, (wave, start) in enumerate(zip(waves, starts, strict=True)):
+        if number + 1 == len(waves):
+            pieces.append(wave[..., begin:])
+            break
+        end = starts[number + 1] - start + cuts[number]
+        after = waves[number + 1][..., cuts[number] : cuts[number] + n_fade]
+        faded = (1 - rising) * wave[..., end : end + n_fade] + rising * after
+        pieces += [wave[..., begin:end], faded]
+        begin = cuts[number] + n_fade
+    return torch.cat(pieces, dim=-1)
