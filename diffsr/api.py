@@ -14,23 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffsr import __version__
 from diffsr.diffusion import Prior, WindowedPrior
 from diffsr.diffusion.devices import check_precision, move_to, takes_bfloat16
+from diffsr.diffusion.fingerprint import calibration_sha1, prior_sha1
 from diffsr.diffusion.prior import DEFAULT
 from diffsr.errors import AudioError, ConfigError, DiffsrError
 from diffsr.io.audio import read_audio
+from diffsr.io.digest import digest_of
 from diffsr.io.model_folder import CONFIG
 from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration, UnfinishedError
 from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of
-from diffsr.restoration.batch import batches, restore_batch
 from diffsr.restoration.choice import check_choice, check_networks, choose_recipe, refuse_beside_recipe
-from diffsr.restoration.progress import part_of
+from diffsr.restoration.kept_sections import KeptSections
 from diffsr.restoration.recording import check_channels
 from diffsr.restoration.result import at_scale_of
 from diffsr.restoration.section_plan import SECTION_S, check_section
-from diffsr.restoration.sections import as_one
+from diffsr.restoration.sections import as_one, restore_sections
 from diffsr.samplers.annealed import OnStep
 from diffsr.typing import is_whole
 
@@ -74,6 +76,9 @@ class Restorer:
             half of the time on CPUs; its rounding is far below the error of an estimate. What needs a
             gradient through the network computes in float32. Of a prior that is changed afterwards call
             `to`, as the weights are rounded once.
+        section_s: Recordings of one talker that are longer are restored in sections of at most so many
+            seconds, so that memory does not grow with them (not of `declip` and `packet_loss`); None
+            restores all in one piece.
 
     Raises:
         ConfigError: No such task or preset, or an argument that does not fit.
@@ -124,6 +129,7 @@ class Restorer:
         self._asked = n_samples
         self._at_work = threading.Lock()
         self.recipe = recipe or choose_recipe(task, preset, self.prior.rate_hz, cutoff_hz, rir, talkers)
+        self._recipe_digest = digest_of(self.recipe)  # before its models learn of a recording
         check_networks(self.recipe, self.prior.rate_hz)
         if self.n_samples < 1:
             raise ConfigError(f"n_samples of the recipe is {self.n_samples}; expected 1 or more.")
@@ -149,7 +155,7 @@ class Restorer:
             ConfigError: It has a network for another rate.
         """
         check_networks(recipe, self.prior.rate_hz)
-        self.recipe = recipe
+        self.recipe, self._recipe_digest = recipe, digest_of(recipe)
         move_to(self.device, *recipe.modules())
         return self
 
@@ -196,6 +202,7 @@ class Restorer:
         rates_hz: Sequence[int],
         ids: Sequence[str],
         on_step: OnStep | None = None,
+        keep_in: Sequence[Path] | None = None,
     ) -> list[Restoration | DiffsrError]:
         """Restore recordings; those of equal length at the prior's rate share batches.
 
@@ -207,6 +214,8 @@ class Restorer:
             rates_hz: Their sampling rates.
             ids: Their names, see `restore`.
             on_step: Called with (finished, total) steps.
+            keep_in: A folder for each, where sections of a long recording are kept as soon as they are
+                finished, and taken from; whoever gives it removes it afterwards.
 
         Returns:
             For each the restoration, or what `restore` would have raised.
@@ -222,22 +231,28 @@ class Restorer:
             sections = {
                 (place, number): one for place, parts in posed.items() for number, one in enumerate(parts)
             }
-            restored: dict[tuple[int, int], Restoration | DiffsrError] = {}
-            groups = batches({key: one.y.shape[-1] for key, one in sections.items()}, self.batch_size)
-            for count, group in enumerate(groups):
-                members = [sections[key] for key in group]
-                steps = part_of(on_step, count, len(groups))
-                done = restore_batch(members, self._windowed, self.recipe, self.seed, self.n_samples, steps)
-                restored.update(zip(group, done, strict=True))
+            kept = {place: self._kept(keep_in[place]) for place in posed if keep_in and len(posed[place]) > 1}
+            how = (self._windowed, self.recipe, self.seed, self.n_samples)
+            restored = restore_sections(sections, kept, self.batch_size, on_step, *how)
         for place, parts in posed.items():
             results[place] = as_one(parts, [restored[place, number] for number in range(len(parts))])
         return [at_scale_of(wave, results[place]) for place, wave in enumerate(waves)]
+
+    def _kept(self, folder: Path) -> KeptSections:
+        """Finished sections in a folder that were made as this would make them."""
+        prior = (prior_sha1(self.prior), calibration_sha1(self.prior))
+        how = (__version__, self._recipe_digest, self.seed, self.n_samples, self.in_bfloat16)
+        return KeptSections(folder, digest_of(*prior, *how, self.device.type), self.recipe.likelihood.stft)
 
     def _posed(self, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> list[Posed]:
         """The sections of a recording, ready to be explained, see `Posed.of`."""
         heard = as_wave(wave) / full_scale_of(wave)
         models = (self.prior, self.recipe, self.device)
         return Posed.of(heard, as_rate(rate_hz), item_id, self.channels, *models, self.section_s)
+
+    def cuts(self, duration_s: float) -> bool:
+        """Whether a recording of this length is restored in sections."""
+        return self.section_s is not None and duration_s > self.section_s and self.recipe.can_be_cut
 
     @property
     def batch_size(self) -> int:
@@ -297,6 +312,7 @@ def restore(
     device: str = "auto",
     channels: str | int = "each",
     precision: str = "auto",
+    section_s: float | None = SECTION_S,
 ) -> Restoration:
     """Restore a file or an array.
 
@@ -317,6 +333,7 @@ def restore(
         device: `cpu`, `cuda`, `mps` or `auto`, see `Restorer`.
         channels: `each`, `mean` or a number, see `Restorer`.
         precision: `float32`, `bfloat16` or `auto`, see `Restorer`.
+        section_s: Longest section of a long recording, see `Restorer`.
 
     Returns:
         The restoration, with `.wave` of the kind and shape of `audio` and `.save(path)`; of several talkers
@@ -337,6 +354,7 @@ def restore(
         device=device,
         channels=channels,
         precision=precision,
+        section_s=section_s,
     )
     if isinstance(audio, (str, Path)):
         if rate_hz is not None:

@@ -30,7 +30,18 @@ TASKS_OF = {
 }
 """Module of an experiment -> the tasks that it may be for."""
 OWN_MODULES = "diffsr.tasks."
-BESIDE = ("prior", "output", "seed", "overwrite", "channels", "keep_samples", "physics", "batch", "precision")
+BESIDE = (
+    "prior",
+    "output",
+    "seed",
+    "overwrite",
+    "channels",
+    "keep_samples",
+    "physics",
+    "batch",
+    "precision",
+    "section_s",
+)
 """Other options of these modules, which are no part of a recipe."""
 EXAMPLE = "See experiments/enhance/default.yaml for one that works."
 SAMPLER_EXAMPLE = "See experiments/sampler/dps.yaml for one that works."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -86,7 +87,8 @@ def _groups(pairs: Sequence[tuple[Recording, Path]], restorer: Restorer, overwri
                 info = probe(recording.path)
             except (DiffsrError, OSError):
                 continue
-            lengths[place] = round(info.n_samples * restorer.prior.rate_hz / info.rate_hz)
+            if not restorer.cuts(info.duration_s):  # else its sections fill batches by themselves
+                lengths[place] = round(info.n_samples * restorer.prior.rate_hz / info.rate_hz)
     return batches(lengths, restorer.batch_size)
 
 
@@ -116,14 +118,17 @@ def restore_together(
             heard[place] = found
         except (DiffsrError, OSError) as error:
             reports[place] = _failed(recording, output, error)
+    kept = [SideFiles.of(pairs[place][1], pairs[place][0].has_namesake).sections for place in heard]
     results = restorer.restore_many(
         [wave for wave, _ in heard.values()],
         [info.rate_hz for _, info in heard.values()],
         [pairs[place][0].id for place in heard],
         on_step,
+        kept,
     )
-    for place, result in zip(heard, results, strict=True):
+    for place, result, sections in zip(heard, results, kept, strict=True):
         reports[place] = _written(*pairs[place], result, *heard[place], restorer, physics)
+        shutil.rmtree(sections, ignore_errors=True)
     seconds = (time.perf_counter() - started) / max(len(heard), 1)
     timed = {place: replace(reports[place], seconds=seconds) for place in heard}
     return [(reports | timed)[place] for place in range(len(pairs))]

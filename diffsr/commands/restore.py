@@ -33,6 +33,7 @@ TASKS = (
     "band)"
 )
 
+DEFAULT_SECTION_S = 120.0  # diffsr.restoration.section_plan.SECTION_S
 PRECISION = "auto (bfloat16 where the processor is made for it: faster), float32, bfloat16"
 
 
@@ -82,6 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="each",
         help="each (default; of several talkers their mean), mean, or the number of one channel",
     )
+    parser.add_argument(
+        "--section_s",
+        type=float,
+        default=DEFAULT_SECTION_S,
+        metavar="S",
+        help="longest piece in which a long recording of one talker is restored, so that memory does not "
+        f"grow with it (default {DEFAULT_SECTION_S:g}; 0: whole, whatever its length)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--precision", default="auto", help=PRECISION)
     parser.add_argument("--overwrite", action="store_true", help="restore again what is there already")
@@ -117,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
         batch=options.batch,
         talkers=options.talkers,
         precision=options.precision,
+        section_s=options.section_s or None,
     )
     memory = PeakMemory(restorer.device)
     memory.start()

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection
 
 SAMPLES, RESPONSE, FAILED = "samples", "response", "failed"
+SECTIONS = "sections"
+"""Of a hidden folder, which no listing of recordings goes into."""
 
 _SIDE = re.compile(rf"(?P<owner>.+)\.({SAMPLES}|({RESPONSE}|{FAILED}(\.talker\d+|\.residual)?)\.\w+)")
 _TALKER = re.compile(r"(?P<owner>.+)\.talker\d+")

@@ -15,6 +15,7 @@ from diffsr.report.physics_picture import draw_physics
 from diffsr.report.pictures import save_png, spectrogram_sheet
 from diffsr.restoration import Restoration
 from diffsr.restoration.physics import one_sided_psd
+from diffsr.restoration.result import Section
 from diffsr.restoration.side_files import SideFiles
 from diffsr.restoration.spread import variance_of
 from diffsr.signal.levels import LEAST_POWER, power_db
@@ -79,6 +80,8 @@ def summary(restoration: Restoration, name: str) -> dict[str, Any]:
         "samples": 1 if samples is None else len(samples),
         "channels": [] if physics is None else physics.summary(),
     }
+    if restoration.sections:
+        found["sections"] = [_of_section(one) for one in restoration.sections]
     if restoration.talkers is not None:
         found |= restoration.talkers.summary()
     elif samples is not None:
@@ -86,6 +89,11 @@ def summary(restoration: Restoration, name: str) -> dict[str, Any]:
         for channel, place in zip(found["channels"], [] if physics is None else physics.places, strict=True):
             channel["spread"] = spread[place]
     return found
+
+
+def _of_section(section: Section) -> dict[str, Any]:
+    channels = [] if section.physics is None else section.physics.summary()
+    return {"start_s": round(section.start_s, 2), "end_s": round(section.end_s, 2), "channels": channels}
 
 
 def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:

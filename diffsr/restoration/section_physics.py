@@ -14,8 +14,16 @@ from diffsr.signal.room_acoustics import rt60_s
 NOISE_POWER, ROOM_RESPONSE = "noise_power", "room_response"
 
 
+def mean_noise(physics: Physics) -> Physics:
+    """With the mean of the noise over its frames in place of each, which of an hour would fill memory."""
+    values = dict(physics.values)
+    if (power := values.get(NOISE_POWER)) is not None:
+        values[NOISE_POWER] = power.mean(-1, keepdim=True)
+    return replace(physics, values=values)
+
+
 def over_sections(parts: Sequence[Physics]) -> Physics | None:
-    """Means over sections of equal length, each of those that have the channel; None of no section.
+    """Means over sections of equal length (`mean_noise`), each of those that have the channel; None of none.
 
     The noise has one frame for each section, its mean there. The response is that of the section whose
     reverberation time is the median, as phases of several would cancel.
@@ -39,7 +47,7 @@ def _over(name: str, parts: Sequence[Physics], places: Sequence[int]) -> Tensor:
     if name == ROOM_RESPONSE:
         return torch.stack([_median_response(found, parts[0].rate_hz) for found in per_channel])
     if name == NOISE_POWER:
-        of_each = [torch.cat([one.mean(-1, keepdim=True) for one in found], -1) for found in per_channel]
+        of_each = [torch.cat(found, -1) for found in per_channel]
         longest = max(one.shape[-1] for one in of_each)
         return torch.stack([_repeated_to(one, longest) for one in of_each])
     return torch.stack([_mean(found) for found in per_channel])

@@ -2,19 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from diffsr.diffusion import WindowedPrior
 from diffsr.errors import DiffsrError
+from diffsr.recipes import Recipe
+from diffsr.restoration.batch import batches, restore_batch
+from diffsr.restoration.kept_sections import KeptSections
+from diffsr.restoration.progress import part_of
 from diffsr.restoration.recording import Posed
 from diffsr.restoration.result import Restoration, Section, UnfinishedError
-from diffsr.restoration.section_physics import over_sections
+from diffsr.restoration.section_physics import mean_noise, over_sections
+from diffsr.samplers.annealed import OnStep
 
+Key = tuple[int, int]
+"""Place of a recording, and number of its section."""
 FADE_S = 0.1
 """In which one section takes over from another: long enough to be no click, shorter than most pauses."""
+
+
+def restore_sections(
+    sections: Mapping[Key, Posed],
+    kept: Mapping[int, KeptSections],
+    batch_size: int,
+    on_step: OnStep | None,
+    prior: WindowedPrior,
+    recipe: Recipe,
+    seed: int,
+    n_samples: int,
+) -> dict[Key, Restoration | DiffsrError]:
+    """Restore sections of recordings in batches, those that are kept from before left out.
+
+    Args:
+        sections: Of all recordings; one that is short is its only section.
+        kept: Where those of a recording are kept as soon as they are finished.
+        batch_size: Sections of equal length that are restored at once.
+        on_step: Called with (finished, total) steps.
+        prior: See `restore_batch`, as the rest.
+        recipe: The same.
+        seed: The same.
+        n_samples: The same.
+    """
+    found: dict[Key, Restoration | DiffsrError] = {}
+    for key, one in sections.items():
+        if key[0] in kept and (earlier := kept[key[0]].load(one)) is not None:
+            found[key] = earlier
+    groups = batches({key: one.y.shape[-1] for key, one in sections.items() if key not in found}, batch_size)
+    for count, group in enumerate(groups):
+        members = [sections[key] for key in group]
+        steps = part_of(on_step, count, len(groups))
+        done = restore_batch(members, prior, recipe, seed, n_samples, steps)
+        for key, one, result in zip(group, members, done, strict=True):
+            found[key] = result
+            if isinstance(result, Restoration) and (key[0], 1) in sections:
+                found[key] = result = of_section(result)
+                if key[0] in kept:
+                    kept[key[0]].save(one, result)
+    return found
 
 
 def as_one(posed: Sequence[Posed], results: Sequence[Restoration | DiffsrError]) -> Restoration | DiffsrError:
@@ -40,6 +88,12 @@ def as_one(posed: Sequence[Posed], results: Sequence[Restoration | DiffsrError])
             return result
     whole = _joined(posed, parts)
     return whole if problem is None else UnfinishedError(str(problem), whole)
+
+
+def of_section(restoration: Restoration) -> Restoration:
+    """What is kept of a section until all are finished."""
+    physics = restoration.physics
+    return replace(restoration, physics=None if physics is None else mean_noise(physics))
 
 
 def _joined(posed: Sequence[Posed], parts: Sequence[Restoration]) -> Restoration:

@@ -14,7 +14,7 @@ from typing import Any
 
 from diffsr.io.atomic import replacing
 from diffsr.io.audio import unwritable
-from diffsr.io.side_names import FAILED, RESPONSE, SAMPLES
+from diffsr.io.side_names import FAILED, RESPONSE, SAMPLES, SECTIONS
 
 _SAMPLE, _RESTART = re.compile(r"\d+"), re.compile(r"\d+\.talker\d+")
 _TALKER = re.compile(r"\.talker\d+$")
@@ -104,6 +104,7 @@ class SideFiles:
         samples: Folder `OUT.samples`: each posterior sample, where there are several.
         failed: `OUT.failed.wav`: the best estimate of a sampler that diverged; of several talkers as
             `AudioFiles` has it.
+        sections: Hidden folder `.OUT.sections`: those of a long recording that are finished, until all are.
     """
 
     summary: Path
@@ -111,6 +112,7 @@ class SideFiles:
     response: Path
     samples: Path
     failed: Path
+    sections: Path
 
     @classmethod
     def of(cls, output: Path, has_namesake: bool = False) -> SideFiles:
@@ -123,6 +125,7 @@ class SideFiles:
             beside / f"{name}.{RESPONSE}.wav",
             beside / f"{name}.{SAMPLES}",
             beside / f"{name}.{FAILED}{output.suffix}",
+            beside / f".{name}.{SECTIONS}",
         )
 
     def may_replace(self, path: Path, files: AudioFiles) -> bool:

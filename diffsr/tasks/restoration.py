@@ -20,6 +20,7 @@ from diffsr.io.recordings import Recording, check_folder, check_format, recordin
 from diffsr.likelihoods import Likelihood
 from diffsr.recipes import Recipe, check_talkers
 from diffsr.restoration.file_report import FileReport, account, doubts
+from diffsr.restoration.section_plan import SECTION_S
 from diffsr.samplers import (
     Agreement,
     AnnealedSampler,
@@ -73,6 +74,7 @@ class RestorationModule(LightningModule):
             is restored; None leaves them.
         ceiling: Keeps one talker from being louder than the recording; None does not.
         precision: `float32`, `bfloat16`, or `auto`, see `diffsr.Restorer`.
+        section_s: Longest section of a long recording, see `diffsr.Restorer`; None cuts nothing.
 
     Raises:
         ConfigError: A number of talkers for a task that restores one, or one that does not fit.
@@ -106,6 +108,7 @@ class RestorationModule(LightningModule):
         early_reflections: EarlyReflections | None = None,
         ceiling: PowerCeiling | None = None,
         precision: str = "auto",
+        section_s: float | None = SECTION_S,
     ) -> None:
         super().__init__()
         self._check_talkers(talkers)
@@ -133,6 +136,7 @@ class RestorationModule(LightningModule):
             n_samples=n_samples if keep_samples else None,
             batch=batch,
             precision=precision,
+            section_s=section_s,
         )
         self.prior = self.restorer.prior  # a submodule, so that Lightning knows the weights
         self.output, self.overwrite, self.physics = named_path(output), overwrite, physics
