@@ -88,7 +88,8 @@ def made(options: argparse.Namespace) -> list[tuple[Tensor, Tensor, list[slice]]
     rng, found = random.Random(options.seed), []
     speech = in_turns(rows(options.data / "speech_valid.csv"), "speaker", rng)
     noises = in_turns(rows(options.data / "noise_train.csv"), "category", rng)
-    rooms = rng.sample([one for one in rows(options.data / "rir_train.csv") if float(one["t20_s"]) < 1], 9)
+    rooms = [one for one in rows(options.data / "rir_train.csv") if float(one["t20_s"]) < 1]
+    rooms = rng.sample(rooms, options.count)
     utterances = itertools.cycle(speech)
     for number in range(options.count):
         parts, spans, length = [], [], 0

@@ -77,8 +77,8 @@ class Restorer:
             gradient through the network computes in float32. Of a prior that is changed afterwards call
             `to`, as the weights are rounded once.
         section_s: Recordings of one talker that are longer are restored in sections of at most so many
-            seconds, so that memory does not grow with them (not of `declip` and `packet_loss`); None
-            restores all in one piece.
+            seconds, in much less memory (not of `declip`, `packet_loss` and `bandwidth`); None restores all
+            in one piece.
 
     Raises:
         ConfigError: No such task or preset, or an argument that does not fit.
@@ -215,7 +215,8 @@ class Restorer:
             ids: Their names, see `restore`.
             on_step: Called with (finished, total) steps.
             keep_in: A folder for each, where sections of a long recording are kept as soon as they are
-                finished, and taken from; whoever gives it removes it afterwards.
+                finished, and taken from where recording and settings are the same (of a recipe, those that
+                it had when it was handed over); `kept_sections.remove_sections` takes it away.
 
         Returns:
             For each the restoration, or what `restore` would have raised.
@@ -231,18 +232,30 @@ class Restorer:
             sections = {
                 (place, number): one for place, parts in posed.items() for number, one in enumerate(parts)
             }
-            kept = {place: self._kept(keep_in[place]) for place in posed if keep_in and len(posed[place]) > 1}
+            kept = {
+                place: self._kept(keep_in[place], waves[place], rates_hz[place], ids[place])
+                for place, parts in posed.items()
+                if keep_in is not None and len(parts) > 1
+            }
             how = (self._windowed, self.recipe, self.seed, self.n_samples)
             restored = restore_sections(sections, kept, self.batch_size, on_step, *how)
         for place, parts in posed.items():
             results[place] = as_one(parts, [restored[place, number] for number in range(len(parts))])
         return [at_scale_of(wave, results[place]) for place, wave in enumerate(waves)]
 
-    def _kept(self, folder: Path) -> KeptSections:
-        """Finished sections in a folder that were made as this would make them."""
+    def _kept(self, folder: Path, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> KeptSections:
+        """Finished sections of a recording that were made as this would make them."""
+        recorded = (as_wave(wave), int(rate_hz), item_id, self.channels, self.section_s)
         prior = (prior_sha1(self.prior), calibration_sha1(self.prior))
-        how = (__version__, self._recipe_digest, self.seed, self.n_samples, self.in_bfloat16)
-        return KeptSections(folder, digest_of(*prior, *how, self.device.type), self.recipe.likelihood.stft)
+        how = (
+            __version__,
+            self._recipe_digest,
+            self.seed,
+            self.n_samples,
+            self.in_bfloat16,
+            self.device.type,
+        )
+        return KeptSections(folder, digest_of(recorded, prior, how), self.recipe.likelihood.stft)
 
     def _posed(self, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> list[Posed]:
         """The sections of a recording, ready to be explained, see `Posed.of`."""

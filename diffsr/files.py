@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from diffsr.report.physics import write_pictures, write_summary
 from diffsr.restoration import Restoration, UnfinishedError
 from diffsr.restoration.batch import batches
 from diffsr.restoration.file_report import FileReport
+from diffsr.restoration.kept_sections import remove_sections
 from diffsr.restoration.recording import choose_channels
 from diffsr.restoration.side_files import AudioFiles, SideFiles
 from diffsr.restoration.talkers import Talkers
@@ -87,7 +88,7 @@ def _groups(pairs: Sequence[tuple[Recording, Path]], restorer: Restorer, overwri
                 info = probe(recording.path)
             except (DiffsrError, OSError):
                 continue
-            if not restorer.cuts(info.duration_s):  # else its sections fill batches by themselves
+            if not restorer.cuts(info.duration_s):  # else its sections share batches
                 lengths[place] = round(info.n_samples * restorer.prior.rate_hz / info.rate_hz)
     return batches(lengths, restorer.batch_size)
 
@@ -111,6 +112,8 @@ def restore_together(
         left = None if overwrite else _left_alone(recording, output, restorer, physics)
         if left is not None:
             reports[place] = left
+            if left.status == "skipped":
+                remove_sections(_sections_of(recording, output))  # of a run that was stopped at its very end
             continue
         try:
             found = read_audio(recording.path)
@@ -118,7 +121,7 @@ def restore_together(
             heard[place] = found
         except (DiffsrError, OSError) as error:
             reports[place] = _failed(recording, output, error)
-    kept = [SideFiles.of(pairs[place][1], pairs[place][0].has_namesake).sections for place in heard]
+    kept = [_sections_of(*pairs[place]) for place in heard]
     results = restorer.restore_many(
         [wave for wave, _ in heard.values()],
         [info.rate_hz for _, info in heard.values()],
@@ -127,11 +130,23 @@ def restore_together(
         kept,
     )
     for place, result, sections in zip(heard, results, kept, strict=True):
-        reports[place] = _written(*pairs[place], result, *heard[place], restorer, physics)
-        shutil.rmtree(sections, ignore_errors=True)
+        report_of = partial(_written, *pairs[place], result, *heard[place], restorer, physics)
+        try:
+            reports[place] = report_of()
+        except DiffsrError:
+            if not remove_sections(sections):
+                raise
+            reports[place] = report_of()  # they took the place of the result
+        if reports[place].status == "restored":
+            remove_sections(sections)
     seconds = (time.perf_counter() - started) / max(len(heard), 1)
     timed = {place: replace(reports[place], seconds=seconds) for place in heard}
     return [(reports | timed)[place] for place in range(len(pairs))]
+
+
+def _sections_of(recording: Recording, output: Path) -> Path:
+    """Where finished sections of a long recording are until all are there."""
+    return SideFiles.of(output, recording.has_namesake).sections
 
 
 def refuse_what_is_read(pairs: Sequence[tuple[Recording, Path]], restorer: Restorer) -> None:

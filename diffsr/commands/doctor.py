@@ -27,7 +27,7 @@ EXTRAS = {
 """Optional packages by the extra that brings them, and what they are for."""
 GIB = 2**30
 LEAST_MEMORY_GIB = 2.0
-"""Available: `enhance` of ten minutes takes 1.8 GiB."""
+"""Available: a section of two minutes takes 1.2 GiB in a room."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,11 @@ def _memory() -> Iterator[Finding]:
     total, available = found
     what = f"memory: {available:.1f} of {total:.1f} GiB available"
     if available < LEAST_MEMORY_GIB:
-        yield Finding("warn", what, "close other programs, and cut recordings of many minutes into pieces")
+        yield Finding(
+            "warn",
+            what,
+            "close other programs, and restore long recordings in shorter sections (--section_s 30)",
+        )
     else:
         yield Finding("ok", what)
 

@@ -88,8 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DEFAULT_SECTION_S,
         metavar="S",
-        help="longest piece in which a long recording of one talker is restored, so that memory does not "
-        f"grow with it (default {DEFAULT_SECTION_S:g}; 0: whole, whatever its length)",
+        help="longest piece in which a long recording of one talker is restored, to save memory "
+        f"(default {DEFAULT_SECTION_S:g}; 0: whole, whatever its length)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--precision", default="auto", help=PRECISION)

@@ -2,51 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 def digest_of(*values: Any) -> str:  # noqa: ANN401 - of anything
     """Checksum of values and of everything they hold: settings, lists, tensors, networks.
 
-    The same in every process. Functions count by their names; what is held twice counts once.
+    The same in every process. Functions and classes count by their names.
     """
     digest = hashlib.sha1()
-    for piece in _pieces(list(values), set()):
-        digest.update(piece)
-        digest.update(b"\0")
+
+    def add(piece: bytes) -> None:
+        digest.update(len(piece).to_bytes(8, "big") + piece)  # no two lists of pieces give the same bytes
+
+    _add(list(values), add, {})
     return digest.hexdigest()
 
 
-def _pieces(value: Any, seen: set[int]) -> Iterator[bytes]:  # noqa: ANN401 - of anything
-    """All of a tree, depth first."""
-    if isinstance(value, Tensor):
-        yield f"{value.dtype} {tuple(value.shape)}".encode()
-        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        return
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        yield repr(value).encode(errors="surrogatepass")
+def _add(value: Any, add: Callable[[bytes], None], seen: dict[int, int]) -> None:  # noqa: ANN401
+    """The pieces of a tree, depth first; `seen` has the number of each object that is not plain."""
+    if isinstance(value, _PLAIN):
+        add(f"{type(value).__name__} {value!r}".encode(errors="surrogatepass"))
         return
     if id(value) in seen:
-        yield b"again"
+        add(f"again {seen[id(value)]}".encode())
         return
-    seen.add(id(value))
-    yield f"{type(value).__module__}.{type(value).__qualname__}".encode()
-    if isinstance(value, dict):
-        for key, one in value.items():
-            yield repr(key).encode()
-            yield from _pieces(one, seen)
+    seen[id(value)] = len(seen)
+    add(f"{type(value).__module__}.{type(value).__qualname__}".encode())
+    if isinstance(value, Tensor):
+        add(f"{value.dtype} {tuple(value.shape)}".encode())
+        add(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, np.ndarray):
+        add(f"{value.dtype} {value.shape}".encode())
+        add(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, dict):
+        _add_all([part for pair in value.items() for part in pair], add, seen)
     elif isinstance(value, set | frozenset):
-        yield from (repr(one).encode() for one in sorted(value, key=repr))
+        _add_all(sorted(value, key=repr), add, seen)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _pieces(one, seen)
-    elif isinstance(value, type) or not hasattr(value, "__dict__"):
-        yield str(getattr(value, "__qualname__", repr(value))).encode()
+        _add_all(value, add, seen)
+    elif isinstance(value, functools.partial):
+        _add_all([value.func, value.args, value.keywords], add, seen)
+    elif hasattr(value, "__qualname__"):
+        add(f"{value.__module__}.{value.__qualname__}".encode())
+    elif hasattr(value, "__dict__"):
+        _add(vars(value), add, seen)
     else:
-        yield str(getattr(value, "__qualname__", "")).encode()
-        yield from _pieces(vars(value), seen)
+        add(repr(value).encode())
+
+
+def _add_all(values: Any, add: Callable[[bytes], None], seen: dict[int, int]) -> None:  # noqa: ANN401
+    add(str(len(values)).encode())
+    for one in values:
+        _add(one, add, seen)

@@ -111,12 +111,13 @@ class Recipe:
     def can_be_cut(self) -> bool:
         """Whether sections of a recording can be restored one by one.
 
-        Tracks of several talkers would have to be joined, and what shows damage of samples, or is known of
-        each recording, is told of the whole.
+        Tracks of several talkers would have to be joined, and what is damaged, or is known of each recording,
+        is told of the whole.
         """
         parts = [part for part in self.degradation.modules() if isinstance(part, Degradation)]
         is_of_each = any(part.known is not None and len(part.known) > 1 for part in parts)
-        return self.n_sources == 1 and not self.degradation.keeps_samples and not is_of_each
+        is_repair = self.degradation.keeps_samples or self.degradation.extends_band
+        return self.n_sources == 1 and not is_repair and not is_of_each
 
     def modules(self) -> list[nn.Module]:
         """Its models of the recording, which live on a device."""

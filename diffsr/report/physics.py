@@ -21,6 +21,9 @@ from diffsr.restoration.spread import variance_of
 from diffsr.signal.levels import LEAST_POWER, power_db
 from diffsr.signal.stft import STFT
 
+PIECE = 2**20
+"""Samples of a long recording that are looked at together, up to twice as many."""
+
 
 def write_summary(restoration: Restoration, name: str, audio: str, sides: SideFiles) -> None:
     """Write the numbers, see `summary`.
@@ -106,7 +109,7 @@ def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:
     for channel in samples.swapaxes(0, 1):
         variance = variance_of(channel).mean()
         signal = channel.mean(0).square().mean()
-        psd = one_sided_psd(variance_of(stft(one) for one in channel).mean(-1), stft, rate_hz)
+        psd = one_sided_psd(_mean_variance(channel, stft), stft, rate_hz)
         found.append(
             {
                 "level_db": _rounded_db(variance),
@@ -116,6 +119,15 @@ def spread_of(samples: Tensor, rate_hz: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _mean_variance(samples: Tensor, stft: STFT) -> Tensor:
+    """Of the STFT bins of samples `[R, T]`, mean over time `[F]`; minute by minute, which saves memory."""
+    total, n_frames = torch.zeros(()), 0
+    for piece in samples.tensor_split(max(samples.shape[-1] // PIECE, 1), dim=-1):
+        variance = variance_of(stft(one) for one in piece)
+        total, n_frames = total + variance.sum(-1), n_frames + variance.shape[-1]
+    return total / n_frames
 
 
 def _readable(found: dict[str, Any]) -> str:

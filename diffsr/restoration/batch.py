@@ -22,8 +22,8 @@ from diffsr.restoration.solved import Solved
 from diffsr.samplers.annealed import OnStep
 
 TOO_LONG = (
-    "The recording is too long for this device's memory: cut it, ask for fewer samples, or use the CPU "
-    "(--device cpu on the command line)."
+    "The recording is too long for this device's memory: cut it, or take shorter sections (--section_s 30 on "
+    "the command line; of one talker), ask for fewer samples, or use the CPU (--device cpu)."
 )
 
 

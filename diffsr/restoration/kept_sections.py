@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import replace
+import re
 from pathlib import Path
 
 from diffsr.errors import CheckpointError
@@ -15,7 +15,7 @@ from diffsr.restoration.recording import Posed
 from diffsr.restoration.result import Restoration
 from diffsr.signal.stft import STFT
 
-PHYSICS = "physics."
+_NAMED = re.compile(r"\.?[0-9a-f]{40}(\.[0-9a-f]+\.part)?\.safetensors")
 
 
 class KeptSections:
@@ -23,43 +23,52 @@ class KeptSections:
 
     Args:
         folder: It is made when there is something to keep.
-        made_with: Checksum of everything else that the result depends on.
+        made_from: Checksum of the whole recording and of everything else that the results depend on.
         stft: Of the noise power among the physics.
     """
 
-    def __init__(self, folder: Path, made_with: str, stft: STFT) -> None:
-        self.folder, self.made_with, self.stft = folder, made_with, stft
+    def __init__(self, folder: Path, made_from: str, stft: STFT) -> None:
+        self.folder, self.made_from, self.stft = folder, made_from, stft
 
     def load(self, posed: Posed) -> Restoration | None:
         """A section that is there; None where it is not, or cannot be read."""
         path = self._path(posed)
-        if not path.exists():
-            return None
         try:
-            tensors = load_tensors(path, "section")
+            if not path.exists():
+                return None
+            tensors = {name: tensor.clone() for name, tensor in load_tensors(path, "section").items()}
             notes = json.loads(read_notes(path)["restoration"])
-        except (CheckpointError, KeyError, ValueError):
+            values = {name: tensors[f"physics.{name}"] for name in notes.pop("physics")}
+            places = posed.rows.tolist()
+            channels = [posed.channels[place] for place in places]
+            physics = Physics(channels, places, posed.prior_hz, self.stft, values) if places else None
+            return Restoration(tensors["wave"], samples=tensors.get("samples"), physics=physics, **notes)
+        except (CheckpointError, OSError, LookupError, TypeError, ValueError):
             return None
-        values = {
-            name.removeprefix(PHYSICS): tensor for name, tensor in tensors.items() if name.startswith(PHYSICS)
-        }
-        places = posed.rows.tolist()
-        channels = [posed.channels[place] for place in places]
-        physics = Physics(channels, places, posed.prior_hz, self.stft, values) if places else None
-        return Restoration(tensors["wave"], samples=tensors.get("samples"), physics=physics, **notes)
 
     def save(self, posed: Posed, restoration: Restoration) -> None:
         """Keep a section; where the disk does not take it, it is not kept."""
-        physics, samples = restoration.physics, restoration.samples
-        tensors = {"wave": restoration.wave, **({} if samples is None else {"samples": samples})}
-        if physics is not None:
-            tensors |= {PHYSICS + name: value for name, value in physics.values.items()}
-        notes = {
-            name: getattr(restoration, name) for name in ("rate_hz", "n_calls", "seconds", "raises_peaks")
-        }
+        values = {} if restoration.physics is None else restoration.physics.values
+        tensors = {"wave": restoration.wave, **{f"physics.{name}": value for name, value in values.items()}}
+        if restoration.samples is not None:
+            tensors["samples"] = restoration.samples
+        kept = ("rate_hz", "n_calls", "seconds", "raises_peaks")
+        notes = {"physics": list(values), **{name: getattr(restoration, name) for name in kept}}
         with contextlib.suppress(OSError):
             save_tensors(tensors, self._path(posed), {"restoration": json.dumps(notes)})
 
     def _path(self, posed: Posed) -> Path:
-        recorded = replace(posed, seconds=0.0)  # the only part that differs from run to run
-        return self.folder / f"{digest_of(self.made_with, recorded)}.safetensors"
+        # Not of waves at the prior's rate and level, whose last digits depend on the number of threads.
+        return self.folder / f"{digest_of(self.made_from, posed.start_s, posed.end_s)}.safetensors"
+
+
+def remove_sections(folder: Path) -> bool:
+    """Take away a folder of kept sections, but for what is not theirs; whether any was there."""
+    found = False
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _NAMED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+                found = True
+        folder.rmdir()
+    return found

@@ -15,9 +15,10 @@ from diffsr.signal.levels import power_db
 from diffsr.signal.room_acoustics import drr_db, rt60_s
 from diffsr.signal.stft import STFT
 
-POWER_OF_LEVEL = {"noise_power": 2, "clipping_threshold": 1}
+NOISE_POWER, ROOM_RESPONSE = "noise_power", "room_response"
+POWER_OF_LEVEL = {NOISE_POWER: 2, "clipping_threshold": 1}
 """Quantities that grow with the level of the recording, and with which power of it."""
-_BY_THEMSELVES = ("noise_power", "room_response")
+_BY_THEMSELVES = (NOISE_POWER, ROOM_RESPONSE)
 _OF_ROOM = ("rt60_s", "rt60_at_limit", "room_level_db", "band_hz", "early_reflections_db")
 
 
@@ -71,7 +72,7 @@ class Physics:
         One-sided, in squares of full scale per Hz, so that its integral over frequency is the mean square.
         None for models without noise power.
         """
-        power = self.values.get("noise_power")
+        power = self.values.get(NOISE_POWER)
         if power is None:
             return None
         return one_sided_psd(power.mean((1, 3)).expand(-1, self.stft.n_bins), self.stft, self.rate_hz)
@@ -88,7 +89,7 @@ class Physics:
 
         Its direct path is at 0 with the factor 1. The first sample stands for all, as phases average out.
         """
-        response = self.values.get("room_response")
+        response = self.values.get(ROOM_RESPONSE)
         return None if response is None else response[:, 0, 0, 0]
 
     def summary(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -110,8 +111,9 @@ class Posed:
         wave, chosen = choose_channels(wave.float().cpu(), channels, recipe.n_sources)
         _check_content(wave, rate_hz, degradation.raises_peaks)
         # A constant would count as loud speech in the level, and as noise.
-        heard = wave if degradation.keeps_samples else without_offset(wave, rate_hz)
-        whole = resample(heard, rate_hz, prior_hz).to(device)
+        heard = (lambda one: one) if degradation.keeps_samples else partial(without_offset, rate_hz=rate_hz)
+        # One channel after the other, as what is needed on the way is larger than an hour itself.
+        whole = torch.cat([resample(heard(one), rate_hz, prior_hz).to(device) for one in wave.split(1)])
         duration_s = wave.shape[-1] / rate_hz
         plan = SectionPlan.of(duration_s, (rate_hz, prior_hz), section_s if recipe.can_be_cut else None)
         initialiser, early_reflections = recipe.sampler.initialiser, recipe.early_reflections

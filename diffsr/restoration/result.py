@@ -44,7 +44,8 @@ class Restoration:
         wave: Restored speech: of the kind, shape and level of the input; `[C, T]` for a file. Of several
             posterior samples what the recipe makes of them, such as their mean. Of several talkers `[S, T]`.
         rate_hz: Sampling rate, that of the input; for a wider band at least that of the prior.
-        n_calls: Calls of the prior, those of all samples together.
+        n_calls: Calls of the prior, those of all samples together; of the section with most, where there are
+            several.
         seconds: Wall time; of recordings that shared a batch, an equal share.
         raises_peaks: Whether peaks above full scale are part of the repair and must not be cut off.
         samples: The posterior samples `[R, ...]`, each like `wave`; None where one was drawn.

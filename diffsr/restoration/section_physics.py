@@ -8,10 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffsr.restoration.physics import Physics
+from diffsr.restoration.physics import NOISE_POWER, ROOM_RESPONSE, Physics
 from diffsr.signal.room_acoustics import rt60_s
-
-NOISE_POWER, ROOM_RESPONSE = "noise_power", "room_response"
 
 
 def mean_noise(physics: Physics) -> Physics:
@@ -50,13 +48,19 @@ def _over(name: str, parts: Sequence[Physics], places: Sequence[int]) -> Tensor:
         of_each = [torch.cat(found, -1) for found in per_channel]
         longest = max(one.shape[-1] for one in of_each)
         return torch.stack([_repeated_to(one, longest) for one in of_each])
-    return torch.stack([_mean(found) for found in per_channel])
+    mean = _mean_level if name.endswith("_db") else _mean
+    return torch.stack([mean(found) for found in per_channel])
 
 
 def _mean(found: Sequence[Tensor]) -> Tensor:
     """Of what can be told; of yes and no what most say."""
     mean = torch.stack([one.float() for one in found]).nanmean(0)
     return mean >= 0.5 if found[0].dtype == torch.bool else mean.to(found[0].dtype)
+
+
+def _mean_level(found: Sequence[Tensor]) -> Tensor:
+    """Of levels in dB: that of the mean power, as minus infinity is no power."""
+    return 10 * _mean([10 ** (one / 10) for one in found]).log10()
 
 
 def _median_response(found: Sequence[Tensor], rate_hz: int) -> Tensor:

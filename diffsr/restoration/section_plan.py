@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from diffsr.errors import ConfigError
 
@@ -21,7 +22,7 @@ def check_section(section_s: float | None) -> None:
     Raises:
         ConfigError: They are.
     """
-    if section_s is not None and not (isinstance(section_s, int | float) and section_s >= SHORTEST_S):
+    if section_s is not None and not (isinstance(section_s, Real) and section_s >= SHORTEST_S):
         raise ConfigError(
             f"section_s is {section_s!r}; expected seconds, at least {SHORTEST_S:g}, or None to cut nothing "
             "(--section_s on the command line, where 0 cuts nothing)."

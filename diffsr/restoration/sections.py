@@ -23,6 +23,8 @@ Key = tuple[int, int]
 """Place of a recording, and number of its section."""
 FADE_S = 0.1
 """In which one section takes over from another: long enough to be no click, shorter than most pauses."""
+EDGE_S = 0.4
+"""At the edges of a section, which are worse: what was said before, and is still heard, is not in it."""
 
 
 def restore_sections(
@@ -75,19 +77,18 @@ def as_one(posed: Sequence[Posed], results: Sequence[Restoration | DiffsrError])
     if len(results) == 1:
         return results[0]
     parts: list[Restoration] = []
-    problem: DiffsrError | None = None
+    unfinished = ""
     for one, result in zip(posed, results, strict=True):
-        if isinstance(result, DiffsrError) and problem is None:
-            problem = result
-            result.args = (f"{result} It is the section from {one.start_s:.0f} to {one.end_s:.0f} s.",)
+        where = f"It is the section from {one.start_s:.0f} to {one.end_s:.0f} s."
         if isinstance(result, UnfinishedError):
-            parts.append(result.best)
-        elif isinstance(result, Restoration):
-            parts.append(result)
+            parts.append(of_section(result.best))
+            unfinished = unfinished or f"{result} {where}"
+        elif isinstance(result, DiffsrError):
+            return type(result)(f"{result} {where}")
         else:
-            return result
+            parts.append(result)
     whole = _joined(posed, parts)
-    return whole if problem is None else UnfinishedError(str(problem), whole)
+    return UnfinishedError(unfinished, whole) if unfinished else whole
 
 
 def of_section(restoration: Restoration) -> Restoration:
@@ -125,10 +126,11 @@ def _quietest(before: Tensor, after: Tensor, rate_hz: int) -> int:
         after: Of which the first `O` samples are the same time.
         rate_hz: Their sampling rate.
     """
-    length, n_fade = before.shape[-1], round(FADE_S * rate_hz)
-    power = (before.square() + after[..., :length].square()).sum(0).double()
+    n_edge, n_fade = round(EDGE_S * rate_hz), round(FADE_S * rate_hz)
+    inner = slice(n_edge, before.shape[-1] - n_edge)
+    power = (before[..., inner].square() + after[..., inner].square()).sum(0).double()
     total = torch.nn.functional.pad(power.cumsum(0), (1, 0))
-    return int((total[n_fade:] - total[:-n_fade]).argmin())
+    return n_edge + int((total[n_fade:] - total[:-n_fade]).argmin())
 
 
 def _faded(waves: Sequence[Tensor], starts: Sequence[int], cuts: Sequence[int], rate_hz: int) -> Tensor:

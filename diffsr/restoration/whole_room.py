@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from diffsr.restoration.physics import NOISE_POWER, ROOM_RESPONSE
 from diffsr.samplers.early_reflections import energy_db, with_them
 from diffsr.signal.reflections import power_gain
 from diffsr.signal.stft import STFT
 
-ROOM_RESPONSE, NOISE_POWER, ENERGY_DB = "room_response", "noise_power", "early_reflections_db"
+ENERGY_DB = "early_reflections_db"
 
 
 def of_the_recording(

@@ -32,6 +32,8 @@ LEAST_EDGE_DB = 20.0
 LOWEST_EDGE_HZ = 700.0
 _EDGE_OCTAVES = (0.12, 0.35)
 """Just above an edge the spectrum is not looked at, and how far from it it is."""
+PIECE = 2**22
+"""Samples that are summed at once: in double precision all of an hour would fill memory."""
 
 
 def estimate_threshold(y: Tensor) -> Tensor:
@@ -102,11 +104,13 @@ def without_offset(wave: Tensor, rate_hz: int) -> Tensor:
     """
     sounds = ~_zero_runs(wave != 0, rate_hz)
     count = sounds.sum(-1, keepdim=True)
-    heard = (wave * sounds).double()
-    offset = heard.sum(-1, keepdim=True) / count.clamp_min(1)
-    rms = (heard.square().sum(-1, keepdim=True) / count.clamp_min(1)).sqrt()
+    pieces = (wave * sounds).split(PIECE, dim=-1)
+    offset = sum(one.double().sum(-1, keepdim=True) for one in pieces) / count.clamp_min(1)
+    rms = (sum(one.double().square().sum(-1, keepdim=True) for one in pieces) / count.clamp_min(1)).sqrt()
     # What sounds for less than a frame, such as an impulse, has a mean by itself.
     is_large = (offset.abs() > LEAST_OFFSET * rms) & (count >= FRAME_S * rate_hz)
+    if not bool(is_large.any()):
+        return wave
     return torch.where(sounds & is_large, (wave - offset).to(wave), wave)
 
 

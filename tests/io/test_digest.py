@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 
+import numpy as np
+import pytest
 import torch
 
 from diffsr.io.digest import digest_of
@@ -57,6 +60,35 @@ def test_tensors_count_by_type_shape_and_content():
     }
     assert len(same) == 1
     assert len(same | others) == 5
+
+
+def f() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([[1], [2]], [[1, [2]]]),
+        ({"x": {"a": 1}, "y": 2}, {"x": {"a": 1, "y": 2}}),
+        (partial(f, 1), partial(f, 2)),
+        (partial(f, 1), f),
+        (f, make_recipe),
+        (np.arange(5000), np.arange(5000)[::-1]),
+        ("1", 1),
+        (1, 1.0),
+        (None, "None"),
+        ((1,), [1]),
+        ([1, 23], [12, 3]),
+    ],
+)
+def test_what_is_not_the_same_has_another(one, other):
+    assert digest_of(one) != digest_of(other)
+
+
+def test_which_part_comes_twice_counts():
+    a, b = [1], [1]
+    assert digest_of([a, b, a]) != digest_of([a, b, b])
 
 
 def test_what_holds_itself_comes_to_an_end():
