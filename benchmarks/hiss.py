@@ -23,7 +23,6 @@ from diffsr.api import Restorer
 from diffsr.evaluation.tables import markdown_table
 from diffsr.io.manifest import read_manifest
 from diffsr.recipes import PRESETS, make_recipe
-from diffsr.samplers import PowerCeiling
 from diffsr.signal.stft import STFT
 
 RATE_HZ = 16000
@@ -47,7 +46,7 @@ def main() -> None:
     recipe = make_recipe(options.task, options.preset)
     before = np.array([pauses_db(wave, wave) for wave in recordings])
     rows = [["the recordings", *shown(before), "", ""]]
-    for name, ceiling in (("without a ceiling", None), ("**with one**", PowerCeiling())):
+    for name, ceiling in (("without a ceiling", None), ("**with one**", recipe.ceiling)):
         restorer = Restorer(recipe=replace(recipe, ceiling=ceiling), device="cpu")
         made = [torch.as_tensor(restorer.restore(wave[None], RATE_HZ).wave)[0] for wave in recordings]
         after = np.array([pauses_db(one, wave) for one, wave in zip(made, recordings, strict=True)])

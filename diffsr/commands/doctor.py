@@ -27,7 +27,7 @@ EXTRAS = {
 """Optional packages by the extra that brings them, and what they are for."""
 GIB = 2**30
 LEAST_MEMORY_GIB = 2.0
-"""Available: a section of two minutes takes 1.2 GiB in a room."""
+"""Available: an hour of `enhance` takes about that."""
 
 
 @dataclass(frozen=True)

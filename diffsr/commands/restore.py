@@ -33,7 +33,7 @@ TASKS = (
     "band)"
 )
 
-DEFAULT_SECTION_S = 120.0  # diffsr.restoration.section_plan.SECTION_S
+DEFAULT_SECTION_S = 60.0  # diffsr.restoration.section_plan.SECTION_S
 PRECISION = "auto (bfloat16 where the processor is made for it: faster), float32, bfloat16"
 
 

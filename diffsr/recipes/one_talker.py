@@ -119,6 +119,7 @@ def _in_a_room(
         joiner=LogSpectralMean(),
         second_pass=SecondPass(again) if n_samples > 1 else None,
         early_reflections=early_reflections,
+        ceiling=PowerCeiling(margin_db=6.0),
     )
 
 

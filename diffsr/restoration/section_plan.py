@@ -9,7 +9,7 @@ from numbers import Real
 
 from diffsr.errors import ConfigError
 
-SECTION_S = 120.0
+SECTION_S = 60.0
 """Longest section where nothing else is asked for."""
 SHORTEST_S = 10.0
 OVERLAP_S = 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from diffsr.errors import ConfigError
 from diffsr.signal.smoothing import mean_around
 from diffsr.signal.stft import STFT
 
@@ -20,19 +21,25 @@ class PowerCeiling:
     the pauses of clean recordings they are, by up to 44 dB (docs/enhancement.md, "Hiss of clean recordings").
 
     Args:
+        margin_db: How much louder it may be. In a room, where reflections cancel speech here and there, some.
         n_fft: STFT window in samples.
         hop_samples: STFT hop in samples.
+
+    Raises:
+        ConfigError: The margin is below 0.
     """
 
-    def __init__(self, n_fft: int = 512, hop_samples: int = 128) -> None:
-        self.stft = STFT(n_fft, hop_samples)
+    def __init__(self, margin_db: float = 0.0, n_fft: int = 512, hop_samples: int = 128) -> None:
+        if not margin_db >= 0:
+            raise ConfigError(f"PowerCeiling has margin_db = {margin_db:g}; expected 0 or more.")
+        self.margin_db, self.stft = margin_db, STFT(n_fft, hop_samples)
 
     def __call__(self, speech: Tensor, recording: Tensor) -> Tensor:
         """`[..., T]` and `[..., T]` of one level -> `[..., T]`."""
         stft = self.stft.to(speech.device)
         spec = stft(speech)
         own, most = (_local(one) for one in (spec, stft(recording)))
-        gain = (most / own.clamp_min(TINY)).clamp_max(1).sqrt()
+        gain = (10 ** (self.margin_db / 10) * most / own.clamp_min(TINY)).clamp_max(1).sqrt()
         return stft.inverse(gain * spec, speech.shape[-1])
 
 

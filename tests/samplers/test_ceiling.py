@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffsr import Restorer
+from diffsr.errors import ConfigError
 from diffsr.recipes import make_recipe
 from diffsr.samplers import PowerCeiling
 
@@ -59,9 +60,25 @@ def test_digital_silence_stays_silent():
     assert held[RATE_HZ + 2000 :].abs().max() < 1e-6
 
 
-def test_only_enhance_has_one():
-    has = {task: make_recipe(task).ceiling is not None for task in ("enhance", "dereverb", "separate")}
-    assert has == {"enhance": True, "dereverb": False, "separate": False}
+@pytest.mark.parametrize("margin_db", [0.0, 6.0])
+def test_a_margin_is_how_much_louder_it_may_be(margin_db):
+    recording = noise(2 * RATE_HZ)
+    loud = PowerCeiling(margin_db)(4 * noise(2 * RATE_HZ, seed=1)[None], recording[None])[0]
+    assert float(level_db(loud) - level_db(recording)) == pytest.approx(margin_db, abs=1)
+    louder = 10 ** (0.9 * margin_db / 20) * recording
+    torch.testing.assert_close(PowerCeiling(margin_db)(louder[None], recording[None])[0], louder)
+
+
+def test_a_margin_below_nothing_is_refused():
+    with pytest.raises(ConfigError, match="margin_db = -1"):
+        PowerCeiling(-1.0)
+
+
+def test_every_task_for_one_talker_that_is_heard_has_one():
+    ceilings = {task: make_recipe(task).ceiling for task in ("enhance", "dereverb", "denoise_dereverb")}
+    margins_db = {task: ceiling.margin_db for task, ceiling in ceilings.items()}
+    assert margins_db == {"enhance": 0.0, "dereverb": 6.0, "denoise_dereverb": 6.0}
+    assert make_recipe("separate").ceiling is None
 
 
 @pytest.mark.parametrize("n_samples", [1, 2])
