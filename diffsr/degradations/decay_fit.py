@@ -110,7 +110,8 @@ def shared_times_s(rt60_s: Tensor, audible: Tensor) -> Tensor:
     """Times of bands `[rows, bands]`, the less a band's own the less of its decay is audible.
 
     The logarithms are a mean with that of all bands, which counts the more the more noise there is, as an
-    item's room is one and noise errs in both directions by factors (docs/rooms.md, "The T60 in noise").
+    item's room is one and noise errs in both directions by factors (docs/rooms_trials.md, "The T60 in
+    noise").
 
     Args:
         rt60_s: Of each band by itself.

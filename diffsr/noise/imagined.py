@@ -28,7 +28,7 @@ class ImaginedNoise:
     Up to three parts, each of a random spectrum (coloured, in bands, harmonic and gliding) and a random
     course (it lasts, drifts, ticks, bursts), over a floor; instead of them babble, which is the sum of other
     crops of speech, sometimes played backwards. What a noise model assumes of noise, `N ~ CN(0, v)`, drawn
-    from a wide choice of v (docs/enhancement.md).
+    from a wide choice of v (docs/enhancement_trials.md).
 
     Args:
         snr_low_db: Lowest signal-to-noise ratio of a crop, by RMS.

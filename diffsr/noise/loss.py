@@ -18,7 +18,7 @@ def listening_loss(log_power: Tensor, noise: Tensor) -> Tensor:
     """Itakura-Saito divergence of what is heard from the power of noise, which is least at its expectation.
 
     That is the likelihood of `N ~ CN(0, v)` but for a constant. Errors of logarithms as a loss give a lower
-    level, which takes away less of the noise (docs/enhancement.md).
+    level, which takes away less of the noise (docs/enhancement_trials.md).
 
     Args:
         log_power: As the listener has it, natural logarithm, `[B, F, N]`.

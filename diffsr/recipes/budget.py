@@ -6,7 +6,7 @@ PRESETS = {"fast": 30, "default": 60, "quality": 200}
 """Name of a preset -> calls of the network for each recording."""
 
 LEVELS = 30
-"""Noise levels of a sample, beyond which calls are better spent on a second one (docs/enhancement.md)."""
+"""Noise levels of a sample; more calls are better spent on a second one (docs/enhancement_trials.md)."""
 MOST_SAMPLES = 6
 """Beyond which they are level, and calls go into more levels."""
 RESTARTS, RESTART_LEVELS = 4, 60

@@ -30,7 +30,7 @@ from diffsr.samplers.initialise import FromWiener, FromWPE
 from diffsr.signal.room_frames import room_frames
 
 AGAIN_LEVELS = 15
-"""Of a second pass, from little noise down; with 8 PESQ and ESTOI gain nothing (docs/rooms.md)."""
+"""Of a second pass, from little noise down; with 8 PESQ and ESTOI gain nothing (docs/rooms_trials.md)."""
 ROOM_NOISE = 1e-3
 """Of recordings that are only reverberant, 34 dB below active speech."""
 ENCODER_HZ = 16000
@@ -38,7 +38,7 @@ ENCODER_HZ = 16000
 
 
 def enhance(n_calls: int, rate_hz: int = 16000) -> Recipe:
-    """One talker in noise, no room. Everything chosen in docs/enhancement.md."""
+    """One talker in noise, no room. Everything chosen in docs/enhancement_trials.md."""
     n_steps, n_samples = split(n_calls)
     estimators = [UpdateNoise(sigma_start=0.2, n_updates=2), *_voice(rate_hz)]
     sampler = AnnealedSampler(

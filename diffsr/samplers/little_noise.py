@@ -17,7 +17,7 @@ class LittleNoise:
     """Another noise model with M-steps of its own, for recordings that turn out to have little noise.
 
     What finds clicks and dense noise in a noisy recording takes bursts of speech for them in one that is
-    nearly clean, and no look at the recording tells the two apart (docs/enhancement.md). What has been
+    nearly clean, and no look at the recording tells the two apart (docs/enhancement_trials.md). What has been
     removed does: where its level is far below that of the speech all is done again, with what is given here.
 
     Args:

@@ -14,7 +14,7 @@ class SecondPass:
     There, room and noise are down by what the first one has found of them, and the second starts at little
     noise, near a result that it cannot lose again. It errs elsewhere, so what is made of the samples of both
     is better than either, and than of as many samples of the recording itself, whose errors are alike
-    (docs/rooms.md). Noise and room are found anew; those of the first are reported.
+    (docs/rooms_trials.md). Noise and room are found anew; those of the first are reported.
 
     Args:
         sampler: The loop, on the same models of noise and room.

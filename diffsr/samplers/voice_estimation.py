@@ -17,8 +17,8 @@ from diffsr.typing import Sources
 class UpdateVoice:
     """Hears the voice in the estimate of each talker, and tells the prior of it from the next level on.
 
-    A prior that knows the voice takes less of the noise for speech (docs/enhancement.md). It costs no call,
-    and little time. Restarts of one talker share a voice, heard in the mean of their estimates. For one
+    A prior that knows the voice takes less of the noise for speech (docs/enhancement_trials.md). It costs no
+    call, and little time. Restarts of one talker share a voice, heard in the mean of their estimates. For one
     talker: of several, a voice that is heard in a track holds on to what is wrong there, and `TellVoices`
     tells what other restarts have found.
 
