@@ -27,9 +27,10 @@ from diffsr.io.run_layout import exported_prior, last_checkpoint
 from diffsr.recipes import Recipe
 from diffsr.restoration import Posed, Restoration, UnfinishedError
 from diffsr.restoration.arrays import as_rate, as_wave, full_scale_of
+from diffsr.restoration.checks import check_channels
 from diffsr.restoration.choice import check_choice, check_networks, choose_recipe, refuse_beside_recipe
 from diffsr.restoration.kept_sections import KeptSections
-from diffsr.restoration.recording import check_channels
+from diffsr.restoration.posing import pose
 from diffsr.restoration.result import at_scale_of
 from diffsr.restoration.section_plan import SECTION_S, check_section
 from diffsr.restoration.sections import as_one, restore_sections
@@ -258,10 +259,10 @@ class Restorer:
         return KeptSections(folder, digest_of(recorded, prior, how), self.recipe.likelihood.stft)
 
     def _posed(self, wave: Tensor | np.ndarray, rate_hz: int, item_id: str) -> list[Posed]:
-        """The sections of a recording, ready to be explained, see `Posed.of`."""
+        """The sections of a recording, ready to be explained, see `restoration.posing.pose`."""
         heard = as_wave(wave) / full_scale_of(wave)
         models = (self.prior, self.recipe, self.device)
-        return Posed.of(heard, as_rate(rate_hz), item_id, self.channels, *models, self.section_s)
+        return pose(heard, as_rate(rate_hz), item_id, self.channels, *models, self.section_s)
 
     def cuts(self, duration_s: float) -> bool:
         """Whether a recording of this length is restored in sections."""

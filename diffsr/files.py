@@ -19,9 +19,9 @@ from diffsr.io.recordings import Recording, plan_outputs, refuse_same
 from diffsr.report.physics import write_pictures, write_summary
 from diffsr.restoration import Restoration, UnfinishedError
 from diffsr.restoration.batch import batches
+from diffsr.restoration.checks import choose_channels
 from diffsr.restoration.file_report import FileReport
 from diffsr.restoration.kept_sections import remove_sections
-from diffsr.restoration.recording import choose_channels
 from diffsr.restoration.side_files import AudioFiles, SideFiles
 from diffsr.restoration.talkers import Talkers
 from diffsr.samplers.annealed import OnStep

@@ -25,6 +25,7 @@ from diffsr.recipes import Recipe, make_recipe
 from diffsr.restoration import Physics, Restoration, UnfinishedError
 from diffsr.restoration import sections as sections_module
 from diffsr.restoration.kept_sections import KeptSections
+from diffsr.restoration.posing import pose
 from diffsr.restoration.recording import Posed
 from diffsr.restoration.section_physics import over_sections
 from diffsr.restoration.section_plan import OVERLAP_S, SECTION_S, SectionPlan
@@ -41,7 +42,7 @@ def restorer(prior, section_s: float | None = 10.0, n_steps: int = 2, **settings
 
 
 def posed(wave: torch.Tensor, rate_hz: int, section_s: float, prior) -> list[Posed]:
-    return Posed.of(wave, rate_hz, "a", "each", prior, Recipe(), torch.device("cpu"), section_s)
+    return pose(wave, rate_hz, "a", "each", prior, Recipe(), torch.device("cpu"), section_s)
 
 
 # Where it is cut -------------------------------------------------------------------------------------

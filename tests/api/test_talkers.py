@@ -23,7 +23,8 @@ from diffsr.files import restore_path
 from diffsr.io.audio import read_audio, write_audio
 from diffsr.likelihoods import WhiteNoise
 from diffsr.recipes import MAX_TALKERS, TALKER_TASKS, Recipe, make_recipe
-from diffsr.restoration import Posed, UnfinishedError
+from diffsr.restoration import UnfinishedError
+from diffsr.restoration.posing import pose
 from diffsr.restoration.posterior import Posterior
 from diffsr.restoration.side_files import AudioFiles
 from diffsr.restoration.solving import solve
@@ -234,7 +235,7 @@ def test_gain_comes_back(tiny_prior, mixture):
 
 def test_a_mixture_meets_the_prior_louder_by_the_square_root_of_its_talkers(tiny_prior, mixture):
     def level(n_sources: int) -> float:
-        [posed] = Posed.of(mixture, 16000, "a", "each", tiny_prior, recipe(n_sources), torch.device("cpu"))
+        [posed] = pose(mixture, 16000, "a", "each", tiny_prior, recipe(n_sources), torch.device("cpu"))
         return float(posed.waves.std())
 
     assert level(2) / level(1) == pytest.approx(2**0.5, rel=1e-4)
