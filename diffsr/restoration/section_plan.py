@@ -45,7 +45,7 @@ class SectionPlan:
 
     @classmethod
     def of(cls, duration_s: float, rates_hz: tuple[int, int], section_s: float | None) -> SectionPlan:
-        """Sections of at most `section_s`, and all of nearly equal length; one where that is longer, or None.
+        """Sections of nearly equal length, at most `section_s`; one of what is no longer, and of None.
 
         Args:
             duration_s: Length of the recording.
