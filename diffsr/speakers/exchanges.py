@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffsr.speakers.crossing import crossed, cut_tracks, either, smoothed
+from diffsr.speakers.pair_bands import PairBands
 
 PART_BANDS, PART_FRAMES = (2, 30), (3, 30)
 """Size of a part that is exchanged in some bands alone."""
@@ -80,6 +81,10 @@ class Plan:
         """The tracks of the spectra of the voices, `[B, 2, F, N]`, whose bins have the given bands `[F]`."""
         gain = self.gain.sqrt()[:, :, band_of_bin]
         return crossed(gain * spec, self.exchanged[:, :, band_of_bin])
+
+    def of_waves(self, waves: Tensor, bands: PairBands) -> Tensor:
+        """The tracks `[B, 2, T]` of the voices `[B, 2, T]`, exchanged in these bands."""
+        return bands.stft.inverse(self.of_spectra(bands.stft(waves), bands.band_of_bin), waves.shape[-1])
 
     def finish(self, power: Tensor) -> Tensor:
         """The powers of tracks as they are when they are cut and have a noise floor."""

@@ -1,4 +1,4 @@
-"""Tracks as a search with the prior leaves them: seams that are healed, and what the prior does to voices."""
+"""Speech as a search with a prior hears it: estimates from noisy states, in place of recordings."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from torch import Tensor
 
 from diffsr.diffusion import Prior
 from diffsr.errors import ConfigError
-from diffsr.speakers.exchanges import Plan
-from diffsr.speakers.pair_bands import PairBands
 
 
 class Redrawing:
-    """Sends tracks whose voices change places through one call of a prior each.
+    """Sends waves through one call of a prior each, at a random noise level.
 
-    A search leaves no seam where its tracks change places, since the prior goes over it at every level. One
-    call at small noise does the same to tracks of clean voices, each by itself: no mixture is made.
+    A search hears estimates, not recordings: without seams where its tracks change places, as the prior goes
+    over them at every level, without what the noise of the level hides, and with what the prior makes up. One
+    call does the same to clean speech: no mixture is made.
 
     It is no `nn.Module`: what trains, averages or saves a module that holds it does not see the prior.
 
     Args:
         prior: What `Prior.from_pretrained` takes.
-        share: Share of the pairs of a batch that are redrawn.
+        share: Share of a batch that is redrawn; who holds this keeps to it.
         sigma: Range of the noise level, log-uniform, where speech is at the level that the prior expects.
 
     Raises:
@@ -44,13 +43,25 @@ class Redrawing:
         self.prior = Prior.from_pretrained(prior).eval().requires_grad_(False)
         self.share, self.sigma = share, sigma
 
-    def __call__(self, waves: Tensor, plan: Plan, bands: PairBands, rng: torch.Generator) -> Tensor:
-        """Powers `[B, 2, M, N]` of the tracks that a plan makes of voices `[B, 2, T]`, redrawn."""
+    def check_rate(self, rate_hz: int, what: str) -> None:
+        """Make sure that the prior is for what is trained, such as "the tracker".
+
+        Raises:
+            ConfigError: It is for another rate.
+        """
+        if self.prior.rate_hz != rate_hz:
+            raise ConfigError(
+                f"The prior that redraws is for {self.prior.rate_hz} Hz, and {what} for {rate_hz} Hz. Use a "
+                "prior of the same rate, or none."
+            )
+
+    @torch.no_grad()
+    def __call__(self, waves: Tensor, rng: torch.Generator) -> Tensor:
+        """Redraw waves `[B, S, T]`, at a noise level for each of the batch; silence stays silent."""
         prior = self.prior.to(waves.device)
-        tracks = bands.stft.inverse(plan.of_spectra(bands.stft(waves), bands.band_of_bin), waves.shape[-1])
-        level = tracks.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-12) / prior.sigma_data
+        level = waves.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-12) / prior.sigma_data
         low, high = self.sigma
         drawn = torch.rand(len(waves), 1, generator=rng, device=waves.device)
-        sigma = (low * (high / low) ** drawn).expand(-1, 2)
-        noise = torch.randn(tracks.shape, generator=rng, device=waves.device)
-        return bands(level * prior.denoise(tracks / level + sigma[..., None] * noise, sigma))
+        sigma = (low * (high / low) ** drawn).expand(-1, waves.shape[1])
+        noise = torch.randn(waves.shape, generator=rng, device=waves.device)
+        return level * prior.denoise(waves / level + sigma[..., None] * noise, sigma)

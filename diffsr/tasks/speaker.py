@@ -7,11 +7,13 @@ from torch import Tensor
 
 from diffsr.errors import ConfigError
 from diffsr.speakers import SpeakerEncoder
-from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, disturb
+from diffsr.speakers.augmentation import SPEEDS, Disturbances, change_speed, colour, disturb
 from diffsr.speakers.card import encoder_card
 from diffsr.speakers.loss import contrast
 from diffsr.speakers.verification import equal_error_rate
 from diffsr.tasks.devices import log_means
+from diffsr.tasks.redrawing import Redrawing
+from diffsr.tasks.teacher import Teacher
 from diffsr.tasks.voices import VoiceModule
 
 
@@ -19,13 +21,17 @@ class SpeakerModule(VoiceModule):
     """Trains an encoder to tell talkers apart, whatever the microphone, the noise and the level.
 
     The task is to find the reference of a crop among those of a batch. Both are played at one of three
-    speeds, each of which makes another talker, and disturbed independently of each other. Crops without a
-    label or a reference are left out. The budget is `trainer.max_steps`, `max_epochs` or `max_time`,
-    whichever is nearest to its end.
+    speeds, each of which makes another talker, and disturbed, or redrawn by a prior, independently of each
+    other. Crops without a label or a reference are left out. The budget is `trainer.max_steps`, `max_epochs`
+    or `max_time`, whichever is nearest to its end.
 
     Args:
         encoder: The encoder to train.
         disturbances: How recordings are disturbed; the defaults of `Disturbances` when not given.
+        redrawing: How a prior redraws some of them, which get their colour and nothing else; None for none.
+        teacher: Encoder whose embedding of crop and reference, clean, both of theirs shall be; None for none.
+        start: Encoder whose weights to start from, a name that ships, a folder or a checkpoint; None for
+            random ones.
         learning_rate: Peak learning rate of AdamW.
         warmup: Share of the budget with a rising learning rate.
         weight_decay: Of AdamW, for matrices.
@@ -33,7 +39,8 @@ class SpeakerModule(VoiceModule):
 
     Raises:
         DataError: The training speech names fewer than two talkers.
-        ConfigError: The batches have no references.
+        CheckpointError: There is no encoder to start from, or it has other sizes.
+        ConfigError: The batches have no references, or the prior or the teacher does not go with the encoder.
     """
 
     learner = "a speaker encoder learns from labels of two or more"
@@ -42,6 +49,9 @@ class SpeakerModule(VoiceModule):
         self,
         encoder: SpeakerEncoder,
         disturbances: Disturbances | None = None,
+        redrawing: Redrawing | None = None,
+        teacher: Teacher | None = None,
+        start: str | None = None,
         learning_rate: float = 2e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.05,
@@ -50,6 +60,13 @@ class SpeakerModule(VoiceModule):
         super().__init__(learning_rate, warmup, weight_decay, seed)
         self.encoder = encoder
         self.disturbances = disturbances or Disturbances()
+        self.redrawing, self.teacher = redrawing, teacher
+        if redrawing is not None:
+            redrawing.check_rate(encoder.rate_hz, "the encoder")
+        if teacher is not None:
+            teacher.check(encoder)
+        if start is not None:
+            self.start_from(start)
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -60,11 +77,12 @@ class SpeakerModule(VoiceModule):
             return self.no_loss()
         speed = torch.randint(len(SPEEDS), known.shape, generator=rng, device=known.device)
         talker = batch["speaker"][known] * len(SPEEDS) + speed
-        first, second = (
-            self.encoder(self._another(batch[name][known], speed, rng)) for name in ("wave", "reference")
-        )
+        clean = [self._played(batch[name][known], speed) for name in ("wave", "reference")]
+        first, second = (self.encoder(self._another(wave, rng)) for wave in clean)
         with torch.autocast(self.device.type, enabled=False):  # cosines times 20 need single precision
             loss = contrast(first, second, talker)
+            if self.teacher is not None:
+                loss = loss + self.teacher.loss((first, second), torch.cat(clean, dim=-1))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(known))
         return loss
 
@@ -75,8 +93,7 @@ class SpeakerModule(VoiceModule):
             return
         rng = torch.Generator(self.device).manual_seed(batch_idx)
         first, second = (
-            self.encoder(disturb(batch[name][known], self.encoder.rate_hz, self.disturbances, rng))
-            for name in ("wave", "reference")
+            self.encoder(self._another(batch[name][known], rng)) for name in ("wave", "reference")
         )
         self._validation.append((first, second, batch["speaker"][known]))
 
@@ -100,11 +117,25 @@ class SpeakerModule(VoiceModule):
         """See the base."""
         return encoder_card(self.encoder, self.facts())
 
-    def _another(self, wave: Tensor, speed: Tensor, rng: torch.Generator) -> Tensor:
-        """Another recording of each wave, played at its speed, `[B, T] -> [B, T / max(SPEEDS)]`."""
+    def _played(self, wave: Tensor, speed: Tensor) -> Tensor:
+        """Each wave at its speed, `[B, T] -> [B, T / max(SPEEDS)]`."""
         n_samples = 2 * int(wave.shape[-1] / max(SPEEDS) / 2)
-        wave = change_speed(wave, speed, n_samples, self.encoder.rate_hz)
-        return disturb(wave, self.encoder.rate_hz, self.disturbances, rng)
+        return change_speed(wave, speed, n_samples, self.encoder.rate_hz)
+
+    def _another(self, wave: Tensor, rng: torch.Generator) -> Tensor:
+        """Another recording of each wave, or what the prior makes of it, `[B, T]`."""
+        rate_hz, how = self.encoder.rate_hz, self.disturbances
+        if self.redrawing is None:
+            return disturb(wave, rate_hz, how, rng)
+        order = torch.randperm(len(wave), generator=rng, device=wave.device)
+        drawn, others = order.tensor_split([round(self.redrawing.share * len(wave))])
+        heard = torch.empty_like(wave)
+        if len(drawn):  # transforms take no empty batches
+            coloured = colour(wave[drawn], rate_hz, how.colour_db, how.low_pass, rng)
+            heard[drawn] = self.redrawing(coloured[:, None], rng)[:, 0]
+        if len(others):
+            heard[others] = disturb(wave[others], rate_hz, how, rng)
+        return heard
 
 
 def known_rows(batch: dict[str, Tensor]) -> Tensor:

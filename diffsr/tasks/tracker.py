@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffsr.errors import ConfigError
 from diffsr.speakers.card import tracker_card
 from diffsr.speakers.consistency import turned
 from diffsr.speakers.exchanges import Exchanges, Plan, make_plan
@@ -58,11 +57,8 @@ class TrackerModule(VoiceModule):
         self.tracker = tracker
         self.exchanges = exchanges or Exchanges()
         self.redrawing = redrawing
-        if redrawing is not None and redrawing.prior.rate_hz != tracker.rate_hz:
-            raise ConfigError(
-                f"The prior that redraws is for {redrawing.prior.rate_hz} Hz, and the tracker for "
-                f"{tracker.rate_hz} Hz. Use a prior of the same rate, or none."
-            )
+        if redrawing is not None:
+            redrawing.check_rate(tracker.rate_hz, "the tracker")
         if start is not None:
             self.start_from(start)
         self._wrong: list[tuple[Tensor, Tensor]] = []
@@ -122,8 +118,8 @@ class TrackerModule(VoiceModule):
             tracks = plan.of_powers(voices)
             count = 0 if self.redrawing is None else round(self.redrawing.share * len(rows))
             if self.redrawing is not None and count:
-                waves = _paired(batch["wave"], rows[:count])
-                tracks[:count] = self.redrawing(waves, plan.first(count), bands, rng)
+                waves = plan.first(count).of_waves(_paired(batch["wave"], rows[:count]), bands)
+                tracks[:count] = bands(self.redrawing(waves, rng))
             return plan.finish(tracks), plan
 
 

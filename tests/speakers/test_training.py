@@ -8,18 +8,21 @@ import pytest
 import torch
 
 from data_modules import CleanSpeech
-from diffsr.errors import ConfigError, DataError
+from diffsr.errors import CheckpointError, ConfigError, DataError
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.augmentation import Disturbances
 from diffsr.tasks.speaker import SpeakerModule, known_rows
+from diffsr.tasks.teacher import Teacher
 
+SMALL = dict(n_mels=8, width=8, depth=1, embedding_dim=4)
 MILD = Disturbances(colour_db=3.0, low_pass=0.0, noise=0.3, snr_db=(20.0, 40.0), denoised=0.3)
+LOUD = Disturbances(colour_db=6.0, low_pass=0.0, noise=1.0, snr_db=(-20.0, -20.0), denoised=0.0)
 
 
-def train(corpus, fit, max_steps, **data):
+def train(corpus, fit, max_steps, redrawing=None, teacher=None, **data):
     torch.manual_seed(0)
     encoder = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16)
-    module = SpeakerModule(encoder, MILD, learning_rate=5e-3)
+    module = SpeakerModule(encoder, MILD, redrawing, teacher, learning_rate=5e-3)
     options = {"valid": str(corpus), "crop_s": 0.55, "reference_s": 0.55, "speed_share": 0.0} | data
     speech = CleanSpeech(str(corpus), batch_size=12, crops_per_epoch=120, n_valid_crops=12, **options)
     losses = []
@@ -58,7 +61,7 @@ def test_a_single_talker_does_not_do_because_others_validate(corpus, fit, tmp_pa
 
 def test_a_batch_without_known_talkers_has_a_loss_of_zero_and_gradients(monkeypatch):
     """Another device would wait for the gradients for ever."""
-    module = SpeakerModule(SpeakerEncoder(n_mels=8, width=8, depth=1, embedding_dim=4), MILD)
+    module = SpeakerModule(SpeakerEncoder(**SMALL), MILD)
     monkeypatch.setattr(module, "step_rng", lambda _: torch.Generator())
     wave = torch.randn(2, 8_000)
     batch = {"wave": wave, "reference": wave, "speaker": torch.tensor([-1, -1])}
@@ -88,3 +91,69 @@ def test_rows_without_label_or_reference_are_left_out():
     reference[2] = 0
     batch = {"speaker": torch.tensor([3, -1, 4, 5]), "reference": reference}
     assert known_rows(batch).tolist() == [0, 3]
+
+
+def test_a_share_of_the_crops_is_coloured_and_redrawn(redrawing):
+    """Each wave by itself, at the level of the prior; the others are disturbed and not redrawn."""
+    module = SpeakerModule(SpeakerEncoder(**SMALL), LOUD, redrawing)
+    wave = torch.randn(8, 8_000, generator=torch.Generator().manual_seed(1))
+    heard = module._another(wave, torch.Generator().manual_seed(0))
+    state, _ = redrawing.prior.shown
+    assert state.shape == (4, 1, 8_000)
+    torch.testing.assert_close(state.std(-1), torch.full((4, 1), 0.05), rtol=0.01, atol=0)
+    rms = heard.std(-1)
+    assert sorted((rms > 5).tolist()) == [False] * 4 + [True] * 4  # noise at -20 dB
+    quiet = torch.corrcoef(torch.cat([wave, heard]))[8:, :8].diagonal()[rms < 5]
+    assert bool(((quiet > 0.2) & (quiet < 0.99)).all())  # of its own wave, and coloured
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_none_or_all_are_redrawn(redrawing, share):
+    redrawing.share = share
+    module = SpeakerModule(SpeakerEncoder(**SMALL), LOUD, redrawing)
+    heard = module._another(torch.randn(3, 8_000), torch.Generator().manual_seed(0))
+    assert (heard.std(-1) > 5).tolist() == [share == 0] * 3
+
+
+def test_it_learns_from_redrawn_crops_and_like_a_teacher(corpus, fit, tmp_path, redrawing):
+    """The embedding of the teacher of what it never hears: crop and reference, clean and in one piece."""
+    teacher = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16).save_pretrained(tmp_path / "old")
+    taught = Teacher(str(teacher), weight=20.0)
+    wave = 0.05 * torch.randn(4, 8_000)
+    torch.manual_seed(0)
+    before = taught.loss([SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16)(wave)], wave)
+    _, module, losses = train(corpus, fit, 60, redrawing, taught)
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert float(taught.loss([module.encoder.eval()(wave)], wave)) < 0.5 * float(before)
+    assert not any("teacher" in name or "prior" in name for name, _ in module.named_parameters())
+    assert all(not p.requires_grad and p.grad is None for p in taught.encoder.parameters())
+
+
+def test_a_teacher_is_agreed_with_where_the_cosine_is_one(tmp_path):
+    encoder = SpeakerEncoder(**SMALL)
+    teacher = Teacher(str(encoder.save_pretrained(tmp_path / "teacher")), weight=3.0)
+    wave = torch.randn(2, 8_000)
+    own = encoder(wave)
+    assert float(teacher.loss([own, own], wave)) == pytest.approx(0.0, abs=1e-5)
+    assert float(teacher.loss([own, -own], wave)) == pytest.approx(3.0, abs=1e-5)
+    assert float(teacher.loss([-own], wave)) == pytest.approx(6.0, abs=1e-5)
+
+
+def test_what_does_not_go_with_the_encoder(tmp_path, redrawing):
+    other = str(SpeakerEncoder(**{**SMALL, "embedding_dim": 6}).save_pretrained(tmp_path / "other"))
+    with pytest.raises(ConfigError, match="gives 6 numbers at 16000 Hz, and the encoder 4 at 16000 Hz"):
+        SpeakerModule(SpeakerEncoder(**SMALL), teacher=Teacher(other))
+    with pytest.raises(ConfigError, match="weight = -1; expected a number of at least 0"):
+        Teacher(other, weight=-1.0)
+    with pytest.raises(CheckpointError, match="Train one of the same sizes"):
+        SpeakerModule(SpeakerEncoder(**SMALL), start=other)
+    with pytest.raises(ConfigError, match="redraws is for 16000 Hz, and the encoder for 8000 Hz"):
+        SpeakerModule(SpeakerEncoder(8_000, **SMALL), redrawing=redrawing)
+
+
+def test_training_goes_on_from_an_encoder(tmp_path):
+    start = SpeakerEncoder(**SMALL).save_pretrained(tmp_path / "start")
+    module = SpeakerModule(SpeakerEncoder(**SMALL), start=str(start))
+    wave = torch.randn(1, 8_000)
+    torch.testing.assert_close(module.encoder(wave), SpeakerEncoder.from_pretrained(start)(wave))
+    assert all(parameter.requires_grad for parameter in module.parameters())
