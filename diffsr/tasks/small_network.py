@@ -16,6 +16,9 @@ from diffsr.tasks.devices import step_seed
 from diffsr.tasks.learning_rate import check_learning_rate, learning_rate_factor
 from diffsr.tasks.optimizer import adamw
 
+SETTLED = 1_000_000
+"""Updates that a network to start from counts as: an average of it needs no ramp, as a random start does."""
+
 
 class SmallNetworkModule(LightningModule):
     """A training with AdamW, warm-up and a cosine over its budget (see `tasks.budget`).
@@ -50,6 +53,8 @@ class SmallNetworkModule(LightningModule):
     def start_from(self, source: str) -> None:
         """Take the weights of another network of the same kind: a name that ships, a folder or a checkpoint.
 
+        An average of the weights begins with them, so a slow one ends between the start and what was learned.
+
         Raises:
             CheckpointError: There is none, or it has other sizes.
         """
@@ -60,6 +65,8 @@ class SmallNetworkModule(LightningModule):
                 f"{self.network.config}. Train one of the same sizes, or leave out `start`."
             )
         self.network.load_state_dict(start.state_dict())
+        average = {name: tensor.clone() for name, tensor in self.state_dict().items()}
+        self.initial_average = (average, SETTLED)
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Store the configuration of the network, so that the checkpoint loads without its YAML."""

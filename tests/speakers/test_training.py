@@ -19,10 +19,10 @@ MILD = Disturbances(colour_db=3.0, low_pass=0.0, noise=0.3, snr_db=(20.0, 40.0),
 LOUD = Disturbances(colour_db=6.0, low_pass=0.0, noise=1.0, snr_db=(-20.0, -20.0), denoised=0.0)
 
 
-def train(corpus, fit, max_steps, redrawing=None, teacher=None, **data):
+def train(corpus, fit, max_steps, redrawing=None, teacher=None, start=None, **data):
     torch.manual_seed(0)
     encoder = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16)
-    module = SpeakerModule(encoder, MILD, redrawing, teacher, learning_rate=5e-3)
+    module = SpeakerModule(encoder, MILD, redrawing, teacher, start, learning_rate=5e-3)
     options = {"valid": str(corpus), "crop_s": 0.55, "reference_s": 0.55, "speed_share": 0.0} | data
     speech = CleanSpeech(str(corpus), batch_size=12, crops_per_epoch=120, n_valid_crops=12, **options)
     losses = []
@@ -157,3 +157,20 @@ def test_training_goes_on_from_an_encoder(tmp_path):
     wave = torch.randn(1, 8_000)
     torch.testing.assert_close(module.encoder(wave), SpeakerEncoder.from_pretrained(start)(wave))
     assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_the_average_of_the_weights_begins_with_those_of_the_start(corpus, fit, tmp_path):
+    """One step at a decay of 0.9: nine tenths of the start, and not the ramp of a random start."""
+    sizes = dict(n_mels=32, width=32, depth=1, embedding_dim=16)
+    start = SpeakerEncoder.from_pretrained(SpeakerEncoder(**sizes).save_pretrained(tmp_path / "start"))
+    raw = {}
+
+    def remember(module, *_):
+        raw.update({name: value.clone() for name, value in module.encoder.state_dict().items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpeakerModule, "on_train_batch_end", remember)
+        _, module, _ = train(corpus, fit, 1, start=str(tmp_path / "start"))
+    for name, value in start.named_parameters():
+        torch.testing.assert_close(module.encoder.get_parameter(name), 0.9 * value + 0.1 * raw[name])
+    assert not torch.equal(raw["stem.weight"], start.stem.weight)
