@@ -1,11 +1,12 @@
 """Equal error rates of a speaker encoder on unseen talkers, within each corpus.
 
-    python benchmarks/speaker_verification.py MANIFEST [--encoder speaker-16k] [--prior PRIOR]
+    python benchmarks/speaker_verification.py MANIFEST [--encoder E] [--prior PRIOR] [--against OTHER]
 
 Trials are all pairs of crops of one corpus; both crops of a pair are disturbed independently of each other.
 Beside the encoder stand two trivial systems: the cosine of the mean and standard deviation over time of
 log-mel features, ordinary and relative ones, centred on their mean over the crops. Intervals (95 %) are over
-talkers. `other clean` has the second crop of each trial as it is.
+talkers. `other clean` has the second crop of each trial as it is. With --against a table of differences to
+another encoder follows, in percent points.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from diffsr.signal.levels import active_rms, from_db, rms
 from diffsr.speakers import SpeakerEncoder
 from diffsr.speakers.augmentation import colour
 from diffsr.speakers.features import RelativeLogMel
-from diffsr.speakers.verification import Trials, trials
+from diffsr.speakers.verification import Trials, interval_of, trials
 
 LEVEL = 0.05
 MIN_TALKERS = 8
@@ -140,6 +141,13 @@ def by_corpus(system: System, crops: Crops, pair: Sequence[Tensor]) -> dict[str,
     return errors
 
 
+def difference(system: System, other: System, crops: Crops, pair: Sequence[Tensor]) -> str:
+    """Error of one system less that of another on the same trials, with its interval over talkers."""
+    own, its = (run(one, crops, pair) for one in (system, other))
+    low, high = interval_of(own.drawn_errors() - its.drawn_errors())
+    return f"{100 * (own.error - its.error):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def percent(rate: float) -> str:
     return f"{100 * rate:.1f}"
 
@@ -149,34 +157,61 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("manifest", help="labelled speech of talkers that no encoder was trained on")
     parser.add_argument("--encoder", default="speaker-16k")
+    parser.add_argument("--against", metavar="ENCODER", help="compares this one with it")
     parser.add_argument("--prior", help="adds denoised estimates of this prior")
     parser.add_argument("--lengths", type=float, nargs="+", default=[2.0, 4.0], metavar="SECONDS")
     parser.add_argument("--per-talker", type=int, default=6)
     options = parser.parse_args()
     encoder = SpeakerEncoder.from_pretrained(options.encoder)
+    other = None if options.against is None else SpeakerEncoder.from_pretrained(options.against)
     prior = None if options.prior is None else Prior.from_pretrained(options.prior)
     for length_s in options.lengths:
         crops = cut(options.manifest, encoder.rate_hz, length_s, options.per_talker)
-        known = systems(encoder, crops.wave)
-        pair = [crops.wave, crops.wave]
-        as_is, corpora = run(encoder, crops, pair), list(by_corpus(encoder, crops, pair))
+        pairs = {
+            name: [condition(crops.wave, torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+            for name, condition in conditions(encoder.rate_hz, prior).items()
+        }
+        as_is = run(encoder, crops, pairs["clean"])
         n_same = int((as_is.first == as_is.second).sum())
         print(
             f"\n{length_s:g} s: {len(crops.wave)} crops of {len(set(crops.talkers))} talkers, {n_same} "
             f"trials of one talker and {len(as_is.score) - n_same} of two, EER in %\n"
         )
-        columns = ["condition", "encoder", "(95 %)", "other clean", *corpora, *list(known)[1:]]
-        print("| " + " | ".join(columns) + " |")
-        print("| --- " * len(columns) + "|")
-        for name, condition in conditions(encoder.rate_hz, prior).items():
-            pair = [condition(crops.wave, torch.Generator().manual_seed(seed)) for seed in (1, 2)]
-            found = {system: run(known[system], crops, pair) for system in known}
-            low, high = found["encoder"].interval()
-            cells = [name, percent(found["encoder"].error), f"{percent(low)}-{percent(high)}"]
-            cells.append(percent(run(encoder, crops, [pair[0], crops.wave]).error))
-            cells += [percent(error) for error in by_corpus(encoder, crops, pair).values()]
-            cells += [percent(found[system].error) for system in list(known)[1:]]
-            print("| " + " | ".join(cells) + " |", flush=True)
+        print_errors(encoder, crops, pairs)
+        if other is not None:
+            print(f"\nAgainst {options.against}, points (95 %)\n")
+            print_differences(encoder, other, crops, pairs)
+
+
+def print_errors(encoder: SpeakerEncoder, crops: Crops, pairs: dict[str, list[Tensor]]) -> None:
+    known = systems(encoder, crops.wave)
+    corpora = list(by_corpus(encoder, crops, pairs["clean"]))
+    print_row("condition", "encoder", "(95 %)", "other clean", *corpora, *list(known)[1:])
+    print_row(*["---"] * (3 + len(corpora) + len(known)))
+    for name, pair in pairs.items():
+        found = {system: run(known[system], crops, pair) for system in known}
+        low, high = found["encoder"].interval()
+        errors = [
+            run(encoder, crops, [pair[0], crops.wave]).error,
+            *by_corpus(encoder, crops, pair).values(),
+            *(found[system].error for system in list(known)[1:]),
+        ]
+        interval = f"{percent(low)}-{percent(high)}"
+        print_row(name, percent(found["encoder"].error), interval, *(percent(error) for error in errors))
+
+
+def print_differences(
+    encoder: SpeakerEncoder, other: SpeakerEncoder, crops: Crops, pairs: dict[str, list[Tensor]]
+) -> None:
+    print_row("condition", "both", "other clean")
+    print_row("---", "---", "---")
+    for name, pair in pairs.items():
+        trials = (pair, [pair[0], crops.wave])
+        print_row(name, *(difference(encoder, other, crops, sides) for sides in trials))
+
+
+def print_row(*cells: str) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

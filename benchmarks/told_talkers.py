@@ -1,11 +1,13 @@
 """What a prior gains by being told whose voice to expect, for one or several speaker encoders.
 
-    python benchmarks/told_talkers.py PRIOR SPEECH [--encoders speaker-16k OTHER ...]
+    python benchmarks/told_talkers.py PRIOR SPEECH [--encoders speaker-16k OTHER ...] [--sigma 0.2]
 
 SPEECH is a manifest or folder of labelled speech that the prior has not heard. Each crop has a reference,
 another passage of its talker, whose embedding is the condition; the same noise for all. The loss is that of
 training. `gain` is by how much the right voice lowers it, or that of another talker of the list, with the
-standard error of the paired differences. Last, how near embeddings are to those of the first encoder.
+standard error of the paired differences. With --sigma the encoders hear the prior's estimates of the
+references out of noise of this level, as in a search. Last, how near embeddings are to those that the first
+encoder gives of clean references.
 """
 
 from __future__ import annotations
@@ -36,6 +38,14 @@ def losses(prior: Prior, waves: Tensor, voices: Tensor | None) -> Tensor:
     return torch.stack(rows)
 
 
+@torch.no_grad()
+def estimates(prior: Prior, waves: Tensor, sigma: float) -> Tensor:
+    """One call each out of noise of this level, `[N, T]`."""
+    rng = torch.Generator().manual_seed(0)
+    noisy = waves + sigma * torch.randn(waves.shape, generator=rng)
+    return torch.cat([prior.denoise(z, torch.full((len(z),), sigma)) for z in noisy.split(8)])
+
+
 def another(talkers: list[int]) -> list[int]:
     """For each crop the next one of another talker."""
     places = range(len(talkers))
@@ -53,11 +63,11 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", default=["speaker-16k"])
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--crop_s", type=float, default=4.096)
+    parser.add_argument("--sigma", type=float, help="encoders hear estimates out of noise of this level")
     options = parser.parse_args()
     prior = load_prior(options.prior)
     speech = CleanSpeech(
-        options.speech,
-        options.speech,
+        valid=options.speech,
         rate_hz=prior.rate_hz,
         crop_s=options.crop_s,
         reference_s=options.crop_s,
@@ -74,11 +84,12 @@ def main() -> None:
     print("| told | " + " | ".join(f"sigma {level:g}" for level in LEVELS) + " |")
     print("| --- " * (len(LEVELS) + 1) + "|")
     print(row("nobody", plain.mean(0), 4))
+    heard = references if options.sigma is None else estimates(prior, references, options.sigma)
     first: Tensor | None = None
     for name in options.encoders:
+        encoder = SpeakerEncoder.from_pretrained(name, prior.rate_hz)
         with torch.no_grad():
-            voices = SpeakerEncoder.from_pretrained(name, prior.rate_hz)(references)
-        first = voices if first is None else first
+            voices, first = encoder(heard), encoder(references) if first is None else first
         for what, told in (("the talker", voices), ("another", voices[order])):
             loss = losses(prior, waves, told)
             gain = plain - loss

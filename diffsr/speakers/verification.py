@@ -26,6 +26,13 @@ class Trials:
 
     def interval(self, n_draws: int = 200, seed: int = 0) -> tuple[float, float]:
         """95 % interval of the equal error rate over the choice of talkers (bootstrap)."""
+        return interval_of(self.drawn_errors(n_draws, seed))
+
+    def drawn_errors(self, n_draws: int = 200, seed: int = 0) -> Tensor:
+        """Equal error rates with talkers drawn again, `[n_draws]`.
+
+        Those of other trials of the same talkers with the same seed are of the same draws.
+        """
         rng = torch.Generator().manual_seed(seed)
         talkers, _ = torch.cat([self.first, self.second]).unique().sort()
         first, second = (torch.searchsorted(talkers, side) for side in (self.first, self.second))
@@ -36,8 +43,7 @@ class Trials:
             )
             weight = torch.where(same, drawn[first], drawn[first] * drawn[second])
             rates.append(equal_error_rate(self.score, same, weight))
-        low, high = torch.tensor(rates).nanquantile(torch.tensor([0.025, 0.975])).tolist()
-        return low, high
+        return torch.tensor(rates)
 
     @property
     def error(self) -> float:
@@ -62,6 +68,12 @@ def trials(embedding: Tensor, other: Tensor, talkers: Sequence[str], corpora: Se
     first, second = first[kept], second[kept]
     score = (embedding[first] * other[second]).sum(-1)
     return Trials(score, talker[first], talker[second])
+
+
+def interval_of(drawn: Tensor) -> tuple[float, float]:
+    """95 % interval of what was found with talkers drawn again."""
+    low, high = drawn.nanquantile(torch.tensor([0.025, 0.975])).tolist()
+    return low, high
 
 
 def equal_error_rate(score: Tensor, same: Tensor, weight: Tensor | None = None) -> float:

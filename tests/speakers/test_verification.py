@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffsr.speakers.loss import contrast
-from diffsr.speakers.verification import equal_error_rate, trials
+from diffsr.speakers.verification import Trials, equal_error_rate, interval_of, trials
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,15 @@ def test_contrast_does_not_push_a_talker_from_itself():
     """Two crops of one talker in a batch: their references are no wrong answers."""
     embedding = torch.eye(3)[[0, 0, 1]]
     assert float(contrast(embedding, embedding, torch.tensor([7, 7, 2]))) < 1e-3
+
+
+def test_trials_of_the_same_talkers_are_drawn_alike():
+    """So that a difference of two encoders is one on the same talkers: scores in the same order say the same."""
+    rng = torch.Generator().manual_seed(0)
+    embedding = torch.nn.functional.normalize(torch.randn(40, 4, generator=rng), dim=-1)
+    talkers = [str(number // 4) for number in range(40)]
+    found = trials(embedding, embedding, talkers, [None] * 40)
+    other = Trials(2 * found.score - 1, found.first, found.second)
+    assert torch.equal(found.drawn_errors(50), other.drawn_errors(50))
+    assert not torch.equal(found.drawn_errors(50), other.drawn_errors(50, seed=1))
+    assert found.interval(50) == interval_of(found.drawn_errors(50))
