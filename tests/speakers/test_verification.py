@@ -77,7 +77,7 @@ def test_contrast_does_not_push_a_talker_from_itself():
 
 
 def test_trials_of_the_same_talkers_are_drawn_alike():
-    """So that a difference of two encoders is one on the same talkers: scores in the same order say the same."""
+    """So that two encoders differ on the same talkers: scores in the same order say the same."""
     rng = torch.Generator().manual_seed(0)
     embedding = torch.nn.functional.normalize(torch.randn(40, 4, generator=rng), dim=-1)
     talkers = [str(number // 4) for number in range(40)]
