@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--per-talker", type=int, default=6)
     options = parser.parse_args()
     encoder = SpeakerEncoder.from_pretrained(options.encoder)
-    other = None if options.against is None else SpeakerEncoder.from_pretrained(options.against)
+    other = (
+        None if options.against is None else SpeakerEncoder.from_pretrained(options.against, encoder.rate_hz)
+    )
     prior = None if options.prior is None else Prior.from_pretrained(options.prior)
     for length_s in options.lengths:
         crops = cut(options.manifest, encoder.rate_hz, length_s, options.per_talker)

@@ -5,9 +5,9 @@
 SPEECH is a manifest or folder of labelled speech that the prior has not heard. Each crop has a reference,
 another passage of its talker, whose embedding is the condition; the same noise for all. The loss is that of
 training. `gain` is by how much the right voice lowers it, or that of another talker of the list, with the
-standard error of the paired differences. With --sigma the encoders hear the prior's estimates of the
-references out of noise of this level, as in a search. Last, how near embeddings are to those that the first
-encoder gives of clean references.
+standard error of the paired differences over talkers. With --sigma the encoders hear the prior's estimates of
+the references out of noise of this level, as in a search. Last, how near embeddings are to those that the
+first encoder gives of clean references.
 """
 
 from __future__ import annotations
@@ -48,8 +48,17 @@ def estimates(prior: Prior, waves: Tensor, sigma: float) -> Tensor:
 
 def another(talkers: list[int]) -> list[int]:
     """For each crop the next one of another talker."""
+    if len(set(talkers)) < 2:
+        raise SystemExit("The speech has no crops of two labelled talkers who say more than one crop each.")
     places = range(len(talkers))
     return [next(k for j in places if talkers[k := (i + j) % len(talkers)] != talkers[i]) for i in places]
+
+
+def standard_error(gain: Tensor, talkers: list[int]) -> Tensor:
+    """Of the mean over crops `[N, L]`, which are independent from talker to talker."""
+    centred = gain - gain.mean(0)
+    sums = torch.stack([centred[torch.tensor(talkers) == talker].sum(0) for talker in sorted(set(talkers))])
+    return sums.square().sum(0).sqrt() / len(gain)
 
 
 def row(name: str, values: Tensor, digits: int) -> str:
@@ -95,7 +104,7 @@ def main() -> None:
             gain = plain - loss
             print(row(f"{what}, {name}", loss.mean(0), 4))
             print(row("gain", gain.mean(0), 5))
-            print(row("standard error", gain.std(0) / len(gain) ** 0.5, 5), flush=True)
+            print(row("standard error", standard_error(gain, talkers.tolist()), 5), flush=True)
         print(f"| cosine with the first encoder {float((voices * first).sum(-1).mean()):.3f} |")
 
 

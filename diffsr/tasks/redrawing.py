@@ -20,7 +20,7 @@ class Redrawing:
 
     Args:
         prior: What `Prior.from_pretrained` takes.
-        share: Share of a batch that is redrawn; who holds this keeps to it.
+        share: Share of a batch that is redrawn; the training that holds this applies it.
         sigma: Range of the noise level, log-uniform, where speech is at the level that the prior expects.
 
     Raises:

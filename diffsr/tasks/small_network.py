@@ -40,6 +40,12 @@ class SmallNetworkModule(LightningModule):
         check_learning_rate(learning_rate, warmup)
         self.learning_rate, self.warmup, self.weight_decay = learning_rate, warmup, weight_decay
         self.seed = seed
+        self._has_start = False
+
+    @property
+    def initial_average(self) -> tuple[dict[str, Tensor], int] | None:
+        """The average to go on from, the weights as they are, where they are not random ones."""
+        return (self.state_dict(), SETTLED) if self._has_start else None
 
     @property
     def network(self) -> SmallNetwork:
@@ -53,7 +59,8 @@ class SmallNetworkModule(LightningModule):
     def start_from(self, source: str) -> None:
         """Take the weights of another network of the same kind: a name that ships, a folder or a checkpoint.
 
-        An average of the weights begins with them, so a slow one ends between the start and what was learned.
+        An average of the weights begins with them, so a slow one ends between the start and what was learned:
+        of n steps with a decay d, a share d^n is the start.
 
         Raises:
             CheckpointError: There is none, or it has other sizes.
@@ -65,8 +72,7 @@ class SmallNetworkModule(LightningModule):
                 f"{self.network.config}. Train one of the same sizes, or leave out `start`."
             )
         self.network.load_state_dict(start.state_dict())
-        average = {name: tensor.clone() for name, tensor in self.state_dict().items()}
-        self.initial_average = (average, SETTLED)
+        self._has_start = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Store the configuration of the network, so that the checkpoint loads without its YAML."""

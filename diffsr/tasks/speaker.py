@@ -29,7 +29,8 @@ class SpeakerModule(VoiceModule):
         encoder: The encoder to train.
         disturbances: How recordings are disturbed; the defaults of `Disturbances` when not given.
         redrawing: How a prior redraws some of them, which get their colour and nothing else; None for none.
-        teacher: Encoder whose embedding of crop and reference, clean, both of theirs shall be; None for none.
+        teacher: Frozen encoder; the embeddings of crop and reference shall both be what it says of the two,
+            clean and in one piece. None for none.
         start: Encoder whose weights to start from, a name that ships, a folder or a checkpoint; None for
             random ones.
         learning_rate: Peak learning rate of AdamW.

@@ -174,3 +174,17 @@ def test_the_average_of_the_weights_begins_with_those_of_the_start(corpus, fit, 
     for name, value in start.named_parameters():
         torch.testing.assert_close(module.encoder.get_parameter(name), 0.9 * value + 0.1 * raw[name])
     assert not torch.equal(raw["stem.weight"], start.stem.weight)
+
+
+def test_a_second_training_averages_from_where_the_first_ended(corpus, fit, tmp_path):
+    start = SpeakerEncoder(n_mels=32, width=32, depth=1, embedding_dim=16).save_pretrained(tmp_path / "start")
+    _, module, _ = train(corpus, fit, 20, start=str(start))
+    trained = {name: value.clone() for name, value in module.encoder.named_parameters()}
+    speech = CleanSpeech(str(corpus), str(corpus), crop_s=0.55, reference_s=0.55, batch_size=12)
+    fit(module, speech, 1)
+    first = SpeakerEncoder.from_pretrained(start)
+
+    def distance(other):
+        return sum(float((module.encoder.get_parameter(n) - v).square().sum()) for n, v in other) ** 0.5
+
+    assert distance(trained.items()) < 0.2 * distance(first.named_parameters())
