@@ -65,16 +65,8 @@ def row(name: str, values: Tensor, digits: int) -> str:
     return "| " + " | ".join([name, *(f"{float(value):.{digits}f}" for value in values)]) + " |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("prior")
-    parser.add_argument("speech")
-    parser.add_argument("--encoders", nargs="+", default=["speaker-16k"])
-    parser.add_argument("--count", type=int, default=48)
-    parser.add_argument("--crop_s", type=float, default=4.096)
-    parser.add_argument("--sigma", type=float, help="encoders hear estimates out of noise of this level")
-    options = parser.parse_args()
-    prior = load_prior(options.prior)
+def crops_of(options: argparse.Namespace, prior: Prior) -> tuple[Tensor, Tensor, Tensor]:
+    """Crops `[N, T]`, a reference of each `[N, T]`, and numbers of their talkers `[N]`."""
     speech = CleanSpeech(
         valid=options.speech,
         rate_hz=prior.rate_hz,
@@ -86,7 +78,21 @@ def main() -> None:
     speech.setup()
     [batch] = speech.val_dataloader()
     has_reference = batch["reference"].any(-1)
-    waves, references, talkers = (batch[name][has_reference] for name in ("wave", "reference", "speaker"))
+    wave, reference, talker = (batch[name][has_reference] for name in ("wave", "reference", "speaker"))
+    return wave, reference, talker
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("prior")
+    parser.add_argument("speech")
+    parser.add_argument("--encoders", nargs="+", default=["speaker-16k"])
+    parser.add_argument("--count", type=int, default=48)
+    parser.add_argument("--crop_s", type=float, default=4.096)
+    parser.add_argument("--sigma", type=float, help="encoders hear estimates out of noise of this level")
+    options = parser.parse_args()
+    prior = load_prior(options.prior)
+    waves, references, talkers = crops_of(options, prior)
     order = another(talkers.tolist())
     plain = losses(prior, waves, None)
     print(f"{len(waves)} crops\n")
